@@ -1,0 +1,13 @@
+//! Compiles KEDA's contract without protoc: protox parses it, tonic and prost generate from the descriptor.
+use std::{env, error::Error, fs, path::PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let proto = "proto/externalscaler.proto";
+    println!("cargo::rerun-if-changed={proto}");
+    let descriptors = protox::compile([proto], ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    // The reflection service hands out the descriptor, so that grpcurl needs no .proto file.
+    fs::write(out.join("externalscaler.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}

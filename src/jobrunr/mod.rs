@@ -1,0 +1,1 @@
+//! JobRunr's rules. Pure: no I/O and no clock.

@@ -1,0 +1,6 @@
+//! jobrunr-scaler: a KEDA external scaler that answers from JobRunr's own tables.
+//!
+//! `ARCHITECTURE.md` has the map. Imports go one way: `cli` → `grpc` → `monitor` → `storage` → `scaling` → `jobrunr`.
+
+pub mod jobrunr;
+pub mod scaling;

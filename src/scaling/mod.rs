@@ -1,0 +1,1 @@
+//! From a trigger and a snapshot to a decision. Pure: no I/O and no clock.
