@@ -81,14 +81,19 @@ set_as_server() {
 
 # Makes DIRECTORY/NAME for a server's files, owned by the user it runs as, and prints its absolute path.
 make_server_directory() {
-  local parent dir
-  mkdir -p "$1/$2" && parent=$(cd "$1" && pwd -P) || return
-  dir=$parent/$2
+  local dir parent temporary
+  mkdir -p "$1/$2" && dir=$(cd "$1/$2" && pwd -P) || return
   if ((EUID == 0)); then
-    # mktemp -d makes directories that only root may enter.
-    chmod a+x "$parent" && chown nobody: "$dir" || return
+    # mktemp -d makes directories that only root may enter. What lies outside the temporary ones is not ours to open.
+    temporary=$(cd "${TMPDIR:-/tmp}" && pwd -P) || return
+    parent=$(dirname "$dir")
+    while [[ $parent == "$temporary"/* ]]; do
+      chmod a+x "$parent" || return
+      parent=$(dirname "$parent")
+    done
+    chown nobody: "$dir" || return
     setpriv --reuid nobody --regid "$(id --group nobody)" --clear-groups -- test -w "$dir" ||
-      { databases_fail "the user nobody cannot reach $dir: choose another TMPDIR, which everybody may enter"; return; }
+      { databases_fail "root's servers run as the user nobody, who cannot enter $dir: choose another directory or TMPDIR"; return; }
   fi
   echo "$dir"
 }
@@ -106,8 +111,8 @@ start_server() {
     # Below 32768, where Linux begins to hand out ports to outgoing connections.
     server_port=${port:-$((15000 + RANDOM % 17000))}
     : >"$log"
-    # LC_ALL, so that "already in use" comes in English.
-    (cd "$directory" && export LC_ALL=C && exec "${@//@PORT@/$server_port}") >>"$log" 2>&1 </dev/null &
+    # Its own TMPDIR, because ours may be closed to it; LC_ALL, so that "already in use" comes in English.
+    (cd "$directory" && export LC_ALL=C TMPDIR=$directory && exec "${@//@PORT@/$server_port}") >>"$log" 2>&1 </dev/null &
     server_pid=$!
     database_pids[$server_pid]=$stop_signal
     deadline=$((SECONDS + 60))
@@ -167,7 +172,7 @@ start_mariadb() {
   export MARIADB_DATA=$dir/data MARIADB_LOG=$dir/mariadb.log
   if [[ ! -d $MARIADB_DATA/mysql ]]; then
     # --no-defaults must come first everywhere: no configuration of the system's reaches this server.
-    (cd "$dir" && "${as_server[@]}" "$MARIADB_INSTALL_DB" --no-defaults --datadir="$MARIADB_DATA" --skip-test-db \
+    (cd "$dir" && TMPDIR=$dir "${as_server[@]}" "$MARIADB_INSTALL_DB" --no-defaults --datadir="$MARIADB_DATA" --skip-test-db \
       --auth-root-authentication-method=normal) >"$MARIADB_LOG" 2>&1 ||
       { databases_fail "mariadb-install-db failed: $(<"$MARIADB_LOG")"; return; }
   fi
