@@ -12,36 +12,11 @@
 #
 # Nothing here survives a power cut: durability is off, because tests write much and keep nothing.
 
+# shellcheck source=scripts/lib/packages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
+
 # The servers we started, so that stop_databases finds all of them: process id to the signal that ends it.
 declare -gA database_pids=()
-
-# Prints to standard error and fails, so that a function can end with it.
-databases_fail() {
-  echo "$*" >&2
-  return 1
-}
-
-# Installs those of the named Debian packages that are not installed yet.
-install_packages() {
-  local missing=() name
-  for name in "$@"; do
-    [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || missing+=("$name")
-  done
-  ((${#missing[@]})) || return 0
-  command -v apt-get >/dev/null ||
-    { databases_fail "missing: ${missing[*]} (Debian's names). There is no apt-get here: install them with this system's package manager, and put their programs on the PATH."; return; }
-  ((EUID == 0)) ||
-    { databases_fail "missing: ${missing[*]}. Only root can install them: sudo apt-get install ${missing[*]}"; return; }
-  echo "Installing ${missing[*]}" >&2
-  # Another apt-get may be at work on a new machine: wait for it. The lists are fetched once for a whole run.
-  local apt=(apt-get -qq -o DPkg::Lock::Timeout=600)
-  if [[ -z ${DATABASES_APT_UPDATED:-} ]]; then
-    "${apt[@]}" update >&2 || { databases_fail "apt-get update failed; still missing: ${missing[*]}"; return; }
-    export DATABASES_APT_UPDATED=1
-  fi
-  DEBIAN_FRONTEND=noninteractive "${apt[@]}" install --yes --no-install-recommends "${missing[@]}" </dev/null >&2 ||
-    databases_fail "apt-get could not install ${missing[*]}"
-}
 
 # Finds PostgreSQL's programs, which Debian keeps off the PATH, and sets PG_BIN. Fails where there are none.
 find_postgres() {
@@ -93,7 +68,7 @@ make_server_directory() {
     done
     chown nobody: "$dir" || return
     setpriv --reuid nobody --regid "$(id --group nobody)" --clear-groups -- test -w "$dir" ||
-      { databases_fail "root's servers run as the user nobody, who cannot enter $dir: choose another directory or TMPDIR"; return; }
+      { fail "root's servers run as the user nobody, who cannot enter $dir: choose another directory or TMPDIR"; return; }
   fi
   echo "$dir"
 }
@@ -125,14 +100,14 @@ start_server() {
     unset "database_pids[$server_pid]"
     grep -qi 'address already in use' "$log" || break
   done
-  databases_fail "a server did not start; the end of $log:"
+  fail "a server did not start; the end of $log:"
   tail -n 30 "$log" >&2
   return 1
 }
 
 # start_postgres DIRECTORY [PORT]
 start_postgres() {
-  find_postgres || { install_packages postgresql && find_postgres; } || { databases_fail "no PostgreSQL server found"; return; }
+  find_postgres || { install_packages postgresql && find_postgres; } || { fail "no PostgreSQL server found"; return; }
   local dir as_server server_pid server_port new=
   dir=$(make_server_directory "$1" postgres) || return
   # INT makes PostgreSQL end its clients' connections; TERM would wait for them.
@@ -144,7 +119,7 @@ start_postgres() {
     chmod a+r "$dir/password"
     (cd "$dir" && "${as_server[@]}" "$PG_BIN/initdb" --pgdata="$PG_DATA" --username=jobrunr --pwfile="$dir/password" \
       --auth=scram-sha-256 --encoding=UTF8 --locale=C --no-sync) >"$PG_LOG" 2>&1 ||
-      { databases_fail "initdb failed: $(<"$PG_LOG")"; return; }
+      { fail "initdb failed: $(<"$PG_LOG")"; return; }
   fi
   # No Unix socket: its path would have to be short, and nothing needs it.
   start_server "$PG_LOG" postgres_is_ready INT "${2:-}" "${as_server[@]}" "$PG_BIN/postgres" -D "$PG_DATA" -p @PORT@ \
@@ -165,7 +140,7 @@ postgres_is_ready() {
 start_mariadb() {
   # The -core packages hold the programs alone; mariadb-server would also start a server of the system's.
   find_mariadb || { install_packages mariadb-server-core mariadb-client-core && find_mariadb; } ||
-    { databases_fail "no MariaDB server found"; return; }
+    { fail "no MariaDB server found"; return; }
   local dir as_server server_pid server_port
   dir=$(make_server_directory "$1" mariadb) || return
   set_as_server TERM
@@ -174,7 +149,7 @@ start_mariadb() {
     # --no-defaults must come first everywhere: no configuration of the system's reaches this server.
     (cd "$dir" && TMPDIR=$dir "${as_server[@]}" "$MARIADB_INSTALL_DB" --no-defaults --datadir="$MARIADB_DATA" --skip-test-db \
       --auth-root-authentication-method=normal) >"$MARIADB_LOG" 2>&1 ||
-      { databases_fail "mariadb-install-db failed: $(<"$MARIADB_LOG")"; return; }
+      { fail "mariadb-install-db failed: $(<"$MARIADB_LOG")"; return; }
   fi
   # Run at every start, before the first login can succeed.
   cat >"$dir/init.sql" <<'SQL'
