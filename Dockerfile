@@ -1,0 +1,28 @@
+# A static binary and nothing else: no shell, no libc, no package to update. The certificate authorities that public
+# databases use and the time zones are compiled in.
+#
+#   docker build -t jobrunr-scaler .
+#   docker buildx build --platform linux/amd64,linux/arm64 -t jobrunr-scaler .
+
+# Alpine's Rust links statically against musl without being asked. The image brings the C compiler that SQLite and aws-lc
+# need, so nothing is installed here. Each platform is built on itself (emulated where it is a foreign one).
+FROM rust:1.95-alpine AS build
+WORKDIR /build
+COPY . .
+# The caches outlive the layer: after a change, only this crate is compiled again. They are no part of the image, hence the
+# copy. Locked, because two platforms built at once share them.
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,target=/build/target,sharing=locked \
+    cargo build --release --locked --bin jobrunr-scaler && \
+    cp target/release/jobrunr-scaler /jobrunr-scaler
+
+FROM scratch
+LABEL org.opencontainers.image.title="jobrunr-scaler" \
+      org.opencontainers.image.description="A KEDA external scaler for JobRunr" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /jobrunr-scaler /jobrunr-scaler
+# A number, because Kubernetes' runAsNonRoot cannot judge a name.
+USER 65532:65532
+EXPOSE 9090
+ENTRYPOINT ["/jobrunr-scaler"]
+CMD ["serve"]
