@@ -9,10 +9,12 @@
 FROM rust:1.95-alpine AS build
 WORKDIR /build
 COPY . .
-# The caches outlive the layer: after a change, only this crate is compiled again. They are no part of the image, hence the
-# copy. Locked, because two platforms built at once share them.
+# The caches outlive the layer, so the dependencies are compiled once; they are no part of the image, hence the copy. They
+# are locked, because two platforms built at once share them. Cargo takes a file for unchanged when it is older than the
+# last build, which another checkout may have been: touch makes it compile what is here.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
+    touch build.rs src/lib.rs src/main.rs && \
     cargo build --release --locked --bin jobrunr-scaler && \
     cp target/release/jobrunr-scaler /jobrunr-scaler
 
