@@ -1,1 +1,3 @@
 //! JobRunr's rules. Pure: no I/O and no clock.
+
+pub mod schedule;
