@@ -19,6 +19,8 @@ struct Args {
 enum Command {
     /// Answer KEDA over gRPC.
     Serve(ServeArgs),
+    /// Say when a recurring job runs next, as JobRunr computes it.
+    NextRun(cli::next_run::NextRunArgs),
 }
 
 #[derive(clap::Args)]
@@ -34,6 +36,7 @@ struct ServeArgs {
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Serve(args) => serve(&args),
+        Command::NextRun(args) => next_run(&args),
     }
 }
 
@@ -49,6 +52,11 @@ fn serve(args: &ServeArgs) -> ExitCode {
     config.listen = args.listen.unwrap_or(config.listen);
     cli::start_log(&config.log);
     finish(block_on(cli::serve::run(config, &loaded.warnings)))
+}
+
+fn next_run(args: &cli::next_run::NextRunArgs) -> ExitCode {
+    let (input, output, errors) = (std::io::stdin().lock(), std::io::stdout().lock(), std::io::stderr().lock());
+    ExitCode::from(cli::next_run::run(args, input, output, errors, jiff::Timestamp::now()))
 }
 
 /// Runs a command to its end.
