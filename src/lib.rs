@@ -2,5 +2,6 @@
 //!
 //! `ARCHITECTURE.md` has the map. Imports go one way: `cli` → `grpc` → `monitor` → `storage` → `scaling` → `jobrunr`.
 
+pub mod config;
 pub mod jobrunr;
 pub mod scaling;
