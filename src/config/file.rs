@@ -30,7 +30,7 @@ pub(super) fn parse(file: String, source: &str, report: &mut Report) -> Option<R
     let options = serde_saphyr::options! {
         // A snippet of the source could hold a password.
         with_snippet: false,
-        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
     };
     let mut reader = Reader { file, source, report };
     match serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(source, options) {
