@@ -143,9 +143,9 @@ impl Parameters {
         // After a password with an `&` that is not encoded, the rest of the password looks like a parameter.
         let may_be_password = self.password.is_some() && hint.is_empty() && !OF_DRIVERS.contains(&lower);
         self.warnings.push(if may_be_password || !is_word(name) {
-            "a parameter of the address has no meaning here and is ignored; if it is a part of the password, write `&` as \
-             %26"
-            .to_owned()
+            "a parameter of the address has no meaning here and is ignored; if it is a part of the \
+             password, write `&` as %26"
+                .to_owned()
         } else {
             format!("the parameter `{name}` of the address has no meaning here and is ignored{hint}")
         });
