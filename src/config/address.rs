@@ -199,10 +199,7 @@ pub enum AddressError {
     #[error("the address gives the {0} twice, before the host and as a parameter, and they differ; give it once")]
     Twice(&'static str),
     /// A key in a format that only Java reads.
-    #[error(
-        "the client key (`sslkey`) is in a format that only Java reads; give it as PEM (openssl pkcs8 \
-         -in KEY -inform DER -out KEY.pem)"
-    )]
+    #[error("the client key (`sslkey`) is in a format that only Java reads; convert it to PEM")]
     ClientKey,
     /// A MySQL socket.
     #[error("Unix sockets are supported for PostgreSQL only; give a host and a port")]
