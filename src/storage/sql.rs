@@ -316,10 +316,12 @@ impl Writer<'_> {
         let first = self.reading.dialect.int(&first);
         let second = self.bind(Bind::Int(now.as_microsecond()));
         let second = self.reading.dialect.int(&second);
+        // Multiplied as 64 bits: microseconds of ten minutes do not fit into 32.
+        let poll = self.reading.dialect.int("pollIntervalInSeconds");
         format!(
             "{first} - {factor} * COALESCE(\
-             (SELECT max(pollIntervalInSeconds) FROM {servers} WHERE {heartbeat} >= {second} - {factor} * pollIntervalInSeconds), \
-             (SELECT pollIntervalInSeconds FROM {servers} ORDER BY lastHeartbeat DESC LIMIT 1), \
+             (SELECT max({poll}) FROM {servers} WHERE {heartbeat} >= {second} - {factor} * {poll}), \
+             (SELECT {poll} FROM {servers} ORDER BY lastHeartbeat DESC LIMIT 1), \
              {DEFAULT_POLL_INTERVAL_SECONDS})"
         )
     }
