@@ -14,13 +14,11 @@ pub(super) fn parse(text: &str) -> Option<SignedDuration> {
         _ => (false, text),
     };
     let rest = rest.strip_prefix(['P', 'p'])?;
-    let (date, time) = match rest.split_once(['T', 't']) {
-        // A `T` promises a time.
-        Some((_, "")) => return None,
-        Some((date, time)) => (date, time),
-        None if rest.is_empty() => return None,
-        None => (rest, ""),
-    };
+    // A `T` promises a time, but Java lets the small one pass without.
+    if rest.ends_with('T') || rest.is_empty() || rest == "t" {
+        return None;
+    }
+    let (date, time) = rest.split_once(['T', 't']).unwrap_or((rest, ""));
     let (days, date) = take(date, 'D')?;
     let (hours, time) = take(time, 'H')?;
     let (minutes, time) = take(time, 'M')?;
@@ -88,6 +86,7 @@ mod tests {
         check("+PT+1M", 60, 0);
         check("PT1H-1M", 3_540, 0);
         check("P000D", 0, 0);
+        check("p1dt", 86_400, 0);
     }
 
     #[test]
@@ -95,7 +94,9 @@ mod tests {
         for text in [
             "",
             "P",
+            "p",
             "PT",
+            "pt",
             "P1DT",
             "P1W",
             "P1M",

@@ -90,6 +90,7 @@ impl Field {
     fn parse_item(self, item: &str) -> Result<Bits, ScheduleError> {
         let parsed = match text::split_in_two(item, '/') {
             Some((base, step)) => self.parse_step(base, step),
+            None if item.is_empty() => Err("it is empty"),
             None if item.contains('/') => Err("a step is written as `*/5`, `0-30/5` or `10/5`"),
             None => self.parse_range(item),
         };
