@@ -2,5 +2,11 @@
 //!
 //! `ARCHITECTURE.md` has the map. Imports go one way: `cli` → `grpc` → `monitor` → `storage` → `scaling` → `jobrunr`.
 
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod grpc;
 pub mod jobrunr;
+pub mod monitor;
 pub mod scaling;
+pub mod storage;

@@ -1,2 +1,70 @@
-//! The command line of jobrunr-scaler.
-fn main() {}
+//! The command line of jobrunr-scaler: parses it, runs the command, sets the exit code.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use jobrunr_scaler::cli;
+
+/// A KEDA external scaler for JobRunr: latency, scheduled jobs and worker usage, read from the job database.
+#[derive(Parser)]
+#[command(name = "jobrunr-scaler", version, arg_required_else_help = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer KEDA over gRPC.
+    Serve(ServeArgs),
+}
+
+#[derive(clap::Args)]
+struct ServeArgs {
+    /// The configuration, YAML. For a single storage the environment alone is enough: JOBRUNR_SCALER_URL.
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where to listen; overrides the configuration.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Serve(args) => serve(&args),
+    }
+}
+
+fn serve(args: &ServeArgs) -> ExitCode {
+    let loaded = match cli::load_config(args.config.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::from(cli::EXIT_BAD_CONFIGURATION);
+        }
+    };
+    let mut config = loaded.config;
+    config.listen = args.listen.unwrap_or(config.listen);
+    cli::start_log(&config.log);
+    finish(block_on(cli::serve::run(config, &loaded.warnings)))
+}
+
+/// Runs a command to its end.
+fn block_on<T, E>(command: impl Future<Output = Result<T, E>>) -> anyhow::Result<T>
+where
+    anyhow::Error: From<E>,
+{
+    Ok(tokio::runtime::Runtime::new()?.block_on(command)?)
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("jobrunr-scaler: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

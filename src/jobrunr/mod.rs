@@ -1,1 +1,17 @@
-//! JobRunr's rules. Pure: no I/O and no clock.
+//! JobRunr's rules: what a trigger may ask of a storage, what a storage holds, which servers live.
+//!
+//! Pure: no I/O, no clock, no SQL. Every instant comes in as an argument.
+
+pub mod duration;
+mod question;
+mod snapshot;
+
+pub use question::{Filter, Question, Questions};
+pub use snapshot::{Count, MissingColumn, Queue, Server, Snapshot};
+
+/// JobRunr's default poll interval, seconds (`BackgroundJobServerConfiguration.DEFAULT_POLL_INTERVAL_IN_SECONDS`).
+pub const DEFAULT_POLL_INTERVAL_SECONDS: u32 = 15;
+
+/// How many poll intervals may pass without a heartbeat before JobRunr takes a server for dead
+/// (`BackgroundJobServerConfiguration.DEFAULT_SERVER_TIMEOUT_POLL_INTERVAL_MULTIPLICAND`).
+pub const DEFAULT_HEARTBEAT_MULTIPLICAND: u32 = 4;

@@ -1,1 +1,9 @@
-//! From a trigger and a snapshot to a decision. Pure: no I/O and no clock.
+//! From a trigger and a snapshot to a decision. Pure: no I/O, no clock, no tokio.
+
+mod decide;
+mod metric;
+mod trigger;
+
+pub use decide::{Decision, decide};
+pub use metric::Metric;
+pub use trigger::{MetadataError, MetadataErrors, Trigger};

@@ -1,0 +1,209 @@
+//! What follows the `?` of an address: libpq's, sqlx's and the JDBC drivers' names for the same things.
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::{AddressError, Tls, TlsMode};
+
+/// Parameters that are often met and mean nothing to us, in lower case: they can be named in a warning without fear that
+/// they are the end of a password.
+const OF_DRIVERS: [&str; 16] = [
+    "allowpublickeyretrieval",
+    "application_name",
+    "applicationname",
+    "autoreconnect",
+    "cacheprepstmts",
+    "characterencoding",
+    "preparethreshold",
+    "rewritebatchedinserts",
+    "rewritebatchedstatements",
+    "servertimezone",
+    "stringtype",
+    "tcpkeepalive",
+    "usecursorfetch",
+    "useserverprepstmts",
+    "useunicode",
+    "zerodatetimebehavior",
+];
+
+/// Whose parameters they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Postgres,
+    Mysql,
+    Sqlite,
+}
+
+impl Kind {
+    pub(super) fn default_port(self) -> u16 {
+        match self {
+            Kind::Postgres => 5432,
+            Kind::Mysql => 3306,
+            Kind::Sqlite => 0,
+        }
+    }
+
+    pub(super) fn example(self) -> &'static str {
+        match self {
+            Kind::Postgres => "jdbc:postgresql://host:5432/database",
+            Kind::Mysql => "jdbc:mysql://host:3306/database",
+            Kind::Sqlite => "jdbc:sqlite:/data/jobrunr.db",
+        }
+    }
+}
+
+/// What was found. Nothing here is printed: `Debug` is left out because of the password.
+#[derive(Default)]
+pub(super) struct Parameters {
+    pub(super) username: Option<String>,
+    pub(super) password: Option<SecretString>,
+    pub(super) host: Option<String>,
+    pub(super) port: Option<u16>,
+    pub(super) database: Option<String>,
+    pub(super) tls: Tls,
+    pub(super) search_path: Option<String>,
+    pub(super) primary_only: bool,
+    pub(super) warnings: Vec<String>,
+    tls_mode: Option<TlsMode>,
+    /// pgjdbc's `ssl=true`.
+    ssl: bool,
+    /// pgjdbc's `sslfactory=….NonValidatingFactory`.
+    trusts_all: bool,
+}
+
+impl Parameters {
+    pub(super) fn read(kind: Kind, pairs: Vec<(Cow<'_, str>, Cow<'_, str>)>) -> Result<Self, AddressError> {
+        let mut parameters = Parameters::default();
+        for (name, value) in pairs {
+            // The drivers do not agree on upper and lower case, and no two parameters differ in case only.
+            let lower = name.to_ascii_lowercase();
+            let known = match kind {
+                Kind::Postgres => parameters.common(&lower, &value)? || parameters.postgres(&lower, &value)?,
+                Kind::Mysql => parameters.common(&lower, &value)? || parameters.mysql(&lower, &value)?,
+                Kind::Sqlite => false,
+            };
+            if !known {
+                parameters.ignore(&name, &lower);
+            }
+        }
+        parameters.tls.mode = parameters.resolve_tls();
+        Ok(parameters)
+    }
+
+    /// Parameters that mean the same for both servers. Returns whether it was one.
+    fn common(&mut self, name: &str, value: &str) -> Result<bool, AddressError> {
+        match name {
+            "user" => self.username = Some(value.to_owned()),
+            "password" => self.password = Some(value.into()),
+            "sslmode" | "ssl-mode" => self.tls_mode = Some(tls_mode(value)?),
+            "sslrootcert" | "ssl-root-cert" | "sslca" | "ssl-ca" | "serversslcert" => {
+                self.tls.root_cert = Some(PathBuf::from(value));
+            }
+            "sslcert" | "ssl-cert" => self.tls.client_cert = Some(PathBuf::from(value)),
+            "sslkey" | "ssl-key" => self.tls.client_key = Some(client_key(value)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn postgres(&mut self, name: &str, value: &str) -> Result<bool, AddressError> {
+        match name {
+            "ssl" => self.ssl = value.is_empty() || value.eq_ignore_ascii_case("true"),
+            "sslfactory" => self.trusts_all = value.ends_with("NonValidatingFactory"),
+            "currentschema" => self.search_path = Some(search_path(value)?),
+            "targetservertype" | "target_session_attrs" => self.primary_only = primary_only(value)?,
+            "host" | "hostaddr" | "pghost" => self.host = Some(value.to_owned()),
+            "port" | "pgport" => self.port = Some(value.parse().map_err(|_| AddressError::Port)?),
+            "dbname" | "pgdbname" => self.database = Some(value.to_owned()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn mysql(&mut self, name: &str, _: &str) -> Result<bool, AddressError> {
+        match name {
+            "socket" | "localsocket" => Err(AddressError::Socket),
+            _ => Ok(false),
+        }
+    }
+
+    fn ignore(&mut self, name: &str, lower: &str) {
+        let hint = match lower {
+            "connecttimeout" | "connect_timeout" | "logintimeout" => "; the storage's `connectTimeout` says it",
+            "sockettimeout" => "; the storage's `statementTimeout` says it",
+            "usessl" | "requiressl" | "verifyservercertificate" => "; `sslMode` says whether to encrypt",
+            "options" => "; `currentSchema` sets the search path",
+            _ => "",
+        };
+        // After a password with an `&` that is not encoded, the rest of the password looks like a parameter.
+        let may_be_password = self.password.is_some() && hint.is_empty() && !OF_DRIVERS.contains(&lower);
+        self.warnings.push(if may_be_password || !is_word(name) {
+            "a parameter of the address has no meaning here and is ignored; if it is a part of the password, write `&` as \
+             %26"
+            .to_owned()
+        } else {
+            format!("the parameter `{name}` of the address has no meaning here and is ignored{hint}")
+        });
+    }
+
+    /// pgjdbc's rule: `sslmode` wins; `ssl=true` alone verifies everything, unless a factory that trusts all is named.
+    fn resolve_tls(&self) -> TlsMode {
+        match (self.tls_mode, self.ssl, self.trusts_all) {
+            (Some(mode), _, _) => mode,
+            (None, true, false) => TlsMode::VerifyFull,
+            (None, true, true) => TlsMode::Require,
+            (None, false, _) => TlsMode::Prefer,
+        }
+    }
+}
+
+/// PostgreSQL's, MySQL's and MariaDB's names. `allow` asks for plain text first; we rather encrypt when we can.
+fn tls_mode(value: &str) -> Result<TlsMode, AddressError> {
+    match value.to_ascii_lowercase().replace('_', "-").as_str() {
+        "disable" | "disabled" => Ok(TlsMode::Disable),
+        "allow" | "prefer" | "preferred" => Ok(TlsMode::Prefer),
+        "require" | "required" | "trust" => Ok(TlsMode::Require),
+        "verify-ca" => Ok(TlsMode::VerifyCa),
+        "verify-full" | "verify-identity" => Ok(TlsMode::VerifyFull),
+        _ => Err(AddressError::Parameter {
+            parameter: "sslmode",
+            allowed: "disable, prefer, require, verify-ca or verify-full",
+        }),
+    }
+}
+
+fn client_key(value: &str) -> Result<PathBuf, AddressError> {
+    let path = PathBuf::from(value);
+    match path.extension().and_then(|extension| Path::new(extension).to_str()) {
+        Some("pk8" | "der" | "p12" | "pfx" | "jks") => Err(AddressError::ClientKey),
+        _ => Ok(path),
+    }
+}
+
+/// The schemas to search. Checked like a table prefix, because it goes into the start-up options of a connection.
+fn search_path(value: &str) -> Result<String, AddressError> {
+    let schemas: Vec<&str> = value.split(',').map(|schema| schema.trim().trim_matches('"')).collect();
+    if schemas.iter().all(|schema| is_word(schema) && schema.len() <= 63) {
+        return Ok(schemas.join(","));
+    }
+    Err(AddressError::Parameter {
+        parameter: "currentSchema",
+        allowed: "names of letters, digits, `_` and `$`, separated by commas",
+    })
+}
+
+fn primary_only(value: &str) -> Result<bool, AddressError> {
+    match value.to_ascii_lowercase().as_str() {
+        "primary" | "master" | "read-write" => Ok(true),
+        "any" | "preferprimary" => Ok(false),
+        _ => Err(AddressError::Parameter {
+            parameter: "targetServerType",
+            allowed: "primary or any, because a standby lags behind and would give old numbers",
+        }),
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$'))
+}

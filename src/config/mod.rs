@@ -1,0 +1,256 @@
+//! The configuration: a YAML file, the environment laid over it, and everything checked before anything starts.
+//!
+//! `file` and `env` collect what was given and where, `storage` and this module check it. Nothing here connects or binds;
+//! files are read (the configuration, `urlFile`), and no text made here shows a password.
+mod address;
+mod env;
+mod file;
+mod mistake;
+mod raw;
+mod secret;
+mod storage;
+mod table_prefix;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+
+pub use self::address::{Address, AddressError, ServerAddress, Tls, TlsMode};
+pub use self::env::variables;
+pub use self::mistake::{ConfigErrors, Mistake, Place};
+pub use self::secret::{Secret, SecretError};
+pub use self::table_prefix::{TablePrefix, TablePrefixError};
+
+use self::mistake::{Report, did_you_mean, shown};
+use self::raw::{Given, Raw};
+
+/// The configuration with every key, its default and what it is for, as shipped.
+pub const EXAMPLE: &str = include_str!("../../config.example.yaml");
+
+/// The port of KEDA's calls when `listen` is not given.
+const DEFAULT_PORT: u16 = 9090;
+
+/// All settings, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to answer KEDA. Default `0.0.0.0:9090`.
+    pub listen: SocketAddr,
+    /// What to log, and how.
+    pub log: LogConfig,
+    /// The databases to read, at least one.
+    pub storages: BTreeMap<StorageName, StorageConfig>,
+}
+
+/// What to log, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// Which events, in the words of `tracing_subscriber::EnvFilter`. Default `info`. Known to be valid.
+    pub filter: String,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The name under which triggers ask for a storage: 1 to 40 of `a-z`, `0-9` and `-`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StorageName(String);
+
+/// One JobRunr database and table prefix.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// Where the database is, with user and password.
+    pub address: Address,
+    /// JobRunr's table prefix. Default empty.
+    pub table_prefix: TablePrefix,
+    /// How often to read while somebody asks. 100 ms to 1 min, default 1 s.
+    pub refresh: Duration,
+    /// How old an answer may be while the database is away. At least `refresh`, default 1 min.
+    pub max_staleness: Duration,
+    /// When the database is to give up a statement. 100 ms to 1 min, default 5 s.
+    pub statement_timeout: Duration,
+    /// When to give up connecting. 100 ms to 1 min, default 5 s.
+    pub connect_timeout: Duration,
+    /// Where counting ends, so that a read does not grow with the table. `None` (`0` in the file) counts all. Default 10 000.
+    pub count_limit: Option<u64>,
+    /// After how many poll intervals without a heartbeat a server is dead: JobRunr's own setting, which it keeps in no
+    /// table. 1 to 100, default 4.
+    pub heartbeat_multiplicand: u32,
+    /// The Kubernetes namespaces whose triggers may use the storage, at least one; `None` for all.
+    pub namespaces: Option<Vec<String>>,
+}
+
+/// A configuration, and what a person should know about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What was ignored or looks wrong but may be meant. One sentence each, without secrets, for the log.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the file, lays the environment over it and checks all of it.
+    ///
+    /// `env` is usually [`variables()`]; names that do not start with `JOBRUNR_SCALER_` are passed over, and so are those
+    /// that Kubernetes sets for a Service called `jobrunr-scaler`. A variable that is set to nothing counts as not set,
+    /// except for a table prefix (which may be empty) and namespaces (where nothing is a mistake).
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place.
+    pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, ConfigErrors> {
+        let mut report = Report::default();
+        let raw = match file {
+            Some(path) => file::read(path, &mut report),
+            None => Some(Raw::default()),
+        };
+        check(raw, env, report)
+    }
+}
+
+/// `raw` is what the file says, `None` when it could not be read.
+fn check(
+    raw: Option<Raw>,
+    env: impl IntoIterator<Item = (String, String)>,
+    mut report: Report,
+) -> Result<Loaded, ConfigErrors> {
+    let file_is_known = raw.is_some();
+    let mut raw = raw.unwrap_or_default();
+    env::overlay(&mut raw, env, &mut report);
+    let config = Config {
+        listen: given(raw.listen, parse_listen, &mut report)
+            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT))),
+        log: LogConfig {
+            format: given(raw.log_format, parse_log_format, &mut report).unwrap_or_default(),
+            filter: given(raw.log_filter, parse_log_filter, &mut report).unwrap_or_else(|| "info".to_owned()),
+        },
+        // What the environment says of a storage may be half of it, so it says nothing without the file.
+        storages: if file_is_known { check_storages(&raw.storages, &mut report) } else { BTreeMap::new() },
+    };
+    Ok(Loaded { config, warnings: report.finish()? })
+}
+
+fn check_storages(
+    raw: &BTreeMap<StorageName, raw::RawStorage>,
+    report: &mut Report,
+) -> BTreeMap<StorageName, StorageConfig> {
+    if raw.is_empty() && !report.has_mistakes() {
+        report.mistake(
+            &Place::Anywhere,
+            "no storage is configured; the shortest way is the environment variable\n      \
+             JOBRUNR_SCALER_URL=jdbc:postgresql://host:5432/database with JOBRUNR_SCALER_USERNAME and \
+             JOBRUNR_SCALER_PASSWORD\n      beside it; several storages are configured in a file, given with --config FILE",
+        );
+    }
+    raw.iter().filter_map(|(name, raw)| Some((name.clone(), storage::check(name, raw, report)?))).collect()
+}
+
+/// The parsed value; `None` when none or a wrong one was given.
+fn given<T, E: fmt::Display>(
+    given: Option<Given>,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+    report: &mut Report,
+) -> Option<T> {
+    let given = given?;
+    match parse(&given.text) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            report.mistake(&given.place, error);
+            None
+        }
+    }
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(DEFAULT_PORT);
+        let value = shown(text);
+        format!(
+            "{value} is no IP address with a port; write for example `0.0.0.0:{port}`, or `[::]:{port}` for IPv6 too"
+        )
+    })
+}
+
+fn parse_log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        other => {
+            let hint = did_you_mean(other, ["text", "json"]);
+            Err(format!("{} is no log format; write `text` or `json`{hint}", shown(other)))
+        }
+    }
+}
+
+fn parse_log_filter(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!(
+            "{} is no log filter; write for example `info`, `debug` or `info,jobrunr_scaler=debug`",
+            shown(text)
+        )),
+    }
+}
+
+impl StorageName {
+    /// The name of the storage that the environment configures without naming it, and that a trigger means when it names
+    /// none.
+    pub const DEFAULT: &str = "default";
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for StorageName {
+    fn default() -> Self {
+        StorageName(Self::DEFAULT.to_owned())
+    }
+}
+
+impl fmt::Display for StorageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A map keyed by names can be asked with a text.
+impl std::borrow::Borrow<str> for StorageName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for StorageName {
+    type Err = StorageNameError;
+
+    fn from_str(text: &str) -> Result<Self, StorageNameError> {
+        let is_valid = text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if is_valid && (1..=40).contains(&text.len()) {
+            return Ok(StorageName(text.to_owned()));
+        }
+        Err(StorageNameError(shown(text)))
+    }
+}
+
+/// A text that is no name of a storage.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0} is no name of a storage; a name is 1 to 40 of the letters a-z, the digits 0-9 and `-`")]
+pub struct StorageNameError(String);

@@ -1,0 +1,51 @@
+//! From our words to KEDA's messages.
+
+use tonic::Status;
+
+use super::proto::{GetMetricSpecResponse, GetMetricsResponse, MetricSpec, MetricValue};
+use crate::jobrunr::MissingColumn;
+use crate::monitor::NoAnswer;
+use crate::scaling::{Decision, MetadataErrors, Trigger};
+
+/// The one spec of a trigger. KEDA before 2.17 reads the whole number only; later ones the fraction, where it is above 0.
+pub(super) fn metric_spec(trigger: &Trigger) -> GetMetricSpecResponse {
+    let spec = MetricSpec {
+        metric_name: trigger.metric_name(),
+        target_size: whole(trigger.target.round()).max(1),
+        target_size_float: trigger.target,
+    };
+    GetMetricSpecResponse { metric_specs: vec![spec] }
+}
+
+/// The one value of a trigger. KEDA takes the whole number where the fraction is 0, so that both have to say the same;
+/// it is rounded up, since something must not become nothing.
+pub(super) fn metric_value(trigger: &Trigger, decision: &Decision) -> GetMetricsResponse {
+    let value = MetricValue {
+        metric_name: trigger.metric_name(),
+        metric_value: whole(decision.value.ceil()),
+        metric_value_float: decision.value,
+    };
+    GetMetricsResponse { metric_values: vec![value] }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and targets are checked to be far below")]
+fn whole(number: f64) -> i64 {
+    number as i64
+}
+
+pub(super) fn metadata_status(errors: &MetadataErrors) -> Status {
+    Status::invalid_argument(errors.to_string())
+}
+
+pub(super) fn no_answer_status(storage: &str, error: &NoAnswer) -> Status {
+    let text = format!("storage `{storage}`: {error}");
+    match error {
+        NoAnswer::Unavailable { .. } => Status::unavailable(text),
+        NoAnswer::NoTables(_) => Status::failed_precondition(text),
+        NoAnswer::TooManyQuestions => Status::resource_exhausted(text),
+    }
+}
+
+pub(super) fn missing_column_status(storage: &str, missing: &MissingColumn) -> Status {
+    Status::failed_precondition(format!("storage `{storage}`: {missing}"))
+}

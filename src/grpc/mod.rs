@@ -1,0 +1,18 @@
+//! KEDA's side: from its messages to our words and back, streams, the server. Knows no SQL.
+
+mod convert;
+mod push;
+mod scaler;
+mod server;
+
+pub use scaler::{Scaler, StorageEntry};
+pub use server::{ServeError, serve};
+
+/// What tonic makes of `proto/externalscaler.proto`.
+#[expect(missing_docs, reason = "generated; the contract's own comments stand in the .proto file")]
+pub mod proto {
+    tonic::include_proto!("externalscaler");
+
+    /// The compiled contract, for the reflection service.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/externalscaler.bin"));
+}

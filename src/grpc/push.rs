@@ -1,0 +1,137 @@
+//! Streams: what is sent when.
+
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::proto::IsActiveResponse;
+use crate::clock::Clock;
+use crate::monitor::Watcher;
+use crate::scaling::{Trigger, decide};
+
+/// KEDA drops a push that comes before it has written its own status; this one comes after.
+const SECOND_PUSH_AFTER: Duration = Duration::from_secs(1);
+/// Each `true` costs KEDA a write to the Kubernetes API.
+const REPEAT_AFTER: Duration = Duration::from_secs(15);
+
+/// When a stream sends what.
+#[derive(Debug)]
+pub(super) struct Pushes {
+    /// Also send the falling edge.
+    inactive_too: bool,
+    active: bool,
+    /// When `true` is due again while the trigger stays active.
+    next: Option<Instant>,
+    /// Whether the push after a second is still to come.
+    second_due: bool,
+}
+
+impl Pushes {
+    pub(super) fn new(inactive_too: bool) -> Self {
+        Self { inactive_too, active: false, next: None, second_due: true }
+    }
+
+    /// What to send at `now`, if anything, given whether the trigger is active.
+    pub(super) fn due(&mut self, active: bool, now: Instant) -> Option<bool> {
+        let was_active = std::mem::replace(&mut self.active, active);
+        if !active {
+            self.next = None;
+            return (was_active && self.inactive_too).then_some(false);
+        }
+        let is_due = !was_active || self.next.is_some_and(|next| next <= now);
+        if !is_due {
+            return None;
+        }
+        let pause = if std::mem::take(&mut self.second_due) { SECOND_PUSH_AFTER } else { REPEAT_AFTER };
+        self.next = Some(now + pause);
+        Some(true)
+    }
+
+    /// When to look again even if nothing changes.
+    pub(super) fn next_repeat(&self) -> Option<Instant> {
+        self.next
+    }
+}
+
+/// The activity of a trigger, as KEDA wants it pushed. There is no queue behind it: a message is made when the client
+/// has room for one, from what is known then, so that a slow reader gets the newest and delays nobody.
+pub(super) fn activity(
+    trigger: Trigger,
+    watcher: Watcher,
+    clock: Clock,
+    stop: CancellationToken,
+) -> BoxStream<'static, Result<IsActiveResponse, Status>> {
+    let pushes = Pushes::new(trigger.push_inactive);
+    let stream = stream::unfold(Stream { trigger, watcher, clock, pushes }, |mut stream| async move {
+        let result = stream.next().await;
+        Some((Ok(IsActiveResponse { result }), stream))
+    });
+    // Ending well tells KEDA to come back in two seconds; after an error it may take a minute.
+    stream.take_until(stop.cancelled_owned()).boxed()
+}
+
+struct Stream {
+    trigger: Trigger,
+    watcher: Watcher,
+    clock: Clock,
+    pushes: Pushes,
+}
+
+impl Stream {
+    async fn next(&mut self) -> bool {
+        loop {
+            // A database that does not answer is no reason to say anything: KEDA keeps what it has.
+            let active = self.watcher.newest().ok().and_then(|snapshot| {
+                let decision = decide(&self.trigger, &snapshot, self.clock.now()).ok()?;
+                Some(decision.active)
+            });
+            if let Some(push) = active.and_then(|active| self.pushes.due(active, Instant::now())) {
+                return push;
+            }
+            match self.pushes.next_repeat() {
+                Some(at) => tokio::select! {
+                    () = self.watcher.changed() => {}
+                    () = sleep_until(at.max(Instant::now() + SHORTEST_WAIT)) => {}
+                },
+                None => self.watcher.changed().await,
+            }
+        }
+    }
+}
+
+/// While the database is away a repeat stays due; looking again this often is enough.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays a course of (milliseconds since the start, active) and gives what was sent when.
+    fn play(inactive_too: bool, course: &[(u64, bool)]) -> Vec<(u64, bool)> {
+        let start = Instant::now();
+        let mut pushes = Pushes::new(inactive_too);
+        let mut sent = Vec::new();
+        for &(at, active) in course {
+            if let Some(push) = pushes.due(active, start + Duration::from_millis(at)) {
+                sent.push((at, push));
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn true_is_sent_on_the_edge_after_a_second_and_then_every_fifteen() {
+        let all_active: Vec<(u64, bool)> = (0..40).map(|second| (second * 1000, true)).collect();
+        assert_eq!(play(false, &all_active), [(0, true), (1000, true), (16_000, true), (31_000, true)]);
+    }
+
+    #[test]
+    fn each_rising_edge_is_sent_at_once_and_false_only_on_request() {
+        let course = [(0, false), (500, true), (700, false), (900, true), (1900, true), (2000, false)];
+        assert_eq!(play(false, &course), [(500, true), (900, true)]);
+        assert_eq!(play(true, &course), [(500, true), (700, false), (900, true), (2000, false)]);
+    }
+}

@@ -1,0 +1,159 @@
+//! KEDA's five calls.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tracing::warn;
+
+use super::proto::external_scaler_server::ExternalScaler;
+use super::proto::{GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef};
+use super::{convert, push};
+use crate::clock::Clock;
+use crate::monitor::Monitor;
+use crate::scaling::{Decision, Trigger, decide};
+
+/// Remembered warnings; beyond them an oddity may be logged again.
+const MAX_WARNINGS: usize = 1_000;
+
+/// A storage that triggers may name.
+#[derive(Clone)]
+pub struct StorageEntry {
+    /// Its owner.
+    pub monitor: Monitor,
+    /// The namespaces that may use it; `None` for all.
+    pub namespaces: Option<Vec<String>>,
+}
+
+impl StorageEntry {
+    fn is_open_to(&self, namespace: &str) -> bool {
+        self.namespaces.as_ref().is_none_or(|allowed| allowed.iter().any(|name| name == namespace))
+    }
+}
+
+/// Answers KEDA. Nothing of a decision is kept here: two of these agree.
+pub struct Scaler {
+    storages: BTreeMap<String, StorageEntry>,
+    clock: Clock,
+    /// Ends all streams.
+    stop: CancellationToken,
+    warned: Mutex<HashSet<String>>,
+}
+
+impl Scaler {
+    /// A scaler for these storages, by name. `stop` ends its streams.
+    #[must_use]
+    pub fn new(storages: BTreeMap<String, StorageEntry>, clock: Clock, stop: CancellationToken) -> Self {
+        Self { storages, clock, stop, warned: Mutex::default() }
+    }
+
+    fn trigger(&self, reference: &ScaledObjectRef) -> Result<(Trigger, &StorageEntry), Status> {
+        let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let result = Trigger::parse(metadata).map_err(|errors| convert::metadata_status(&errors));
+        let result = result.and_then(|trigger| {
+            let storage = self.storage(&trigger.storage, &reference.namespace)?;
+            Ok((trigger, storage))
+        });
+        match &result {
+            Ok((trigger, _)) => trigger.warnings.iter().for_each(|warning| self.warn_once(reference, warning)),
+            // KEDA shows errors of GetMetricSpec nowhere but in its own log.
+            Err(status) => self.warn_once(reference, status.message()),
+        }
+        result
+    }
+
+    fn storage(&self, name: &str, namespace: &str) -> Result<&StorageEntry, Status> {
+        let Some(storage) = self.storages.get(name) else {
+            let open = self.storages.iter().filter(|(_, storage)| storage.is_open_to(namespace));
+            let names: Vec<&str> = open.map(|(name, _)| name.as_str()).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(Status::not_found(format!(
+                "`storage` is `{name}`, which is not configured; there are: {names}"
+            )));
+        };
+        if storage.is_open_to(namespace) {
+            return Ok(storage);
+        }
+        Err(Status::permission_denied(format!("the storage `{name}` is not open to the namespace `{namespace}`")))
+    }
+
+    fn warn_once(&self, reference: &ScaledObjectRef, text: &str) {
+        let scaled_object = format!("{}/{}", reference.namespace, reference.name);
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if MAX_WARNINGS <= warned.len() {
+            warned.clear();
+        }
+        if warned.insert(format!("{scaled_object} {text}")) {
+            warn!(scaled_object, "{text}");
+        }
+    }
+
+    async fn decision(&self, reference: &ScaledObjectRef) -> Result<(Trigger, Decision), Status> {
+        let (trigger, storage) = self.trigger(reference)?;
+        let answer = storage.monitor.ask(&trigger.question).await;
+        let snapshot = answer.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
+        let decision = decide(&trigger, &snapshot, self.clock.now())
+            .map_err(|missing| convert::missing_column_status(&trigger.storage, &missing))?;
+        Ok((trigger, decision))
+    }
+}
+
+#[tonic::async_trait]
+impl ExternalScaler for Scaler {
+    async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
+        let (_, decision) = self.decision(request.get_ref()).await?;
+        Ok(Response::new(IsActiveResponse { result: decision.active }))
+    }
+
+    type StreamIsActiveStream = BoxStream<'static, Result<IsActiveResponse, Status>>;
+
+    async fn stream_is_active(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
+        let (trigger, storage) = self.trigger(request.get_ref())?;
+        let watcher = storage.monitor.watch(trigger.question.clone());
+        let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
+        Ok(Response::new(push::activity(trigger, watcher, self.clock, self.stop.clone())))
+    }
+
+    async fn get_metric_spec(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<GetMetricSpecResponse>, Status> {
+        // Never the database: KEDA's fallback only works while this call does (KEDA#8056).
+        let (trigger, _) = self.trigger(request.get_ref())?;
+        Ok(Response::new(convert::metric_spec(&trigger)))
+    }
+
+    async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
+        let request = request.into_inner();
+        let Some(reference) = &request.scaled_object_ref else {
+            return Err(Status::invalid_argument(
+                "scaledObjectRef is missing: it names the ScaledObject and its metadata",
+            ));
+        };
+        let (trigger, decision) = self.decision(reference).await?;
+        let name = trigger.metric_name();
+        // Old clients of Kubernetes lower-case the name on its way (kubernetes#72996).
+        if !request.metric_name.eq_ignore_ascii_case(&name) {
+            let text = format!("metricName is `{}`: this trigger's metric is `{name}`", request.metric_name);
+            return Err(Status::not_found(text));
+        }
+        Ok(Response::new(convert::metric_value(&trigger, &decision)))
+    }
+
+    type StreamMetricSpecStream = BoxStream<'static, Result<GetMetricSpecResponse, Status>>;
+
+    async fn stream_metric_spec(
+        &self,
+        request: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
+        let (trigger, _) = self.trigger(request.get_ref())?;
+        let now = stream::once(async move { Ok(convert::metric_spec(&trigger)) });
+        let stream = now.chain(stream::pending()).take_until(self.stop.clone().cancelled_owned());
+        Ok(Response::new(stream.boxed()))
+    }
+}

@@ -1,0 +1,69 @@
+//! What a trigger needs to know of a storage.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::SignedDuration;
+
+/// Which jobs are looked at. An empty filter looks at all of them.
+///
+/// The columns behind it exist in JobRunr Pro only; a storage without one answers with
+/// [`MissingColumn`](super::MissingColumn).
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Filter {
+    /// Column `priority`; 0 is the highest.
+    pub priority: Option<i32>,
+    /// Column `serverTag`, compared as a whole.
+    pub server_tag: Option<String>,
+    /// Column `dynamicQueue`, compared as a whole.
+    pub dynamic_queue: Option<String>,
+}
+
+impl fmt::Display for Filter {
+    /// Reads well behind a noun: ` with priority 1 and serverTag gpu`; nothing for the empty filter.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            self.priority.map(|p| format!("priority {p}")),
+            self.server_tag.as_ref().map(|t| format!("serverTag {t}")),
+            self.dynamic_queue.as_ref().map(|q| format!("dynamicQueue {q}")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        if parts.is_empty() { Ok(()) } else { write!(f, " with {}", parts.join(" and ")) }
+    }
+}
+
+/// One trigger's question: which jobs, and how far ahead to look for scheduled ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Question {
+    /// Which jobs are looked at.
+    pub filter: Filter,
+    /// Jobs scheduled to run within this time from now count as due.
+    pub look_ahead: SignedDuration,
+}
+
+/// All questions that one read answers, in one round trip.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Questions(BTreeMap<Filter, BTreeSet<SignedDuration>>);
+
+impl Questions {
+    /// The filters, each with the look-aheads asked for with it, always in the same order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Filter, &BTreeSet<SignedDuration>)> {
+        self.0.iter()
+    }
+
+    /// Whether nothing is asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<Question> for Questions {
+    fn from_iter<I: IntoIterator<Item = Question>>(questions: I) -> Self {
+        let mut all = Self::default();
+        for question in questions {
+            all.0.entry(question.filter).or_default().insert(question.look_ahead);
+        }
+        all
+    }
+}

@@ -1,0 +1,156 @@
+//! What one storage answered at one instant.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use thiserror::Error;
+
+use super::{Filter, Question};
+
+/// What one storage answered at one instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// When the read began, by this machine's clock. All instants of the storage are compared with it.
+    pub read_at: Timestamp,
+    /// How many poll intervals without a heartbeat make a server dead.
+    pub heartbeat_multiplicand: u32,
+    /// The rows of JobRunr's servers table, dead ones included, newest heartbeat first.
+    pub servers: Vec<Server>,
+    /// What is known of the jobs, by filter.
+    pub queues: BTreeMap<Filter, Result<Queue, MissingColumn>>,
+}
+
+/// A column that a filter needs and that this storage does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{key} needs the column {table}.{column}, which this storage does not have: JobRunr Pro brings it, open-source JobRunr does not; remove {key} from the trigger"
+)]
+pub struct MissingColumn {
+    /// The trigger's metadata key that asks for it.
+    pub key: &'static str,
+    /// The table, prefix included.
+    pub table: String,
+    /// The column.
+    pub column: &'static str,
+}
+
+/// A count up to a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Jobs counted.
+    pub n_jobs: u64,
+    /// Whether counting stopped at the limit: there may be more.
+    pub limited: bool,
+}
+
+/// The jobs that one filter lets through.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Queue {
+    /// Jobs in state ENQUEUED.
+    pub enqueued: Count,
+    /// When the job at the head of the queue was enqueued: workers fetch in the order of `updatedAt`.
+    pub oldest_enqueued_at: Option<Timestamp>,
+    /// Jobs in state PROCESSING, whether their server lives or not.
+    pub processing: Count,
+    /// Jobs in state PROCESSING whose heartbeat is fresh: each occupies a worker.
+    pub processing_alive: Count,
+    /// Jobs in state SCHEDULED that run within a look-ahead, overdue ones included.
+    pub scheduled: BTreeMap<SignedDuration, Count>,
+}
+
+impl Queue {
+    /// Jobs in state PROCESSING whose heartbeat has stopped. JobRunr requeues them as soon as a server lives
+    /// (`ProcessOrphanedJobsTask`); without one they hang for ever.
+    #[must_use]
+    pub fn n_orphans(&self) -> u64 {
+        self.processing.n_jobs.saturating_sub(self.processing_alive.n_jobs)
+    }
+}
+
+/// A row of `jobrunr_backgroundjobservers`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Workers of this server: how many jobs it runs at once.
+    pub worker_pool_size: u64,
+    /// How often it looks for work and sends a heartbeat.
+    pub poll_interval: SignedDuration,
+    /// Its last sign of life.
+    pub last_heartbeat: Timestamp,
+    /// Workers in use as the server itself says; JobRunr Pro only.
+    pub occupied_workers: Option<u64>,
+    /// The tags it serves, comma-separated; JobRunr Pro only.
+    pub server_tags: Option<String>,
+}
+
+impl Server {
+    /// Whether the server counts as alive at `now`: its last heartbeat is at most `multiplicand` poll intervals old
+    /// (`ServerZooKeeper`). The column `running` says nothing: JobRunr writes it once, and pausing leaves it alone.
+    #[must_use]
+    pub fn is_alive(&self, now: Timestamp, multiplicand: u32) -> bool {
+        let timeout = self.poll_interval.saturating_mul(i32::try_from(multiplicand).unwrap_or(i32::MAX));
+        now.duration_since(self.last_heartbeat) <= timeout
+    }
+
+    /// Whether the server serves jobs with this tag. A server that names no tags is taken to serve all.
+    #[must_use]
+    pub fn serves(&self, tag: &str) -> bool {
+        self.server_tags.as_deref().is_none_or(|tags| tags.split(',').any(|t| t.trim() == tag))
+    }
+}
+
+impl Snapshot {
+    /// The servers that live at the instant of the read.
+    pub fn live_servers(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter().filter(|server| server.is_alive(self.read_at, self.heartbeat_multiplicand))
+    }
+
+    /// Whether this snapshot has an answer to the question.
+    #[must_use]
+    pub fn answers(&self, question: &Question) -> bool {
+        match self.queues.get(&question.filter) {
+            Some(Ok(queue)) => queue.scheduled.contains_key(&question.look_ahead),
+            Some(Err(_)) => true,
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(poll_seconds: i64, heartbeat: &str) -> Server {
+        Server {
+            worker_pool_size: 4,
+            poll_interval: SignedDuration::from_secs(poll_seconds),
+            last_heartbeat: heartbeat.parse().unwrap(),
+            occupied_workers: None,
+            server_tags: None,
+        }
+    }
+
+    #[test]
+    fn a_server_lives_for_four_poll_intervals() {
+        let check = |now: &str, expected: bool| {
+            let server = server(15, "2026-11-23T20:00:00Z");
+            assert_eq!(server.is_alive(now.parse().unwrap(), 4), expected, "{now}");
+        };
+        check("2026-11-23T20:00:00Z", true);
+        check("2026-11-23T20:01:00Z", true);
+        check("2026-11-23T20:01:00.000001Z", false);
+        // A server whose clock is ahead of ours is alive.
+        check("2026-11-23T19:00:00Z", true);
+    }
+
+    #[test]
+    fn a_server_serves_the_tags_it_names() {
+        let check = |tags: Option<&str>, tag: &str, expected: bool| {
+            let server = Server { server_tags: tags.map(str::to_owned), ..server(15, "2026-11-23T20:00:00Z") };
+            assert_eq!(server.serves(tag), expected, "{tags:?} {tag}");
+        };
+        check(Some("SERVER=0a,DEFAULT"), "DEFAULT", true);
+        check(Some("SERVER=0a, gpu"), "gpu", true);
+        check(Some("SERVER=0a,DEFAULT"), "gpu", false);
+        check(None, "gpu", true);
+    }
+}

@@ -1,0 +1,139 @@
+//! The task behind a monitor: connects, reads, publishes, and backs off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Failure, Kept, Shared, State};
+use crate::jobrunr::{Questions, Snapshot};
+use crate::storage::{Session, Storage, StorageError};
+
+/// Waits between attempts to connect: doubled from the first to the last.
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+const LAST_BACKOFF: Duration = Duration::from_secs(15);
+/// The triggers of a ScaledObject are asked at once: their questions shall go into one read.
+const GATHER: Duration = Duration::from_millis(5);
+/// A connection that nobody has used for this long is given back to the database.
+const IDLE_AFTER: Duration = Duration::from_secs(300);
+
+pub(super) async fn run(
+    name: String,
+    storage: Arc<dyn Storage>,
+    shared: Arc<Shared>,
+    publish: watch::Sender<State>,
+    stop: CancellationToken,
+) {
+    let mut reader = Reader { name, storage, shared, publish, session: None, n_failures: 0 };
+    stop.run_until_cancelled(reader.read_for_ever()).await;
+    if let Some(session) = reader.session.take() {
+        // A database that does not even take a goodbye must not hold up the shutdown.
+        let _ = timeout(Duration::from_secs(1), session.close()).await;
+    }
+}
+
+struct Reader {
+    name: String,
+    storage: Arc<dyn Storage>,
+    shared: Arc<Shared>,
+    publish: watch::Sender<State>,
+    session: Option<Box<dyn Session>>,
+    n_failures: u32,
+}
+
+impl Reader {
+    async fn read_for_ever(&mut self) {
+        let refresh = self.shared.clock.real(self.shared.settings.refresh);
+        loop {
+            self.wait_until_wanted().await;
+            let began = Instant::now();
+            let questions = self.shared.questions();
+            if !questions.is_empty() {
+                let outcome = self.read(&questions).await;
+                self.tell(outcome, began);
+            }
+            if 0 < self.n_failures {
+                sleep(backoff(self.n_failures)).await;
+                continue;
+            }
+            // A new question need not wait for the others' refresh. The pause lets its siblings come along.
+            let shared = Arc::clone(&self.shared);
+            tokio::select! {
+                () = sleep_until(began + refresh) => {}
+                () = shared.unanswered() => sleep(GATHER).await,
+            }
+        }
+    }
+
+    /// Returns when somebody asks, or at once while somebody watches.
+    async fn wait_until_wanted(&mut self) {
+        if self.shared.is_watched() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        if timeout(IDLE_AFTER, shared.wanted.notified()).await.is_ok() {
+            sleep(GATHER).await;
+            return;
+        }
+        if let Some(session) = self.session.take() {
+            session.close().await;
+        }
+        shared.wanted.notified().await;
+    }
+
+    async fn read(&mut self, questions: &Questions) -> Result<Snapshot, StorageError> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.storage.connect().await?,
+        };
+        let limit = self.shared.settings.read_timeout;
+        // Dropping the session on any failure closes its connection: nothing is left half read.
+        match timeout(limit, session.read(questions, self.shared.clock.now())).await {
+            Ok(snapshot) => {
+                let snapshot = snapshot?;
+                self.session = Some(session);
+                Ok(snapshot)
+            }
+            Err(_) => Err(StorageError::TimedOut(format!("{limit:?}"))),
+        }
+    }
+
+    fn tell(&mut self, outcome: Result<Snapshot, StorageError>, began: Instant) {
+        let storage = &self.name;
+        match outcome {
+            Ok(snapshot) => {
+                if 0 < self.n_failures {
+                    info!(storage, n_failures = self.n_failures, "the database answers again");
+                }
+                self.n_failures = 0;
+                let kept = Kept { snapshot: Arc::new(snapshot), at: began };
+                self.publish.send_modify(|state| {
+                    *state = State { kept: Some(kept), failure: None, n_reads: state.n_reads + 1 };
+                });
+            }
+            Err(error) => {
+                // Once is enough: the same database may be away for hours.
+                if self.n_failures == 0 {
+                    warn!(storage, %error, "the database does not answer; the last snapshot serves until maxStaleness");
+                }
+                self.n_failures = self.n_failures.saturating_add(1);
+                let no_tables = matches!(error, StorageError::Schema(_));
+                let retry_at = Instant::now() + backoff(self.n_failures);
+                let failure = Failure { cause: error.to_string(), no_tables, retry_at };
+                self.publish.send_modify(|state| {
+                    state.failure = Some(failure);
+                    state.n_reads += 1;
+                });
+            }
+        }
+    }
+}
+
+/// How long to wait after the `n`-th failure in a row.
+fn backoff(n_failures: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(n_failures.saturating_sub(1).min(10));
+    FIRST_BACKOFF.saturating_mul(doubled).min(LAST_BACKOFF)
+}

@@ -1,0 +1,172 @@
+//! The one function that decides.
+
+use jiff::Timestamp;
+
+use super::{Metric, Trigger};
+use crate::jobrunr::{Count, MissingColumn, Queue, Server, Snapshot, duration};
+
+/// What a trigger comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The metric's value, in its own unit; finite and never negative.
+    pub value: f64,
+    /// The value that the HPA steers for.
+    pub target: f64,
+    /// Whether KEDA may keep pods at all.
+    pub active: bool,
+    /// Why, in words.
+    pub reasons: Vec<String>,
+}
+
+/// Decides for a trigger, from what its storage said.
+///
+/// All values hold for the instant of the read, so that an old snapshot keeps its numbers: servers must not seem to
+/// die, nor a latency grow, because the database does not answer. `now` only serves to say how old the snapshot is.
+///
+/// # Errors
+/// [`MissingColumn`] where a filter needs a column that the storage does not have.
+///
+/// Callers make sure that the snapshot [answers](Snapshot::answers) the trigger's question.
+pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<Decision, MissingColumn> {
+    let nothing = Queue::default();
+    let queue = match snapshot.queues.get(&trigger.question.filter) {
+        Some(Ok(queue)) => queue,
+        Some(Err(missing)) => return Err(missing.clone()),
+        None => &nothing,
+    };
+    let mut reasons = Vec::new();
+    let value = value(trigger, snapshot, queue, &mut reasons);
+    let active = activity(trigger, queue, value, &mut reasons);
+    let age = now.duration_since(snapshot.read_at);
+    if STALE_SECONDS <= age.as_secs() {
+        reasons.push(format!("as of {} s ago: the database has not answered since", age.as_secs()));
+    }
+    Ok(Decision { value, target: trigger.target, active, reasons })
+}
+
+/// From this age on, in seconds, a decision says how old its snapshot is.
+const STALE_SECONDS: i64 = 5;
+
+fn value(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reasons: &mut Vec<String>) -> f64 {
+    let filter = &trigger.question.filter;
+    match trigger.metric {
+        Metric::EnqueuedLatency => {
+            let latency = latency(snapshot, queue);
+            reasons.push(if queue.oldest_enqueued_at.is_none() {
+                format!("no job{filter} is enqueued")
+            } else {
+                let verb = if queue.enqueued.n_jobs == 1 { "is" } else { "are" };
+                format!("{}{filter} {verb} enqueued, the oldest for {latency:.1} s", jobs(queue.enqueued))
+            });
+            latency
+        }
+        Metric::EnqueuedCount => {
+            reasons.push(format!("{}{filter} enqueued", jobs(queue.enqueued)));
+            float(queue.enqueued.n_jobs)
+        }
+        Metric::ScheduledCount => {
+            let look_ahead = trigger.question.look_ahead;
+            let due = queue.scheduled.get(&look_ahead).copied().unwrap_or_default();
+            reasons.push(format!("{}{filter} due within {}", jobs(due), duration::format(look_ahead)));
+            float(due.n_jobs)
+        }
+        Metric::WorkerUsage => {
+            let workers = Workers::of(trigger, snapshot, queue);
+            reasons.push(workers.to_string());
+            if workers.total < workers.occupied && 0 < workers.total {
+                reasons.push("counted as 1: jobs of servers that are going away must not ask for more pods".to_owned());
+            }
+            workers.usage()
+        }
+        Metric::TotalWorkers | Metric::OccupiedWorkers => {
+            let workers = Workers::of(trigger, snapshot, queue);
+            reasons.push(workers.to_string());
+            float(if trigger.metric == Metric::TotalWorkers { workers.total } else { workers.occupied })
+        }
+    }
+}
+
+/// Seconds that the head of the queue has waited. Never negative: the application's clock may be ahead of ours.
+fn latency(snapshot: &Snapshot, queue: &Queue) -> f64 {
+    queue.oldest_enqueued_at.map_or(0.0, |oldest| snapshot.read_at.duration_since(oldest).as_secs_f64().max(0.0))
+}
+
+fn activity(trigger: &Trigger, queue: &Queue, value: f64, reasons: &mut Vec<String>) -> bool {
+    let above = trigger.activation_target < value;
+    let kept = trigger.keep_while_processing && 0 < queue.processing.n_jobs;
+    reasons.push(if above {
+        format!("active: {} is above {}", shown(value), shown(trigger.activation_target))
+    } else if kept {
+        let verb = if queue.processing.n_jobs == 1 { "is" } else { "are" };
+        format!("active: {} {verb} being processed", jobs(queue.processing))
+    } else {
+        format!("inactive: {} is not above {}", shown(value), shown(trigger.activation_target))
+    });
+    if kept && 0 < queue.n_orphans() {
+        reasons.push(format!(
+            "{} of them without heartbeat: JobRunr requeues orphans as soon as a server lives",
+            queue.n_orphans()
+        ));
+    }
+    if [queue.enqueued, queue.processing].iter().chain(queue.scheduled.values()).any(|count| count.limited) {
+        reasons.push("counting stopped at the limit: there may be more".to_owned());
+    }
+    above || kept
+}
+
+/// The workers of the live servers and how many of them run a job.
+struct Workers {
+    n_servers: u64,
+    total: u64,
+    occupied: u64,
+}
+
+impl Workers {
+    fn of(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue) -> Self {
+        let filter = &trigger.question.filter;
+        let serves = |server: &&Server| filter.server_tag.as_deref().is_none_or(|tag| server.serves(tag));
+        let servers: Vec<&Server> = snapshot.live_servers().filter(serves).collect();
+        // Pro's servers say themselves how many workers they use. They cannot say for which jobs, so a filter counts jobs.
+        let said: Option<u64> = servers.iter().map(|server| server.occupied_workers).sum();
+        let occupied = match said {
+            Some(said) if !servers.is_empty() && *filter == crate::jobrunr::Filter::default() => said,
+            _ => queue.processing_alive.n_jobs,
+        };
+        Self {
+            n_servers: servers.len() as u64,
+            total: servers.iter().map(|server| server.worker_pool_size).sum(),
+            occupied,
+        }
+    }
+
+    /// A ratio from 0 to 1. Capped, since jobs of a server that was just removed are still there for a moment, and
+    /// with `metricType: Value` the HPA multiplies the ready pods by this ratio.
+    fn usage(&self) -> f64 {
+        if self.total == 0 { 0.0 } else { (float(self.occupied) / float(self.total)).min(1.0) }
+    }
+}
+
+impl std::fmt::Display for Workers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plural = |n: u64, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+        write!(f, "{} of {} of ", self.occupied, plural(self.total, "worker"))?;
+        write!(f, "{} occupied", plural(self.n_servers, "live server"))
+    }
+}
+
+fn jobs(count: Count) -> String {
+    let more = if count.limited { " or more" } else { "" };
+    let plural = if count.n_jobs == 1 && !count.limited { "" } else { "s" };
+    format!("{}{more} job{plural}", count.n_jobs)
+}
+
+/// A number as people write it: no trailing zeros, at most three decimals.
+fn shown(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn float(n: u64) -> f64 {
+    n as f64
+}

@@ -1,0 +1,58 @@
+//! From the driver's errors to ours.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::StorageError;
+use crate::config::StorageConfig;
+
+/// Waits for a connection, at most the configured time.
+pub(super) async fn connected<C>(
+    connecting: impl Future<Output = Result<C, sqlx::Error>>,
+    config: &StorageConfig,
+    place: &str,
+) -> Result<C, StorageError> {
+    match tokio::time::timeout(config.connect_timeout, connecting).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(match storage_error(error) {
+            StorageError::Unreachable(cause) => StorageError::Unreachable(format!("{place}: {cause}")),
+            StorageError::Denied(cause) => StorageError::Denied(format!("{place}: {cause}")),
+            StorageError::Refused(cause) => StorageError::Unreachable(format!("{place}: {cause}")),
+            other => other,
+        }),
+        Err(_) => Err(StorageError::Unreachable(format!("{place}: no connection within {:?}", config.connect_timeout))),
+    }
+}
+
+/// Waits for the database, at most `timeout`.
+pub(super) async fn before<T>(
+    timeout: Duration,
+    answer: impl Future<Output = Result<T, StorageError>>,
+) -> Result<T, StorageError> {
+    match tokio::time::timeout(timeout, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(StorageError::TimedOut(format!("{timeout:?}"))),
+    }
+}
+
+/// Sorts a driver's error by what the person who reads it can do about it.
+pub(super) fn storage_error(error: sqlx::Error) -> StorageError {
+    match error {
+        sqlx::Error::Database(database) => {
+            let text = database.message().to_owned();
+            // PostgreSQL's SQLSTATE; for MySQL and SQLite the driver gives the number behind it in `code`.
+            let number = database.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|e| e.number().to_string());
+            match number.as_deref().or(database.code().as_deref()).unwrap_or_default() {
+                "28P01" | "28000" | "42501" | "1044" | "1045" | "1142" | "1227" | "1698" => StorageError::Denied(text),
+                "57014" | "1969" | "3024" | "9" => StorageError::TimedOut(format!("the statement timeout: {text}")),
+                "57P01" | "57P02" | "57P03" | "53300" | "3D000" | "1040" | "1049" | "1053" | "5" | "6" | "10"
+                | "14" | "26" => StorageError::Unreachable(text),
+                _ => StorageError::Refused(text),
+            }
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
+            StorageError::Unreadable(error.to_string())
+        }
+        other => StorageError::Unreachable(other.to_string()),
+    }
+}

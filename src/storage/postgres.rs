@@ -1,0 +1,194 @@
+//! PostgreSQL, and what speaks its protocol.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{AssertSqlSafe, Connection, Row as _};
+
+use super::errors::{before, connected, storage_error};
+use super::sql::{Bind, Dialect, Reading, decode};
+use super::{Columns, JOBS, SERVERS, Schema, Session, StorageError};
+use crate::config::{ServerAddress, StorageConfig, TlsMode};
+use crate::jobrunr::{Questions, Snapshot};
+
+pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<Box<dyn Session>, StorageError> {
+    let mut last = StorageError::Unreachable("no host is given".to_owned());
+    for (host, port) in &address.hosts {
+        match connect_to(host, *port, address, config).await {
+            Ok(session) => return Ok(Box::new(session)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn connect_to(
+    host: &str,
+    port: u16,
+    address: &ServerAddress,
+    config: &StorageConfig,
+) -> Result<Postgres, StorageError> {
+    let options = options(host, port, address)?;
+    let place = format!("{host}:{port}");
+    let mut connection = connected(PgConnection::connect_with(&options), config, &place).await?;
+    let prepared = prepare(&mut connection, address, config);
+    let schema = before(config.statement_timeout, prepared).await?;
+    Ok(Postgres { connection, dialect: PostgresDialect::new(&schema), schema, config: config.clone() })
+}
+
+fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOptions, StorageError> {
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .port(port)
+        .database(&address.database)
+        .application_name("jobrunr-scaler")
+        .ssl_mode(match address.tls.mode {
+            TlsMode::Disable => PgSslMode::Disable,
+            TlsMode::Prefer => PgSslMode::Prefer,
+            TlsMode::Require => PgSslMode::Require,
+            TlsMode::VerifyCa => PgSslMode::VerifyCa,
+            TlsMode::VerifyFull => PgSslMode::VerifyFull,
+        });
+    options = if host.starts_with('/') { options.socket(host) } else { options.host(host) };
+    if let Some(username) = &address.username {
+        options = options.username(username);
+    }
+    if let Some(password) = &address.password {
+        options = options.password(password.read()?.expose_secret());
+    }
+    if let Some(certificate) = &address.tls.root_cert {
+        options = options.ssl_root_cert(certificate);
+    }
+    if let Some(certificate) = &address.tls.client_cert {
+        options = options.ssl_client_cert(certificate);
+    }
+    if let Some(key) = &address.tls.client_key {
+        options = options.ssl_client_key(key);
+    }
+    Ok(options)
+}
+
+/// Makes the session read-only and bounded, and looks at the tables.
+async fn prepare(
+    connection: &mut PgConnection,
+    address: &ServerAddress,
+    config: &StorageConfig,
+) -> Result<Schema, StorageError> {
+    let timeout = config.statement_timeout.as_millis().to_string();
+    let settings = [
+        ("default_transaction_read_only", "on"),
+        ("statement_timeout", timeout.as_str()),
+        ("lock_timeout", "1000"),
+        // A count up to a limit is cheap by an index, and only by walking it: a bitmap is built whole before the first
+        // row comes, and stale statistics make a scan of the table look cheap.
+        ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
+        ("plan_cache_mode", "force_custom_plan"),
+        ("max_parallel_workers_per_gather", "0"),
+        ("jit", "off"),
+    ];
+    let search_path = address.search_path.as_deref().map(|path| ("search_path", path));
+    for (name, value) in settings.into_iter().chain(search_path) {
+        // Not every server knows every setting: PostgreSQL brought plan_cache_mode in 12.
+        sqlx::query("SELECT set_config(name, $2, false) FROM pg_settings WHERE name = $1")
+            .bind(name)
+            .bind(value)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(storage_error)?;
+    }
+    if address.primary_only {
+        refuse_standby(connection).await?;
+    }
+    let jobs = columns(connection, &config.table_prefix.table(JOBS)).await?;
+    let servers = columns(connection, &config.table_prefix.table(SERVERS)).await?;
+    Ok(Schema::new(config, &format!("the database {}", address.database), jobs, servers)?)
+}
+
+async fn refuse_standby(connection: &mut PgConnection) -> Result<(), StorageError> {
+    let standby: bool =
+        sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await.map_err(storage_error)?;
+    if standby {
+        return Err(StorageError::Unreachable("the host is a standby, and the address asks for a primary".to_owned()));
+    }
+    Ok(())
+}
+
+async fn columns(connection: &mut PgConnection, table: &str) -> Result<Columns, StorageError> {
+    let rows = sqlx::query(
+        "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute \
+         WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+    .map_err(storage_error)?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(storage_error)
+}
+
+struct Postgres {
+    connection: PgConnection,
+    schema: Schema,
+    dialect: PostgresDialect,
+    config: StorageConfig,
+}
+
+#[async_trait]
+impl Session for Postgres {
+    async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
+        let reading = Reading::new(&self.dialect, &self.schema, &self.config);
+        let statement = reading.statement(questions, now);
+        let mut query = sqlx::query(AssertSqlSafe(statement.sql));
+        for bind in statement.binds {
+            query = match bind {
+                Bind::Text(text) => query.bind(text),
+                Bind::Int(int) => query.bind(int),
+                Bind::Real(real) => query.bind(real),
+            };
+        }
+        let rows = query.fetch_all(&mut self.connection).await.map_err(storage_error)?;
+        let rows = rows.iter().map(decode).collect::<Result<Vec<_>, _>>().map_err(storage_error)?;
+        reading.snapshot(questions, now, &rows)
+    }
+
+    async fn close(self: Box<Self>) {
+        // Whatever the database says to the goodbye, we are gone.
+        let _ = self.connection.close().await;
+    }
+}
+
+/// JobRunr's own schema has `timestamp without time zone`; hand-made copies also `timestamptz`. A parameter has to be
+/// cast to the column's own type, or the index on the column is of no use.
+struct PostgresDialect {
+    scheduled_at: &'static str,
+}
+
+impl PostgresDialect {
+    fn new(schema: &Schema) -> Self {
+        let zoned = schema.jobs_type("scheduledAt").ends_with("with time zone");
+        Self { scheduled_at: if zoned { "timestamptz" } else { "timestamp" } }
+    }
+}
+
+impl Dialect for PostgresDialect {
+    fn placeholder(&self, n: usize) -> String {
+        format!("${n}")
+    }
+
+    fn int(&self, expression: &str) -> String {
+        format!("({expression})::int8")
+    }
+
+    fn micros(&self, column: &str) -> String {
+        format!("(EXTRACT(EPOCH FROM {column}) * 1000000)::int8")
+    }
+
+    fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
+        let text = format!("{}+00", instant.strftime("%Y-%m-%d %H:%M:%S%.6f"));
+        vec![(format!("{column} <= ?::text::{}", self.scheduled_at), vec![Bind::Text(text)])]
+    }
+
+    fn text(&self, column: &str) -> String {
+        format!("({column})::text")
+    }
+}

@@ -1,0 +1,165 @@
+//! SQLite, in the four forms in which its JDBC driver writes instants.
+//!
+//! xerial's sqlite-jdbc writes epoch milliseconds unless told otherwise (`date_class`, `date_precision`): epoch
+//! seconds, text in UTC, or a Julian day. The column's type says nothing, and a Julian day at noon is stored as an
+//! integer, so that only the size of a value tells its form. Each form is one range of the index.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Row as _};
+
+use super::errors::{before, connected, storage_error};
+use super::sql::{Bind, Dialect, Reading, decode};
+use super::{Columns, JOBS, SERVERS, Schema, Session, StorageError};
+use crate::config::StorageConfig;
+use crate::jobrunr::{Questions, Snapshot};
+
+/// How many of SQLite's virtual instructions pass between two looks at the clock: well below a millisecond.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+
+pub(super) async fn connect(path: &Path, config: &StorageConfig) -> Result<Box<dyn Session>, StorageError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .create_if_missing(false)
+        .busy_timeout(Duration::from_millis(500));
+    let place = path.display().to_string();
+    let mut connection = connected(SqliteConnection::connect_with(&options), config, &place).await?;
+    let deadline = Arc::new(Mutex::new(None));
+    interrupt_at(&mut connection, Arc::clone(&deadline)).await?;
+    let schema = before(config.statement_timeout, prepare(&mut connection, path, config)).await?;
+    Ok(Box::new(Sqlite { connection, deadline, schema, config: config.clone() }))
+}
+
+/// The instant at which a running statement is to be given up.
+type Deadline = Arc<Mutex<Option<Instant>>>;
+
+/// SQLite knows no statement timeout; it asks this handler whether to go on.
+async fn interrupt_at(connection: &mut SqliteConnection, deadline: Deadline) -> Result<(), StorageError> {
+    let mut handle = connection.lock_handle().await.map_err(storage_error)?;
+    handle.set_progress_handler(STEPS_BETWEEN_LOOKS, move || {
+        let deadline = deadline.lock().ok().and_then(|deadline| *deadline);
+        deadline.is_none_or(|deadline| Instant::now() < deadline)
+    });
+    Ok(())
+}
+
+async fn prepare(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    config: &StorageConfig,
+) -> Result<Schema, StorageError> {
+    let jobs = columns(connection, &config.table_prefix.table(JOBS)).await?;
+    let servers = columns(connection, &config.table_prefix.table(SERVERS)).await?;
+    Ok(Schema::new(config, &format!("the database {}", path.display()), jobs, servers)?)
+}
+
+async fn columns(connection: &mut SqliteConnection, table: &str) -> Result<Columns, StorageError> {
+    let rows = sqlx::query("SELECT name, type FROM pragma_table_info(?)")
+        .bind(table)
+        .fetch_all(connection)
+        .await
+        .map_err(storage_error)?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(storage_error)
+}
+
+struct Sqlite {
+    connection: SqliteConnection,
+    deadline: Deadline,
+    schema: Schema,
+    config: StorageConfig,
+}
+
+#[async_trait]
+impl Session for Sqlite {
+    async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
+        if let Ok(mut deadline) = self.deadline.lock() {
+            *deadline = Some(Instant::now() + self.config.statement_timeout);
+        }
+        let reading = Reading::new(&SqliteDialect, &self.schema, &self.config);
+        let statement = reading.statement(questions, now);
+        let mut query = sqlx::query(AssertSqlSafe(statement.sql));
+        for bind in statement.binds {
+            query = match bind {
+                Bind::Text(text) => query.bind(text),
+                Bind::Int(int) => query.bind(int),
+                Bind::Real(real) => query.bind(real),
+            };
+        }
+        let rows = query.fetch_all(&mut self.connection).await.map_err(storage_error)?;
+        let rows = rows.iter().map(decode).collect::<Result<Vec<_>, _>>().map_err(storage_error)?;
+        reading.snapshot(questions, now, &rows)
+    }
+
+    async fn close(self: Box<Self>) {
+        // Whatever the database says to the goodbye, we are gone.
+        let _ = self.connection.close().await;
+    }
+}
+
+struct SqliteDialect;
+
+/// Values from here on are epoch milliseconds: in seconds this is the year 5138.
+const FIRST_MILLIS: &str = "100000000000";
+/// Values from here on, and below [`FIRST_MILLIS`], are epoch seconds: as a Julian day this is far in the future.
+const FIRST_SECONDS: &str = "100000000";
+/// The Julian day of 1970-01-01T00:00:00Z.
+const EPOCH_JULIAN_DAY: f64 = 2_440_587.5;
+const MILLIS_A_DAY: f64 = 86_400_000.0;
+
+impl Dialect for SqliteDialect {
+    fn placeholder(&self, n: usize) -> String {
+        format!("?{n}")
+    }
+
+    fn int(&self, expression: &str) -> String {
+        format!("CAST({expression} AS INTEGER)")
+    }
+
+    fn micros(&self, column: &str) -> String {
+        // Every text is above every number. Julian days are doubles, exact to some 40 µs: rounded to milliseconds.
+        let from_julian =
+            |day: &str| format!("CAST(ROUND(({day} - {EPOCH_JULIAN_DAY:.1}) * {MILLIS_A_DAY:.1}) AS INTEGER) * 1000");
+        format!(
+            "CASE WHEN {column} IS NULL THEN NULL WHEN {column} >= '' THEN {} \
+             WHEN {column} >= {FIRST_MILLIS} THEN CAST({column} AS INTEGER) * 1000 \
+             WHEN {column} >= {FIRST_SECONDS} THEN CAST({column} AS INTEGER) * 1000000 ELSE {} END",
+            from_julian(&format!("julianday({column})")),
+            from_julian(column)
+        )
+    }
+
+    fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
+        let millis = instant.as_millisecond();
+        let text = instant.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
+        #[expect(clippy::cast_precision_loss, reason = "a Julian day is a double, that is its form")]
+        let julian = millis as f64 / MILLIS_A_DAY + EPOCH_JULIAN_DAY;
+        vec![
+            (format!("{column} >= {FIRST_MILLIS} AND {column} <= ?"), vec![Bind::Int(millis)]),
+            (
+                format!("{column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS} AND {column} <= ?"),
+                vec![Bind::Int(instant.as_second())],
+            ),
+            (format!("{column} < {FIRST_SECONDS} AND {column} <= ?"), vec![Bind::Real(julian)]),
+            (format!("{column} >= '' AND {column} <= ?"), vec![Bind::Text(text)]),
+        ]
+    }
+
+    fn comparable(&self, column: &str) -> Vec<String> {
+        vec![
+            format!(" AND {column} >= {FIRST_MILLIS} AND {column} < ''"),
+            format!(" AND {column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS}"),
+            format!(" AND {column} < {FIRST_SECONDS}"),
+            format!(" AND {column} >= ''"),
+        ]
+    }
+
+    fn text(&self, column: &str) -> String {
+        format!("CAST({column} AS TEXT)")
+    }
+}
