@@ -2,4 +2,4 @@
 
 pub mod hpa;
 pub mod keda;
-// pub mod manifest;
+pub mod manifest;
