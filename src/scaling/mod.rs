@@ -3,6 +3,7 @@
 mod decide;
 pub mod hpa;
 pub mod keda;
+pub mod manifest;
 mod metric;
 mod trigger;
 
