@@ -34,7 +34,8 @@ use jiff::tz::TimeZone;
 
 /// The schedule of a recurring job, parsed.
 ///
-/// Parsing costs about a microsecond and a next run less, so nothing here needs a cache.
+/// A next run takes a few operations on bit sets for each month searched and no allocation, so thousands of them a
+/// refresh need no cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     kind: Kind,
