@@ -305,8 +305,9 @@ fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Op
     })
 }
 
-/// A value as it may stand in an error or a log: what comes from outside may be huge.
+/// A value as it may stand in an error or a log: what comes from outside may be huge, and may try to forge lines.
 fn shortened(text: &str) -> String {
     const MAX: usize = 80;
-    if text.chars().count() <= MAX { text.to_owned() } else { text.chars().take(MAX).chain(['…']).collect() }
+    let printable = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    if text.chars().count() <= MAX { printable.collect() } else { printable.take(MAX).chain(['…']).collect() }
 }
