@@ -1,6 +1,8 @@
 //! From a trigger and a snapshot to a decision. Pure: no I/O, no clock, no tokio.
 
 mod decide;
+pub mod hpa;
+pub mod keda;
 mod metric;
 mod trigger;
 
