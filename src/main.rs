@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use jobrunr_scaler::cli;
+use jobrunr_scaler::cli::demo::DemoArgs;
 
 /// A KEDA external scaler for JobRunr: latency, scheduled jobs and worker usage, read from the job database.
 #[derive(Parser)]
@@ -19,6 +20,8 @@ struct Args {
 enum Command {
     /// Answer KEDA over gRPC.
     Serve(ServeArgs),
+    /// Watch it scale: a play of JobRunr, KEDA and the HPA around the real scaler, without a cluster or a database.
+    Demo(DemoArgs),
 }
 
 #[derive(clap::Args)]
@@ -34,6 +37,7 @@ struct ServeArgs {
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Serve(args) => serve(&args),
+        Command::Demo(args) => finish(block_on(cli::demo::run(args))),
     }
 }
 

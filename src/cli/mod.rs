@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod demo;
 pub mod serve;
 
 use std::path::Path;
