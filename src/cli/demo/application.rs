@@ -18,8 +18,9 @@ use crate::clock::Clock;
 pub(super) const WORKERS_A_POD: usize = 4;
 /// The shortest that JobRunr allows.
 const POLL_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
-/// From the creation of a pod until its server announces itself.
-const STARTUP: SignedDuration = SignedDuration::from_secs(10);
+/// From the creation of a pod until its server announces itself: a JVM that starts. It is longer than the HPA's period, so
+/// that the HPA does not take pods for full that have just begun.
+const STARTUP: SignedDuration = SignedDuration::from_secs(20);
 /// How long a server that stops waits for its jobs (`interruptJobsAwaitDurationOnStop`).
 const GRACE: SignedDuration = SignedDuration::from_secs(10);
 /// JobRunr's first retry comes after three seconds.

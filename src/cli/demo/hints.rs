@@ -10,10 +10,11 @@ use super::view::Paint;
 pub(super) fn opening(speed: f64, keep: bool) -> String {
     let ends = if keep { "until Ctrl-C".to_owned() } else { format!("about {:.0} s", 530.0 / speed) };
     format!(
-        "jobrunr-scaler demo: the story of JobRunr's guide to autoscaling, {} times as fast as real time ({ends}).
-Real: the scaler, its gRPC answers, JobRunr's tables in SQLite, the rules of KEDA and the HPA.
-Played: the application and its pods (4 workers each), KEDA and the HPA themselves.
-40 jobs will be scheduled to run in two minutes; a pod is to have 8 of them.
+        "The story of JobRunr's guide to autoscaling, {} times as fast as real time ({ends}).
+ Real:   the scaler and its gRPC answers, JobRunr's tables in SQLite,
+         the rules of KEDA and of the HPA.
+ Played: the application and its pods of 4 workers, KEDA and the HPA themselves.
+40 jobs will be scheduled to run in two minutes, and a pod is to have 8 of them.
 ",
         shown(speed)
     )

@@ -3,15 +3,15 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Paint;
-use crate::cli::demo::board::{Answer, State, Who};
+use crate::cli::demo::board::{Answer, Event, State, Who};
 use crate::cli::demo::explained::shown;
 use crate::cli::demo::scaled_object::{TRIGGERS, TriggerSpec};
 
 /// Cells of a bar: one for each job of the story.
 const BAR: usize = 40;
 /// The chart's cells, and what each stands for: together ten minutes.
-const CHART: i32 = 60;
-const CELL: SignedDuration = SignedDuration::from_secs(10);
+const CHART: i32 = 50;
+const CELL: SignedDuration = SignedDuration::from_secs(12);
 const LEVELS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// The whole block, with the latest `n_events` events.
@@ -110,7 +110,7 @@ fn chart(state: &State, now: Timestamp, paint: Paint) -> Vec<String> {
 
 fn events(state: &State, n_events: usize, paint: Paint) -> Vec<String> {
     let skipped = state.events.len().saturating_sub(n_events);
-    let line = |event: &crate::cli::demo::board::Event| {
+    let line = |event: &Event| {
         let who = format!("{:<5}", event.who.name());
         let who = match event.who {
             Who::Keda => paint.blue(&who),
