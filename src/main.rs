@@ -22,6 +22,8 @@ enum Command {
     Serve(ServeArgs),
     /// Watch it scale: a play of JobRunr, KEDA and the HPA around the real scaler, without a cluster or a database.
     Demo(DemoArgs),
+    /// Say when a recurring job runs next, as JobRunr computes it.
+    NextRun(cli::next_run::NextRunArgs),
 }
 
 #[derive(clap::Args)]
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     match Args::parse().command {
         Command::Serve(args) => serve(&args),
         Command::Demo(args) => finish(block_on(cli::demo::run(args))),
+        Command::NextRun(args) => next_run(&args),
     }
 }
 
@@ -53,6 +56,11 @@ fn serve(args: &ServeArgs) -> ExitCode {
     config.listen = args.listen.unwrap_or(config.listen);
     cli::start_log(&config.log);
     finish(block_on(cli::serve::run(config, &loaded.warnings)))
+}
+
+fn next_run(args: &cli::next_run::NextRunArgs) -> ExitCode {
+    let (input, output, errors) = (std::io::stdin().lock(), std::io::stdout().lock(), std::io::stderr().lock());
+    ExitCode::from(cli::next_run::run(args, input, output, errors, jiff::Timestamp::now()))
 }
 
 /// Runs a command to its end.

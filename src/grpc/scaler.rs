@@ -90,20 +90,19 @@ impl Scaler {
         }
     }
 
-    async fn decision(&self, reference: &ScaledObjectRef) -> Result<(Trigger, Decision), Status> {
-        let (trigger, storage) = self.trigger(reference)?;
+    async fn decision(&self, trigger: &Trigger, storage: &StorageEntry) -> Result<Decision, Status> {
         let answer = storage.monitor.ask(&trigger.question).await;
         let snapshot = answer.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
-        let decision = decide(&trigger, &snapshot, self.clock.now())
-            .map_err(|missing| convert::missing_column_status(&trigger.storage, &missing))?;
-        Ok((trigger, decision))
+        decide(trigger, &snapshot, self.clock.now())
+            .map_err(|missing| convert::missing_column_status(&trigger.storage, &missing))
     }
 }
 
 #[tonic::async_trait]
 impl ExternalScaler for Scaler {
     async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
-        let (_, decision) = self.decision(request.get_ref()).await?;
+        let (trigger, storage) = self.trigger(request.get_ref())?;
+        let decision = self.decision(&trigger, storage).await?;
         Ok(Response::new(IsActiveResponse { result: decision.active }))
     }
 
@@ -135,13 +134,14 @@ impl ExternalScaler for Scaler {
                 "scaledObjectRef is missing: it names the ScaledObject and its metadata",
             ));
         };
-        let (trigger, decision) = self.decision(reference).await?;
+        let (trigger, storage) = self.trigger(reference)?;
         let name = trigger.metric_name();
         // Old clients of Kubernetes lower-case the name on its way (kubernetes#72996).
         if !request.metric_name.eq_ignore_ascii_case(&name) {
-            let text = format!("metricName is `{}`: this trigger's metric is `{name}`", request.metric_name);
+            let text = format!("metricName is `{}`; this trigger's metric is `{name}`", request.metric_name);
             return Err(Status::not_found(text));
         }
+        let decision = self.decision(&trigger, storage).await?;
         Ok(Response::new(convert::metric_value(&trigger, &decision)))
     }
 

@@ -133,7 +133,7 @@ impl Session for MySql {
         }
         let rows = query.fetch_all(&mut self.connection).await.map_err(storage_error)?;
         let rows = rows.iter().map(decode).collect::<Result<Vec<_>, _>>().map_err(storage_error)?;
-        reading.snapshot(questions, now, &rows)
+        Ok(reading.snapshot(questions, now, &rows))
     }
 
     async fn close(self: Box<Self>) {

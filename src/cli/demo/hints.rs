@@ -23,9 +23,12 @@ pub(super) fn opening(speed: f64, keep: bool) -> String {
 /// Commands for a second terminal.
 pub(super) fn to_try(address: &str, file: &Path, manifest: &Path) -> String {
     format!(
-        "The scaler listens on {address}, its tables are in {}. In a second terminal:
+        "The scaler listens on {address}. It reads the tables in
+{}
 
-  jobrunr-scaler explain --scaler {address} {}
+Try in a second terminal:
+
+  jobrunr-scaler explain --scaler {address} -f {}
 
   grpcurl -plaintext -d '{{\"scalerMetadata\": {{\"metric\": \"scheduled-count\", \"targetValue\": \"8\", \"scheduledIn\": \"PT2M\"}}}}' \\
     {address} externalscaler.ExternalScaler/IsActive
@@ -48,9 +51,9 @@ pub(super) fn real_database(paint: Paint) -> String {
  2. Point a ScaledObject at it, as scaled-object.yaml. This one was played here:
 
 {}
- 3. See what KEDA will get, and why, before and after:
+ 3. With the same variables set, see what KEDA would get, and why. Then apply it:
 
-    jobrunr-scaler explain scaled-object.yaml
+    jobrunr-scaler explain -f scaled-object.yaml
     kubectl apply -f scaled-object.yaml && kubectl -n {NAMESPACE} get hpa -w
 ",
         paint.bold("Now with your database"),

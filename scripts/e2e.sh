@@ -1,0 +1,226 @@
+#!/usr/bin/env bash
+# The scaler against real JobRunr, in two parts.
+#
+# 1. The numbers. JobRunr 8 on PostgreSQL, MariaDB and SQLite, and 7 and 6 on PostgreSQL, are brought into several
+#    situations, and what the scaler says of each is compared with what JobRunr's own dashboard says.
+# 2. The walk-through of JobRunr's guide to autoscaling: jobs are scheduled, workers come before they are due, all of
+#    them run once, the workers go. Real workers, and a loop in the place of KEDA and the HPA.
+#
+# Needs a JDK of Java 17 or later, Maven, curl, jq, PostgreSQL and MariaDB; as root on Debian it installs what is missing.
+# With the argument `numbers` or `walk-through` it does that part alone. JOBRUNR_SCALER_BIN names a scaler that is built
+# already.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/lib/packages.sh
+source scripts/lib/packages.sh
+# shellcheck source=scripts/lib/databases.sh
+source scripts/lib/databases.sh
+# shellcheck source=scripts/lib/e2e-processes.sh
+source scripts/lib/e2e-processes.sh
+# shellcheck source=scripts/lib/e2e-compare.sh
+source scripts/lib/e2e-compare.sh
+# shellcheck source=scripts/lib/e2e-autoscale.sh
+source scripts/lib/e2e-autoscale.sh
+
+readonly APP=examples/jobrunr-app
+differences=0
+
+# Whatever happens, nothing keeps running. On a failure the ends of the logs tell why.
+clean_up() {
+  local status=$? log
+  trap - EXIT
+  if ((status != 0)); then
+    for log in "$work"/logs/*.log; do
+      [[ -s $log ]] || continue
+      printf '\n== the end of %s\n' "${log##*/}"
+      tail -n 15 "$log" | cut -c 1-300
+    done >&2
+  fi
+  stop_processes KILL "${!processes[@]}"
+  stop_databases
+  rm -rf "$work"
+  ((status == 0)) || printf '\nFailed after %d min %02d s\n' $((SECONDS / 60)) $((SECONDS % 60)) >&2
+  exit "$status"
+}
+
+work=$(mktemp -d)
+mkdir "$work/logs"
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+step() {
+  printf '\n== %s (%d min %02d s)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60))
+}
+
+require_tools() {
+  local missing=()
+  # A runtime alone cannot compile: javac tells a JDK.
+  command -v javac >/dev/null || missing+=(default-jdk-headless)
+  command -v mvn >/dev/null || missing+=(maven)
+  command -v curl >/dev/null || missing+=(curl)
+  command -v jq >/dev/null || missing+=(jq)
+  ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
+  local java
+  java=$(javac -version 2>&1 | grep --only-matching --max-count 1 '[0-9]\+' | head -n 1)
+  ((java >= 17)) || fail "the example application needs a JDK of Java 17 or later; javac here is of Java $java"
+}
+
+# Sets jars and versions, by major version.
+declare -A jars versions
+build_app() {
+  local major found
+  for major in 8 7 6; do
+    rm -f "$APP/target/jobrunr-$major"/*.jar
+    # Maven's own words only when it fails.
+    mvn -q -B -f "$APP" -P "jobrunr-$major" package >"$work/logs/maven-$major.log" 2>&1 ||
+      fail "Maven could not build $APP for JobRunr $major"
+    found=("$APP/target/jobrunr-$major/jobrunr-app-$major".*.jar)
+    jars[$major]=${found[0]}
+    versions[$major]=$(basename "${found[0]}" .jar)
+    versions[$major]=${versions[$major]#jobrunr-app-}
+    echo "${found[0]}"
+  done
+}
+
+build_scaler() {
+  scaler=${JOBRUNR_SCALER_BIN:-}
+  # The scaler takes every variable with its prefix for a setting, and would point at this one as an unknown one.
+  unset JOBRUNR_SCALER_BIN
+  if [[ -z $scaler ]]; then
+    require_rust
+    cargo build --locked --quiet
+    scaler=${CARGO_TARGET_DIR:-target}/debug/jobrunr-scaler
+  fi
+  "$scaler" --version
+}
+
+# new_database BACKEND NAME: sets JDBC_URL, JDBC_USERNAME, JDBC_PASSWORD for the application and scaler_url.
+new_database() {
+  export JDBC_URL JDBC_USERNAME=jobrunr JDBC_PASSWORD=jobrunr
+  case $1 in
+  postgresql)
+    create_postgres_database "$2"
+    JDBC_URL=jdbc:postgresql://127.0.0.1:$PG_PORT/$2
+    scaler_url=$JDBC_URL
+    ;;
+  mariadb)
+    create_mariadb_database "$2"
+    JDBC_URL=jdbc:mariadb://127.0.0.1:$MARIADB_PORT/$2
+    scaler_url=$JDBC_URL
+    ;;
+  sqlite)
+    JDBC_USERNAME='' JDBC_PASSWORD=''
+    scaler_url=jdbc:sqlite:$work/$2.db
+    # Several processes write one file: they take its lock at the start of a transaction, and wait for it.
+    JDBC_URL="$scaler_url?journal_mode=WAL&busy_timeout=10000&transaction_mode=IMMEDIATE"
+    ;;
+  esac
+}
+
+# compare_numbers BACKEND MAJOR
+compare_numbers() {
+  local backend=$1 name=$1-$2 version=${versions[$2]} jar=${jars[$2]} scaler_id web_id worker_ids=() n
+  new_database "$backend" "numbers$2"
+  start_web "$name-web" "$jar"
+  web_id=$process_id
+  start_scaler "$name-scaler" "$scaler_url"
+  scaler_id=$process_id
+  compare "$backend" "$version" "nothing"
+
+  # Jobs but nobody to run them: some wait in the queue, some should have left for it, some have hours.
+  call_web '/enqueue-example-jobs?count=16&duration=PT10M'
+  call_web '/schedule-example-jobs?count=4&runIn=PT0S&duration=PT10M'
+  call_web '/schedule-example-jobs?count=7&runIn=PT1H30M&duration=PT10M'
+  compare "$backend" "$version" "no workers"
+
+  # More jobs than two servers of four workers can take. Those that were overdue are in the queue now, where JobRunr 8
+  # leaves them the time for which they were scheduled: they must not count as scheduled. Others will be due soon.
+  for n in 1 2; do
+    start_app "$name-workers-$n" workers "$jar"
+    worker_ids+=("$process_id")
+  done
+  wait_for 120 "8 running and 12 waiting jobs on $backend" dashboard_says \
+    '."occupied-workers" == 8 and ."enqueued-count" == 12 and ."total-workers" == 8'
+  call_web '/schedule-example-jobs?count=3&runIn=PT55S&duration=PT10M'
+  compare "$backend" "$version" "busy"
+
+  # Without a word, as when the machine fails. Their rows stay, and their jobs stay in PROCESSING.
+  stop_processes KILL "${worker_ids[@]}"
+  if [[ $name == postgresql-8 ]]; then
+    wait_for 60 "the workers to be dead" dashboard_says '."total-workers" == 0 and ."occupied-workers" == 0'
+    compare "$backend" "$version" "workers died"
+  fi
+  stop_processes KILL "$web_id" "$scaler_id"
+  # When a later part fails, these would only be in the way.
+  rm "$work/logs/$name"-*.log
+}
+
+# Notes what must be true while the workers come.
+note_scaling() {
+  if (($1 >= 5)) && [[ -z ${five_in_time:-} ]]; then
+    if dashboard_says '."scheduled-count PT2H" == 40'; then five_in_time=yes; else five_in_time=no; fi
+  fi
+}
+
+walk_through() {
+  local jar=${jars[8]} manifest=$work/scaledobject.yaml succeeded runs five_in_time='' wrong=0
+  new_database postgresql walk
+  start_web guide-web "$jar"
+  start_scaler guide-scaler "$scaler_url"
+  # The manifest that we ship. Only its look-ahead is shorter, as the jobs are due sooner than the guide's.
+  sed 's/scheduledIn: PT2M/scheduledIn: PT45S/' k8s/scaledobject.yaml >"$manifest"
+  grep --quiet 'scheduledIn: PT45S' "$manifest" || fail "k8s/scaledobject.yaml has no scheduledIn: PT2M any more"
+
+  call_web '/schedule-example-jobs?count=40&runIn=PT1M&duration=PT12S'
+  echo "40 jobs of 12 s are due in 60 s; 8 for each pod, which has 4 workers"
+  on_scale=note_scaling
+  autoscale "$manifest" "$jar" 240
+
+  # The history of each job, and beside it what the jobs themselves wrote: nothing ran twice, and nothing without a trace.
+  succeeded=$(dashboard_jobs SUCCEEDED 1000 | jq '[.items[]
+    | select([.jobHistory[] | select(.state == "PROCESSING")] | length == 1)] | length')
+  runs=$(cat "$work"/logs/guide-workers-*.log | grep --count 'job [-0-9a-f]* starts' || true)
+  check "five pods before the first job was due" yes "${five_in_time:-no}"
+  check "jobs that succeeded at the first attempt" 40 "$succeeded"
+  check "runs in the workers' logs" 40 "$runs"
+  check "pods at the end" 0 "${#workers[@]}"
+  ((wrong == 0)) || fail "the walk-through did not go as it should"
+}
+
+# check WHAT EXPECTED SEEN: prints a line and counts in wrong.
+check() {
+  local ok=ok
+  [[ $2 == "$3" ]] || { ok=NO; wrong=$((wrong + 1)); }
+  printf '%-42s  %9s  %9s  %s\n' "$1" "$2" "$3" "$ok"
+}
+
+part=${1:-all}
+[[ $part == all || $part == numbers || $part == walk-through ]] || fail "usage: $0 [numbers|walk-through]"
+
+step "Tools"
+require_tools
+start_postgres "$work"
+start_mariadb "$work"
+
+step "Build the example application"
+build_app
+
+step "Build the scaler"
+build_scaler
+
+if [[ $part != walk-through ]]; then
+  step "The scaler's numbers and the dashboard's"
+  printf '%-10s  %-7s  %-15s  %-20s  %9s  %9s\n' database JobRunr situation metric dashboard scaler
+  for combination in "postgresql 8" "mariadb 8" "sqlite 8" "postgresql 7" "postgresql 6"; do
+    # shellcheck disable=SC2086 # two words
+    compare_numbers $combination
+  done
+  ((differences == 0)) || fail "the scaler and the dashboard differ in $differences numbers"
+fi
+if [[ $part != numbers ]]; then
+  step "The guide's walk-through"
+  walk_through
+fi
+
+step "The scaler agrees with JobRunr"
