@@ -120,7 +120,9 @@ pub async fn run(args: DemoArgs) -> Result<(), DemoError> {
     let mut view = View::new(Arc::clone(&board), clock, args.speed);
     let paint = view.paint();
     let end = play(&args, &file, listener, &address, clock, &board, &mut view).await?;
-    view.finish().map_err(DemoError::Output)?;
+    if end == End::Over {
+        view.finish().map_err(DemoError::Output)?;
+    }
     drop(view);
     if end == End::Interrupted {
         println!("\nStopped. The temporary folder is removed.");

@@ -104,3 +104,25 @@ spec:
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scaling::manifest;
+
+    #[test]
+    fn what_is_printed_is_what_is_played() {
+        let address = "jobrunr-scaler.keda:9090";
+        let read = manifest::read("scaled-object.yaml", &super::manifest(address)).unwrap();
+        let [object] = read.scaled_objects.as_slice() else { panic!("one ScaledObject") };
+        assert_eq!((object.name.as_str(), object.namespace.as_deref()), (NAME, Some(NAMESPACE)));
+        assert_eq!(object.rules, rules());
+        assert_eq!(object.unknown_fields, Vec::<String>::new());
+        assert_eq!(object.triggers.len(), TRIGGERS.len());
+        for (printed, played) in object.triggers.iter().zip(TRIGGERS) {
+            let sent = played.reference(address).scaler_metadata;
+            assert_eq!(printed.metadata, sent.into_iter().collect());
+            assert_eq!(printed.metric_type, Some(played.metric_type));
+        }
+    }
+}

@@ -58,3 +58,21 @@ impl fmt::Display for Batch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batches(keep: bool) -> Vec<(i64, u64)> {
+        let start: Timestamp = "2026-08-01T20:00:00Z".parse().unwrap();
+        let mut work = Work::new(start, keep);
+        let due = |second| work.due(start + SignedDuration::from_secs(second)).map(|batch| (second, batch.n_jobs));
+        (0..1500).filter_map(due).collect()
+    }
+
+    #[test]
+    fn the_story_has_one_batch_and_keep_goes_on() {
+        assert_eq!(batches(false), [(20, 40)]);
+        assert_eq!(batches(true), [(20, 40), (260, 12), (960, 64), (1200, 40)]);
+    }
+}

@@ -40,13 +40,13 @@ pub(super) fn time(elapsed: SignedDuration) -> String {
 fn jobs(state: &State, paint: Paint) -> Vec<String> {
     let counts = state.counts;
     // With `--keep` jobs become more than there are cells.
-    let most = state.n_made.max(BAR as u64);
+    let most = counts.open().max(BAR as u64);
     let bar = |name: &str, n: u64, bar: &str| format!(" {name:<11}{bar}  {n}");
     vec![
         bar("scheduled", counts.scheduled, &paint.blue(&cells(counts.scheduled, most))),
         bar("enqueued", counts.enqueued, &paint.yellow(&cells(counts.enqueued, most))),
         bar("processing", counts.processing, &paint.bold(&cells(counts.processing, most))),
-        bar("done", counts.succeeded, &paint.good(&cells(counts.succeeded, most))),
+        bar("done", counts.succeeded, &paint.good(&cells(counts.succeeded, state.n_made.max(BAR as u64)))),
     ]
 }
 
@@ -69,7 +69,8 @@ fn cells(n: u64, most: u64) -> String {
 }
 
 fn answers(state: &State, paint: Paint) -> Vec<String> {
-    let head = format!(" {:<34}{:>8}{:>9}{:>9}{:>12}", "what the scaler answers", "value", "target", "active", "pods");
+    let head =
+        format!(" {:<34}{:>8}{:>9}{:>9}{:>14}", "what the scaler answers", "value", "target", "active", "pods wanted");
     let rows = TRIGGERS.iter().zip(&state.answers).map(|(trigger, answer)| row(trigger, answer, paint));
     std::iter::once(paint.dim(&head)).chain(rows).collect()
 }
@@ -83,7 +84,7 @@ fn row(trigger: &TriggerSpec, answer: &Answer, paint: Paint) -> String {
         None => format!("{:>9}", "-"),
     };
     let pods = answer.pods.map_or("-".to_owned(), |pods| pods.to_string());
-    format!(" {name:<34}{:>8}{:>9}{active}{pods:>12}", number(answer.value), number(answer.target))
+    format!(" {name:<34}{:>8}{:>9}{active}{pods:>14}", number(answer.value), number(answer.target))
 }
 
 fn chart(state: &State, now: Timestamp, paint: Paint) -> Vec<String> {
