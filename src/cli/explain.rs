@@ -3,6 +3,7 @@
 mod ask;
 mod input;
 mod json;
+mod outcome;
 mod report;
 mod table;
 

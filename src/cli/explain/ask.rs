@@ -168,8 +168,10 @@ impl Remote {
         let active = client.is_active(request(reference)).await;
         let active = active.map_err(|status| self.error("IsActive", &text(&status)))?.into_inner().result;
         let reasons = vec![format!("as answered by {}", self.address)];
-        // KEDA adds the values up.
-        Ok(Reading { value: metrics.iter().map(value).sum(), active, reasons })
+        // KEDA adds the values up, and takes what is no number for 0.
+        let sum: f64 = metrics.iter().map(value).sum();
+        let value = if sum.is_finite() { sum.max(0.0) } else { 0.0 };
+        Ok(Reading { value, active, reasons })
     }
 
     fn failed(&self, call: &str, cause: &str) -> Answer {

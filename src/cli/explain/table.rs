@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-use super::report::replicas_text;
+use super::outcome::replicas_text;
 use super::{Report, ScaledObjectReport, TriggerReport};
 
 /// Lines are broken to fit in here. Wider ones are hard to read on any terminal.
