@@ -283,6 +283,18 @@ async fn a_running_scaler_is_asked_as_keda_asks_it() {
 }
 
 #[tokio::test]
+async fn a_scaler_that_does_not_answer_is_given_up() {
+    let bench = Bench::new().await;
+    bench.file("worker.yaml", COUNT);
+    // The operating system takes the connection, and nobody ever reads from it.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let output = bench.explain(&["-f", "worker.yaml", "--scaler", &address, "--output", "json"]);
+    let error = format!("\"error\": \"GetMetricSpec of {address}: DEADLINE_EXCEEDED: no answer within 5 s\"");
+    assert!(output.contains(&error), "{output}");
+}
+
+#[tokio::test]
 async fn the_scaler_needs_a_port() {
     let bench = Bench::new().await;
     let output = bench.command(&["explain", "-f", "x.yaml", "--scaler", "localhost"]).output().unwrap();
