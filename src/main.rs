@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use jobrunr_scaler::cli;
+use jobrunr_scaler::cli::demo::DemoArgs;
 
 /// A KEDA external scaler for JobRunr: latency, scheduled jobs and worker usage, read from the job database.
 #[derive(Parser)]
@@ -21,6 +22,8 @@ enum Command {
     Serve(ServeArgs),
     /// Say what KEDA and the HPA make of ScaledObjects, and why.
     Explain(cli::explain::ExplainArgs),
+    /// Watch it scale: a play of JobRunr, KEDA and the HPA around the real scaler, without a cluster or a database.
+    Demo(DemoArgs),
     /// Say when a recurring job runs next, as JobRunr computes it.
     NextRun(cli::next_run::NextRunArgs),
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     match Args::parse().command {
         Command::Serve(args) => serve(&args),
         Command::Explain(args) => explain(&args),
+        Command::Demo(args) => finish(block_on(cli::demo::run(args))),
         Command::NextRun(args) => next_run(&args),
     }
 }
