@@ -3,6 +3,7 @@
 mod ask;
 mod input;
 mod json;
+mod outcome;
 mod report;
 mod table;
 
@@ -159,7 +160,7 @@ fn print(report: &Report, args: &ExplainArgs) -> io::Result<()> {
 
 /// What precedes a table that is printed again and again. A terminal is cleared, so that the table stays in its place.
 fn heading(is_terminal: bool) -> String {
-    const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+    const CLEAR: &str = "\x1b[H\x1b[2J";
     let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
     format!("{}{now}\n\n", if is_terminal { CLEAR } else { "" })
 }

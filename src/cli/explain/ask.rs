@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Response, Status};
 
 use crate::cli::serve;
 use crate::clock::Clock;
@@ -131,7 +131,7 @@ pub(super) fn address(text: &str) -> Result<Uri, String> {
 
 impl Remote {
     pub(super) fn new(uri: &Uri) -> Self {
-        let endpoint = Endpoint::from(uri.clone()).connect_timeout(DEADLINE).timeout(DEADLINE);
+        let endpoint = Endpoint::from(uri.clone()).connect_timeout(DEADLINE);
         let address = uri.authority().map(ToString::to_string).unwrap_or_default();
         Self { client: ExternalScalerClient::new(endpoint.connect_lazy()), address }
     }
@@ -139,12 +139,13 @@ impl Remote {
     /// The calls of KEDA's poll, in their order.
     async fn ask(&self, reference: ScaledObjectRef) -> Answer {
         let mut client = self.client.clone();
-        let spec = client.get_metric_spec(request(reference.clone())).await;
-        let spec = spec.map(|response| response.into_inner().metric_specs.into_iter().next());
-        let spec = match spec {
-            Ok(Some(spec)) => spec,
-            Ok(None) => return self.failed("GetMetricSpec", "answered without a metric"),
-            Err(status) => return self.failed("GetMetricSpec", &text(&status)),
+        let spec = match self.call("GetMetricSpec", client.get_metric_spec(reference.clone())).await {
+            Ok(response) => response.metric_specs.into_iter().next(),
+            Err(error) => return Answer { metric_name: None, target: None, reading: Err(error) },
+        };
+        let Some(spec) = spec else {
+            let error = self.error("GetMetricSpec", "answered without a metric");
+            return Answer { metric_name: None, target: None, reading: Err(error) };
         };
         Answer {
             metric_name: Some(spec.metric_name.clone()),
@@ -160,32 +161,32 @@ impl Remote {
         metric_name: String,
     ) -> Result<Reading, String> {
         let metrics = GetMetricsRequest { scaled_object_ref: Some(reference.clone()), metric_name };
-        let metrics = client.get_metrics(request(metrics)).await;
-        let metrics = metrics.map_err(|status| self.error("GetMetrics", &text(&status)))?.into_inner().metric_values;
+        let metrics = self.call("GetMetrics", client.get_metrics(metrics)).await?.metric_values;
         if metrics.is_empty() {
             return Err(self.error("GetMetrics", "answered without a value"));
         }
-        let active = client.is_active(request(reference)).await;
-        let active = active.map_err(|status| self.error("IsActive", &text(&status)))?.into_inner().result;
+        let active = self.call("IsActive", client.is_active(reference)).await?.result;
         let reasons = vec![format!("as answered by {}", self.address)];
-        // KEDA adds the values up.
-        Ok(Reading { value: metrics.iter().map(value).sum(), active, reasons })
+        // KEDA adds the values up, and takes what is no number for 0.
+        let sum: f64 = metrics.iter().map(value).sum();
+        let value = if sum.is_finite() { sum.max(0.0) } else { 0.0 };
+        Ok(Reading { value, active, reasons })
     }
 
-    fn failed(&self, call: &str, cause: &str) -> Answer {
-        Answer { metric_name: None, target: None, reading: Err(self.error(call, cause)) }
+    /// Waits for an answer, but not for ever. The deadline is ours alone: KEDA's calls carry none either.
+    async fn call<T>(
+        &self,
+        name: &str,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, String> {
+        let late = || Status::deadline_exceeded(format!("no answer within {} s", DEADLINE.as_secs()));
+        let answer = timeout(DEADLINE, answer).await.unwrap_or_else(|_| Err(late()));
+        answer.map(Response::into_inner).map_err(|status| self.error(name, &text(&status)))
     }
 
     fn error(&self, call: &str, cause: &str) -> String {
         format!("{call} of {}: {cause}", self.address)
     }
-}
-
-/// A request with its deadline, which the other side gets to know of.
-fn request<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(DEADLINE);
-    request
 }
 
 /// KEDA takes the fraction where it is above 0, and the whole number otherwise.

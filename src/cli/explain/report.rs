@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::ask::Answer;
+use super::outcome;
 use crate::scaling::Trigger;
-use crate::scaling::hpa::{DOWNSCALE_STABILIZATION, MetricType, pods_wanted};
+use crate::scaling::hpa::{MetricType, pods_wanted};
 use crate::scaling::keda::answer;
 use crate::scaling::manifest::{self, ScaledObject};
 
@@ -88,6 +89,14 @@ pub(super) fn namespace(object: &ScaledObject) -> &str {
     object.namespace.as_deref().unwrap_or("default")
 }
 
+/// The reports of the triggers that are ours.
+pub(super) fn ours<'a>(
+    object: &'a ScaledObject,
+    triggers: &'a [TriggerReport],
+) -> impl Iterator<Item = &'a TriggerReport> {
+    std::iter::zip(&object.triggers, triggers).filter(|(trigger, _)| trigger.is_ours()).map(|(_, report)| report)
+}
+
 impl Report {
     /// Whether every trigger of ours answered.
     #[must_use]
@@ -108,9 +117,7 @@ impl ScaledObjectReport {
             .enumerate()
             .map(|(index, (trigger, answer))| TriggerReport::new(index, trigger, answer, hpa_replicas))
             .collect();
-        let ours =
-            || std::iter::zip(&object.triggers, &triggers).filter(|(t, _)| t.is_ours()).map(|(_, report)| report);
-        let asked: Vec<Option<u32>> = ours().map(|trigger| trigger.pods_wanted).collect();
+        let asked: Vec<Option<u32>> = ours(object, &triggers).map(|trigger| trigger.pods_wanted).collect();
         // Of other scalers' triggers we know nothing, so they leave the replicas alone.
         let wanted = if asked.is_empty() { replicas } else { answer(bounds, replicas, active, &asked) };
         let error = |trigger: &TriggerReport| Some(format!("{}: {}", trigger.label(), trigger.error.as_deref()?));
@@ -121,7 +128,7 @@ impl ScaledObjectReport {
             active,
             warnings: manifest::warnings(object),
             errors: triggers.iter().filter_map(error).collect(),
-            outcome: outcome(object, &asked, active, replicas, wanted),
+            outcome: outcome::sentences(object, &triggers, active, replicas, wanted),
             triggers,
         }
     }
@@ -191,90 +198,4 @@ fn metadata_warnings(trigger: &manifest::Trigger) -> Vec<String> {
     let metadata = trigger.metadata.iter().filter(|(key, _)| *key != "metricType");
     let parsed = Trigger::parse(metadata.map(|(key, value)| (key.as_str(), value.as_str())));
     parsed.map(|trigger| trigger.warnings).unwrap_or_default()
-}
-
-/// What KEDA and the HPA do, one sentence each.
-fn outcome(object: &ScaledObject, asked: &[Option<u32>], active: bool, now: u32, wanted: u32) -> Vec<String> {
-    if asked.is_empty() {
-        return vec!["none of the triggers is ours: there is nothing to say about the replicas".to_owned()];
-    }
-    let n_failed = asked.iter().filter(|asked| asked.is_none()).count();
-    let mut sentences = vec![match (active, n_failed) {
-        (true, 0) => active_sentence(object, asked, now, wanted),
-        (true, _) => active_though_failed_sentence(object, now, wanted),
-        (false, 0) => inactive_sentence(object, now, wanted),
-        (false, _) if wanted == now => {
-            format!("no trigger is active, but {n_failed} failed and might be: KEDA keeps {}", replicas_text(now))
-        }
-        (false, _) => format!("no trigger is active, but {n_failed} failed and might be: the HPA goes to {wanted}"),
-    }];
-    if let Some(fallback) = object.rules.fallback.filter(|_| 0 < n_failed) {
-        sentences.push(format!(
-            "after more than {} failures in a row KEDA goes by fallback.replicas, {}, instead",
-            fallback.failure_threshold, fallback.replicas
-        ));
-    }
-    if object.scaling_modifiers {
-        sentences
-            .push("scalingModifiers: the HPA gets the result of their formula, which is not computed here".to_owned());
-    }
-    if asked.len() < object.triggers.len() {
-        sentences.push("triggers that are not ours may ask for more, and keep the workload active".to_owned());
-    }
-    sentences
-}
-
-fn active_sentence(object: &ScaledObject, asked: &[Option<u32>], now: u32, wanted: u32) -> String {
-    let bounds = object.rules.bounds;
-    let least = bounds.hpa_min();
-    let most = asked.iter().flatten().copied().max().unwrap_or(0);
-    let limit = if bounds.max < most {
-        format!(" (the triggers ask for {most}, maxReplicaCount is {})", bounds.max)
-    } else if most < least {
-        format!(" (the triggers ask for {most}, the HPA's minimum is {least})")
-    } else {
-        String::new()
-    };
-    match (now, wanted) {
-        (0, _) if wanted <= least => format!("a trigger is active: KEDA starts {}{limit}", replicas_text(least)),
-        (0, _) => {
-            format!("a trigger is active: KEDA starts {}, the HPA goes on to {wanted}{limit}", replicas_text(least))
-        }
-        _ if wanted == now => format!("a trigger is active: the HPA stays at {wanted}{limit}"),
-        _ if wanted < now => {
-            let window = object.behavior.as_ref().map(|behavior| behavior.scale_down.stabilization_window);
-            let seconds = window.unwrap_or(DOWNSCALE_STABILIZATION).as_secs();
-            format!("a trigger is active: the HPA goes down to {wanted}{limit} when that was enough for {seconds} s")
-        }
-        _ => format!("a trigger is active: the HPA goes up to {wanted}{limit}"),
-    }
-}
-
-fn active_though_failed_sentence(object: &ScaledObject, now: u32, wanted: u32) -> String {
-    let least = replicas_text(object.rules.bounds.hpa_min());
-    match now {
-        0 => format!("a trigger is active: KEDA starts {least}; another failed, and might ask for more"),
-        _ if now < wanted => {
-            format!("a trigger is active: the HPA goes up to {wanted}; another failed, and might ask for more")
-        }
-        _ => "a trigger is active, but another failed and might ask for more: the HPA takes no pods away".to_owned(),
-    }
-}
-
-fn inactive_sentence(object: &ScaledObject, now: u32, wanted: u32) -> String {
-    let bounds = object.rules.bounds;
-    let may_stop = bounds.min == 0 || bounds.idle.is_some();
-    if may_stop && wanted < now {
-        let cooldown = object.rules.cooldown.as_secs();
-        return format!("no trigger is active: to {wanted} after cooldownPeriod {cooldown} s");
-    }
-    if may_stop {
-        return format!("no trigger is active: stays at {wanted}");
-    }
-    format!("no trigger is active: {wanted}, since minReplicaCount is {}", bounds.min)
-}
-
-/// `1 replica`, `2 replicas`.
-pub(super) fn replicas_text(n: u32) -> String {
-    format!("{n} replica{}", if n == 1 { "" } else { "s" })
 }

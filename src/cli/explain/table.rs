@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-use super::report::replicas_text;
+use super::outcome::replicas_text;
 use super::{Report, ScaledObjectReport, TriggerReport};
 
 /// Lines are broken to fit in here. Wider ones are hard to read on any terminal.
@@ -49,7 +49,7 @@ pub(super) fn text(report: &Report, style: Style) -> String {
 
 fn block(object: &ScaledObjectReport, style: Style) -> String {
     let replicas = object.replicas;
-    let name = style.paint(&format!("{}/{}", object.namespace, object.name), Colour::Bold);
+    let name = style.paint(&plain(&format!("{}/{}", object.namespace, object.name)), Colour::Bold);
     let now = replicas_text(replicas.now);
     let wanted = style.paint(&format!("{} wanted", replicas.wanted), Colour::Bold);
     let mut text = format!("{name}: {now} now, {wanted} (min {}, max {})\n", replicas.min, replicas.max);
@@ -98,7 +98,7 @@ fn cells(trigger: &TriggerReport) -> [String; 7] {
     let active = trigger.active.map_or(NONE, |active| if active { "yes" } else { "no" });
     [
         trigger.index.to_string(),
-        metric.to_owned(),
+        plain(metric),
         number(trigger.value),
         number(trigger.target),
         trigger.metric_type.to_owned(),
@@ -144,9 +144,14 @@ fn paragraph(text: &mut String, indent: &str, words: &str, paint: impl Fn(&str) 
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(&plain(word));
     }
     let _ = writeln!(text, "{indent}{}", paint(&line));
+}
+
+/// A text from outside without what a terminal would take for a command.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// A number as people write it: no trailing zeros, at most three decimals.
