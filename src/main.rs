@@ -20,6 +20,8 @@ struct Args {
 enum Command {
     /// Answer KEDA over gRPC.
     Serve(ServeArgs),
+    /// Say what KEDA and the HPA make of ScaledObjects, and why.
+    Explain(cli::explain::ExplainArgs),
     /// Watch it scale: a play of JobRunr, KEDA and the HPA around the real scaler, without a cluster or a database.
     Demo(DemoArgs),
     /// Say when a recurring job runs next, as JobRunr computes it.
@@ -39,6 +41,7 @@ struct ServeArgs {
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Serve(args) => serve(&args),
+        Command::Explain(args) => explain(&args),
         Command::Demo(args) => finish(block_on(cli::demo::run(args))),
         Command::NextRun(args) => next_run(&args),
     }
@@ -56,6 +59,11 @@ fn serve(args: &ServeArgs) -> ExitCode {
     config.listen = args.listen.unwrap_or(config.listen);
     cli::start_log(&config.log);
     finish(block_on(cli::serve::run(config, &loaded.warnings)))
+}
+
+fn explain(args: &cli::explain::ExplainArgs) -> ExitCode {
+    let code = block_on(async { anyhow::Ok(cli::explain::run(args).await) });
+    code.map_or_else(|error| finish(Err(error)), ExitCode::from)
 }
 
 fn next_run(args: &cli::next_run::NextRunArgs) -> ExitCode {

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub mod demo;
+pub mod explain;
 pub mod next_run;
 pub mod serve;
 

@@ -49,6 +49,15 @@ impl Scaler {
         Self { storages, clock, stop, warned: Mutex::default() }
     }
 
+    /// What the trigger of this call comes to, before it becomes a message: for `explain`, which shows what KEDA gets.
+    ///
+    /// # Errors
+    /// The status that KEDA gets.
+    pub async fn explain(&self, reference: &ScaledObjectRef) -> Result<Decision, Status> {
+        let (trigger, storage) = self.trigger(reference)?;
+        self.decision(&trigger, storage).await
+    }
+
     fn trigger(&self, reference: &ScaledObjectRef) -> Result<(Trigger, &StorageEntry), Status> {
         let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let result = Trigger::parse(metadata).map_err(|errors| convert::metadata_status(&errors));

@@ -36,6 +36,9 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
     };
     let mut reasons = Vec::new();
     let value = value(trigger, snapshot, queue, &mut reasons);
+    if counted(trigger, queue).limited {
+        reasons.push(format!("counting stopped at the limit of {}: there may be more", counted(trigger, queue).n_jobs));
+    }
     let active = activity(trigger, queue, value, &mut reasons);
     let age = now.duration_since(snapshot.read_at);
     if STALE_SECONDS <= age.as_secs() {
@@ -86,6 +89,16 @@ fn value(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reasons: &mut Ve
     }
 }
 
+/// The count that the value comes from.
+fn counted(trigger: &Trigger, queue: &Queue) -> Count {
+    match trigger.metric {
+        Metric::EnqueuedLatency | Metric::EnqueuedCount => queue.enqueued,
+        Metric::ScheduledCount => queue.scheduled.get(&trigger.question.look_ahead).copied().unwrap_or_default(),
+        Metric::WorkerUsage | Metric::OccupiedWorkers => queue.processing_alive,
+        Metric::TotalWorkers => Count::default(),
+    }
+}
+
 /// Seconds that the head of the queue has waited. Never negative: the application's clock may be ahead of ours.
 fn latency(snapshot: &Snapshot, queue: &Queue) -> f64 {
     queue.oldest_enqueued_at.map_or(0.0, |oldest| snapshot.read_at.duration_since(oldest).as_secs_f64().max(0.0))
@@ -107,9 +120,6 @@ fn activity(trigger: &Trigger, queue: &Queue, value: f64, reasons: &mut Vec<Stri
             "{} of them without heartbeat: JobRunr requeues orphans as soon as a server lives",
             queue.n_orphans()
         ));
-    }
-    if [queue.enqueued, queue.processing].iter().chain(queue.scheduled.values()).any(|count| count.limited) {
-        reasons.push("counting stopped at the limit: there may be more".to_owned());
     }
     above || kept
 }

@@ -4,10 +4,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{AssertSqlSafe, Connection, Row as _};
+use sqlx::{Connection, Row as _};
 
 use super::errors::{before, connected, storage_error};
-use super::sql::{Bind, Dialect, Reading, decode};
+use super::query::answer;
+use super::sql::{Bind, Dialect, Reading};
 use super::{Columns, JOBS, SERVERS, Schema, Session, StorageError};
 use crate::config::{ServerAddress, StorageConfig, TlsMode};
 use crate::jobrunr::{Questions, Snapshot};
@@ -135,18 +136,7 @@ struct Postgres {
 impl Session for Postgres {
     async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
         let reading = Reading::new(&self.dialect, &self.schema, &self.config);
-        let statement = reading.statement(questions, now);
-        let mut query = sqlx::query(AssertSqlSafe(statement.sql));
-        for bind in statement.binds {
-            query = match bind {
-                Bind::Text(text) => query.bind(text),
-                Bind::Int(int) => query.bind(int),
-                Bind::Real(real) => query.bind(real),
-            };
-        }
-        let rows = query.fetch_all(&mut self.connection).await.map_err(storage_error)?;
-        let rows = rows.iter().map(decode).collect::<Result<Vec<_>, _>>().map_err(storage_error)?;
-        Ok(reading.snapshot(questions, now, &rows))
+        answer::<sqlx::Postgres>(&mut self.connection, &reading, questions, now).await
     }
 
     async fn close(self: Box<Self>) {

@@ -158,28 +158,6 @@ pub(crate) struct Row {
     pub(crate) text: Option<String>,
 }
 
-/// Reads a row of an answer, from whichever database.
-///
-/// # Errors
-/// A column is missing or has another type than the statement gave it.
-pub(crate) fn decode<'r, R>(row: &'r R) -> Result<Row, sqlx::Error>
-where
-    R: sqlx::Row,
-    i64: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-    String: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-    usize: sqlx::ColumnIndex<R>,
-{
-    Ok(Row {
-        part: row.try_get(0)?,
-        slot: row.try_get(1)?,
-        a: row.try_get(2)?,
-        b: row.try_get(3)?,
-        c: row.try_get(4)?,
-        d: row.try_get(5)?,
-        text: row.try_get(6)?,
-    })
-}
-
 /// An instant from microseconds since 1970; one beyond the years that we know is moved to the last that we do.
 fn instant(micros: i64) -> Timestamp {
     let limit = if micros < 0 { Timestamp::MIN } else { Timestamp::MAX };
