@@ -25,6 +25,8 @@ const STARTUP: SignedDuration = SignedDuration::from_secs(20);
 const GRACE: SignedDuration = SignedDuration::from_secs(10);
 /// JobRunr's first retry comes after three seconds.
 const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(3);
+/// How long jobs that are done stay, and then deleted ones: shorter than JobRunr's defaults, since time runs fast here.
+const KEEP_JOBS: SignedDuration = SignedDuration::from_hours(1);
 /// Servers' ids begin here, far from the jobs'.
 const SERVER_IDS: u64 = 1 << 40;
 /// How often the stand-in looks at its pods.
@@ -143,6 +145,7 @@ impl Application {
             pod.refresh(database, now).await?;
         }
         if polls && is_master {
+            database.clean_up(now - KEEP_JOBS, now).await?;
             let n_jobs = database.enqueue_scheduled(now + POLL_INTERVAL, now).await?;
             if 0 < n_jobs {
                 self.board.tell(now, Who::Pods, format!("{} is the master and enqueues {n_jobs} jobs", pod.name));

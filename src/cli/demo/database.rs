@@ -121,6 +121,17 @@ impl Database {
         Ok(query.execute(&mut self.connection).await?.rows_affected())
     }
 
+    /// The master deletes what is done since `until`: first the state says so, and a while later the row goes.
+    pub(super) async fn clean_up(&mut self, until: Timestamp, now: Timestamp) -> Result<(), sqlx::Error> {
+        let sql = "DELETE FROM jobrunr_jobs WHERE state = 'DELETED' AND updatedAt < ?1";
+        sqlx::query(sql).bind(until.as_millisecond()).execute(&mut self.connection).await?;
+        let sql = "UPDATE jobrunr_jobs SET state = 'DELETED', version = version + 1, updatedAt = ?1 \
+                   WHERE state = 'SUCCEEDED' AND updatedAt < ?2";
+        let query = sqlx::query(sql).bind(now.as_millisecond()).bind(until.as_millisecond());
+        query.execute(&mut self.connection).await?;
+        Ok(())
+    }
+
     /// A server takes jobs from the head of the queue, at most `n_jobs`. Gives their ids.
     pub(super) async fn take_jobs(&mut self, n_jobs: usize, now: Timestamp) -> Result<Vec<String>, sqlx::Error> {
         let sql = "UPDATE jobrunr_jobs SET state = 'PROCESSING', version = version + 1, updatedAt = ?1 WHERE id IN \
@@ -170,7 +181,7 @@ impl Database {
         now: Timestamp,
     ) -> Result<(), sqlx::Error> {
         let sql = "INSERT INTO jobrunr_backgroundjobservers VALUES \
-                   (?1, ?2, ?3, ?4, ?4, 1, ?5, ?5, 0.1, ?5, ?5, ?5, 0.1, 'PT36H', 'PT72H', ?6)";
+                   (?1, ?2, ?3, ?4, ?4, 1, ?5, ?5, 0.1, ?5, ?5, ?5, 0.1, 'PT1H', 'PT1H', ?6)";
         sqlx::query(sql)
             .bind(id)
             .bind(i64::try_from(n_workers).unwrap_or(i64::MAX))

@@ -10,7 +10,7 @@ use super::view::Paint;
 pub(super) fn opening(speed: f64, keep: bool) -> String {
     let ends = if keep { "until Ctrl-C".to_owned() } else { format!("about {:.0} s", 530.0 / speed) };
     format!(
-        "The story of JobRunr's guide to autoscaling, {} times as fast as real time ({ends}).
+        "The story of JobRunr's guide to autoscaling, {} times as fast ({ends}).
  Real:   the scaler and its gRPC answers, JobRunr's tables in SQLite,
          the rules of KEDA and of the HPA.
  Played: the application and its pods of 4 workers, KEDA and the HPA themselves.
@@ -45,13 +45,14 @@ pub(super) fn real_database(paint: Paint) -> String {
 
  1. Let it read JobRunr's tables; a user with SELECT is enough:
 
-    JOBRUNR_SCALER_URL=jdbc:postgresql://db.example.com:5432/orders \\
-    JOBRUNR_SCALER_USERNAME=jobrunr_scaler JOBRUNR_SCALER_PASSWORD=... jobrunr-scaler serve
+    export JOBRUNR_SCALER_URL=jdbc:postgresql://db.example.com:5432/orders
+    export JOBRUNR_SCALER_USERNAME=jobrunr_scaler JOBRUNR_SCALER_PASSWORD=...
+    jobrunr-scaler serve
 
  2. Point a ScaledObject at it, as scaled-object.yaml. This one was played here:
 
 {}
- 3. With the same variables set, see what KEDA would get, and why. Then apply it:
+ 3. With the same variables, see what KEDA would get, and why; then apply it:
 
     jobrunr-scaler explain -f scaled-object.yaml
     kubectl apply -f scaled-object.yaml && kubectl -n {NAMESPACE} get hpa -w

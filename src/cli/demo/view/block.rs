@@ -41,12 +41,13 @@ fn jobs(state: &State, paint: Paint) -> Vec<String> {
     let counts = state.counts;
     // With `--keep` jobs become more than there are cells.
     let most = counts.open().max(BAR as u64);
+    let all = (counts.open() + counts.succeeded).max(BAR as u64);
     let bar = |name: &str, n: u64, bar: &str| format!(" {name:<11}{bar}  {n}");
     vec![
         bar("scheduled", counts.scheduled, &paint.blue(&cells(counts.scheduled, most))),
         bar("enqueued", counts.enqueued, &paint.yellow(&cells(counts.enqueued, most))),
         bar("processing", counts.processing, &paint.bold(&cells(counts.processing, most))),
-        bar("done", counts.succeeded, &paint.good(&cells(counts.succeeded, state.n_made.max(BAR as u64)))),
+        bar("done", counts.succeeded, &paint.good(&cells(counts.succeeded, all))),
     ]
 }
 
