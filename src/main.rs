@@ -19,6 +19,10 @@ struct Args {
 enum Command {
     /// Answer KEDA over gRPC.
     Serve(ServeArgs),
+    /// Say what KEDA and the HPA make of ScaledObjects, and why.
+    Explain(cli::explain::ExplainArgs),
+    /// Say when a recurring job runs next, as JobRunr computes it.
+    NextRun(cli::next_run::NextRunArgs),
 }
 
 #[derive(clap::Args)]
@@ -34,6 +38,8 @@ struct ServeArgs {
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Serve(args) => serve(&args),
+        Command::Explain(args) => explain(&args),
+        Command::NextRun(args) => next_run(&args),
     }
 }
 
@@ -49,6 +55,16 @@ fn serve(args: &ServeArgs) -> ExitCode {
     config.listen = args.listen.unwrap_or(config.listen);
     cli::start_log(&config.log);
     finish(block_on(cli::serve::run(config, &loaded.warnings)))
+}
+
+fn explain(args: &cli::explain::ExplainArgs) -> ExitCode {
+    let code = block_on(async { anyhow::Ok(cli::explain::run(args).await) });
+    code.map_or_else(|error| finish(Err(error)), ExitCode::from)
+}
+
+fn next_run(args: &cli::next_run::NextRunArgs) -> ExitCode {
+    let (input, output, errors) = (std::io::stdin().lock(), std::io::stdout().lock(), std::io::stderr().lock());
+    ExitCode::from(cli::next_run::run(args, input, output, errors, jiff::Timestamp::now()))
 }
 
 /// Runs a command to its end.

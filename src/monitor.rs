@@ -24,8 +24,9 @@ use crate::storage::Storage;
 const PATIENCE: Duration = Duration::from_millis(800);
 /// A question that nobody has asked for this long is dropped: some polling intervals of KEDA's.
 const FORGET_AFTER: Duration = Duration::from_secs(120);
-/// More distinct questions than this are no configuration but an attack or a mistake.
-const MAX_QUESTIONS: usize = 256;
+/// More distinct questions than this are no configuration but an attack or a mistake. SQLite takes statements of at most
+/// 500 parts, and a question with a filter of its own makes six.
+const MAX_QUESTIONS: usize = 80;
 
 /// How a monitor reads.
 #[derive(Clone, Copy, Debug)]

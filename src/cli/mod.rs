@@ -1,7 +1,10 @@
 //! One file a command.
 
+pub mod explain;
+pub mod next_run;
 pub mod serve;
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use tracing_subscriber::EnvFilter;
@@ -22,7 +25,8 @@ pub fn load_config(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
 /// Sends the log to standard error, so that standard output is a command's own.
 pub fn start_log(config: &LogConfig) {
     let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     match config.format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -132,8 +132,8 @@ pub enum AddressError {
     Unsupported(&'static str),
     /// The address starts with nothing known; a name that is close, if there is one.
     #[error(
-        "this is no address of a database, which starts with postgres://, mysql://, mariadb:// or sqlite:, or with one of them in \
-         JDBC's form, as in jdbc:postgresql://host:5432/database{}",
+        "this is no address of a database, which starts with postgres://, mysql://, mariadb:// or \
+         sqlite:, or with one of them in JDBC's form, as in jdbc:postgresql://host:5432/database{}",
         .nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
     )]
     Scheme {
@@ -145,8 +145,8 @@ pub enum AddressError {
     NoHost(&'static str),
     /// A JDBC mode that spreads reads over replicas.
     #[error(
-        "this kind of address may lead to a replica, which lags behind; give the primary alone, or several hosts to try \
-         in turn as in jdbc:mysql://host1:3306,host2:3306/database"
+        "this kind of address may lead to a replica, which lags behind; give the primary alone, or \
+         several hosts to try in turn as in jdbc:mysql://host1:3306,host2:3306/database"
     )]
     Mode,
     /// MariaDB's and MySQL's `address=(host=…)`.
@@ -154,8 +154,9 @@ pub enum AddressError {
     AddressBlock,
     /// Something that is no host name.
     #[error(
-        "the address has no valid host name; if the user or the password has a special character, percent-encode it (`@` is %40, \
-         `:` is %3A, `/` is %2F, `?` is %3F, `#` is %23, `%` is %25) or give both as `username` and `password`"
+        "the address has no valid host name; if the user or the password has a special character, \
+         percent-encode it (`@` is %40, `:` is %3A, `/` is %2F, `?` is %3F, `#` is %23, `%` is %25) or give both \
+         as `username` and `password`"
     )]
     Host,
     /// A wrong or unbracketed IPv6 address.
@@ -163,8 +164,9 @@ pub enum AddressError {
     Ipv6,
     /// Something that is no port.
     #[error(
-        "the port of the address is no number from 1 to 65535; if the user or the password has a special character, percent-encode it \
-         (`/` is %2F, `?` is %3F, `#` is %23) or give both as `username` and `password`"
+        "the port of the address is no number from 1 to 65535; if the user or the password has a \
+         special character, percent-encode it (`/` is %2F, `?` is %3F, `#` is %23) or give both \
+         as `username` and `password`"
     )]
     Port,
     /// No database.
@@ -172,15 +174,18 @@ pub enum AddressError {
     NoDatabase(&'static str),
     /// An `@` or `/` after the first `/`, which only a password explains.
     #[error(
-        "the address has an `@` or a second `/` after the host; if the user or the password has a special character, percent-encode \
-         it (`@` is %40, `/` is %2F, `?` is %3F, `#` is %23) or give both as `username` and `password`"
+        "the address has an `@` or a second `/` after the host; if the user or the password has a \
+         special character, percent-encode it (`@` is %40, `/` is %2F, `?` is %3F, `#` is %23) or give both \
+         as `username` and `password`"
     )]
     Path,
     /// Percent-encoding of something that is not UTF-8.
     #[error("the address is percent-encoded, but not from UTF-8")]
     Encoding,
     /// A parameter without a value.
-    #[error("the address has a parameter without `=` and a value; if a password has an `&` in it, write that as %26")]
+    #[error(
+        "the address has a parameter without `=` and a value; if a password has an `&` or a `?` in it, write %26 or %3F"
+    )]
     BareParameter,
     /// A parameter with a wrong value.
     #[error("the parameter `{parameter}` of the address must be {allowed}")]
@@ -194,9 +199,7 @@ pub enum AddressError {
     #[error("the address gives the {0} twice, before the host and as a parameter, and they differ; give it once")]
     Twice(&'static str),
     /// A key in a format that only Java reads.
-    #[error(
-        "the client key (`sslkey`) is in a format that only Java reads; give it as PEM (openssl pkcs8 -in KEY -inform DER -out KEY.pem)"
-    )]
+    #[error("the client key (`sslkey`) is in a format that only Java reads; convert it to PEM")]
     ClientKey,
     /// A MySQL socket.
     #[error("Unix sockets are supported for PostgreSQL only; give a host and a port")]

@@ -1,6 +1,6 @@
 //! The environment: every setting as a variable, laid over the file.
 use super::StorageName;
-use super::mistake::{Place, Report, did_you_mean};
+use super::mistake::{Place, Report, likeness, nearest};
 use super::raw::{Given, Key, Raw, RawStorage};
 
 /// What every variable of ours starts with.
@@ -101,21 +101,21 @@ fn variable(name: &str) -> String {
 }
 
 fn suggestion(name: &str) -> String {
-    let keys = Key::ALL.iter().map(|(.., end)| (*end).to_owned());
-    let candidates: Vec<String> = match name.strip_prefix("STORAGES_") {
-        // The end of the name is the key; how long it is, only the candidates tell.
-        Some(rest) => keys
-            .filter_map(|key| {
-                let (at, _) = rest.rmatch_indices('_').nth(key.matches('_').count())?;
-                Some(format!("STORAGES_{}_{key}", &rest[..at]))
-            })
-            .collect(),
-        None => keys.chain(GENERAL.map(str::to_owned)).collect(),
+    let ends = Key::ALL.map(|(.., end)| end);
+    let meant = match name.strip_prefix("STORAGES_") {
+        Some(rest) => nearest_of_storage(rest, &ends).map(|meant| format!("STORAGES_{meant}")),
+        None => nearest(name, ends.into_iter().chain(GENERAL)).map(str::to_owned),
     };
-    let candidates: Vec<String> = candidates.iter().map(|candidate| variable(candidate)).collect();
-    // With the common start every two names would be alike, so only the rest is compared.
-    let ends = candidates.iter().filter_map(|candidate| candidate.strip_prefix(PREFIX));
-    did_you_mean(name, ends).replace("mean `", &format!("mean `{PREFIX}"))
+    meant.map(|meant| format!("; did you mean `{}`?", variable(&meant))).unwrap_or_default()
+}
+
+/// The storage's name may have any number of `_` in it, so every end is compared with every key.
+fn nearest_of_storage(rest: &str, keys: &[&str]) -> Option<String> {
+    rest.match_indices('_')
+        .map(|(at, _)| (&rest[..at], &rest[at + 1..]))
+        .filter_map(|(storage, end)| Some((storage, end, nearest(end, keys.iter().copied())?)))
+        .max_by(|(_, a, key_a), (_, b, key_b)| likeness(a, key_a).total_cmp(&likeness(b, key_b)))
+        .map(|(storage, _, key)| format!("{storage}_{key}"))
 }
 
 #[cfg(test)]

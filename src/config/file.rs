@@ -30,7 +30,7 @@ pub(super) fn parse(file: String, source: &str, report: &mut Report) -> Option<R
     let options = serde_saphyr::options! {
         // A snippet of the source could hold a password.
         with_snippet: false,
-        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
     };
     let mut reader = Reader { file, source, report };
     match serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(source, options) {
@@ -106,6 +106,7 @@ impl Reader<'_> {
     fn storage(&mut self, key: &Spanned<String>, node: &Spanned<Node>, name: &StorageName) -> RawStorage {
         let path = format!("storages.{name}");
         let mut storage = RawStorage::new(self.place(key.referenced, &path));
+        let n_mistakes = self.report.n_mistakes();
         for (key, value) in self.map(node, &path) {
             let Some(known) = Key::of_file(&key.value) else {
                 self.unknown(key, &format!("{path}."), &Key::ALL.map(|(_, in_file, _)| in_file));
@@ -120,6 +121,7 @@ impl Reader<'_> {
                 storage.set(known, given);
             }
         }
+        storage.is_damaged = n_mistakes < self.report.n_mistakes();
         storage
     }
 
@@ -164,10 +166,15 @@ impl Reader<'_> {
                     items.iter().filter_map(|item| self.text(item, path)).map(|item| item.text).collect();
                 Some(Given { text: names.join(","), place })
             }
-            _ => self.text(node, path),
+            Node::Map(_) => {
+                self.mistake(node.referenced, path, "must be a list of names, as in `[orders, shop]`");
+                None
+            }
+            Node::Text(_) | Node::Plain(_) => self.text(node, path),
         }
     }
 
+    /// The text of a node in the source.
     fn as_written(&self, location: Location) -> Option<&str> {
         let start = usize::try_from(location.span().byte_offset()?).ok()?;
         let length = usize::try_from(location.span().byte_len()?).ok()?;
@@ -195,9 +202,9 @@ impl Reader<'_> {
             Error::MultipleDocuments { .. } => "only one YAML document is allowed; remove `---`".to_owned(),
             // The parser's texts are fixed, except for this one, which could show the start of a password.
             Error::ExternalMessage { msg, .. } if !msg.contains("unexpected character") => {
-                format!("is no valid YAML: {msg}")
+                format!("this is no valid YAML: {msg}")
             }
-            _ => "is no valid YAML; a text with special characters has to stand in quotes".to_owned(),
+            _ => "this is no valid YAML; a text with special characters has to stand in quotes".to_owned(),
         };
         match error.location() {
             Some(location) => self.mistake(location, "", text),

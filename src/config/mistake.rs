@@ -98,8 +98,8 @@ impl Report {
         self.warnings.push(text);
     }
 
-    pub(super) fn has_mistakes(&self) -> bool {
-        !self.mistakes.is_empty()
+    pub(super) fn n_mistakes(&self) -> usize {
+        self.mistakes.len()
     }
 
     /// The warnings, if there is no mistake.
@@ -120,7 +120,8 @@ pub(super) fn shown(value: &str) -> String {
     if ["@", "://", "jdbc:", "passw", "pwd", "secret", "token"].iter().any(|sign| lower.contains(sign)) {
         return "the value (not shown, because it may hold a password)".to_owned();
     }
-    let mut short: String = value.chars().take(MAX_CHARACTERS).flat_map(char::escape_debug).collect();
+    let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let mut short: String = value.chars().take(MAX_CHARACTERS).map(visible).collect();
     if MAX_CHARACTERS < value.chars().count() {
         short.push('…');
     }
@@ -139,12 +140,16 @@ pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = 
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this, a likeness is more often chance than a slip.
     const LEAST_LIKENESS: f64 = 0.6;
-    let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
-    let word = plain(word);
     candidates
         .into_iter()
-        .map(|candidate| (strsim::normalized_damerau_levenshtein(&word, &plain(candidate)), candidate))
+        .map(|candidate| (likeness(word, candidate), candidate))
         .filter(|(likeness, _)| LEAST_LIKENESS <= *likeness)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
+}
+
+/// From 0, nothing in common, to 1, the same but for case, `_` and `-`.
+pub(super) fn likeness(a: &str, b: &str) -> f64 {
+    let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
+    strsim::normalized_damerau_levenshtein(&plain(a), &plain(b))
 }

@@ -29,7 +29,7 @@ pub use self::mistake::{ConfigErrors, Mistake, Place};
 pub use self::secret::{Secret, SecretError};
 pub use self::table_prefix::{TablePrefix, TablePrefixError};
 
-use self::mistake::{Report, did_you_mean, shown};
+use self::mistake::{Report, shown};
 use self::raw::{Given, Raw};
 
 /// The configuration with every key, its default and what it is for, as shipped.
@@ -87,10 +87,11 @@ pub struct StorageConfig {
     pub statement_timeout: Duration,
     /// When to give up connecting. 100 ms to 1 min, default 5 s.
     pub connect_timeout: Duration,
-    /// Where counting ends, so that a read does not grow with the table. `None` (`0` in the file) counts all. Default 10 000.
+    /// Where counting ends, so that a read does not grow with the table. `None` (`0` in the file) counts all. Default
+    /// 10 000.
     pub count_limit: Option<u64>,
-    /// After how many poll intervals without a heartbeat a server is dead: JobRunr's own setting, which it keeps in no
-    /// table. 1 to 100, default 4.
+    /// After how many poll intervals without a heartbeat a server is dead: JobRunr's own
+    /// `serverTimeoutPollIntervalMultiplicand`, which stands in no table. 1 to 100, default 4.
     pub heartbeat_multiplicand: u32,
     /// The Kubernetes namespaces whose triggers may use the storage, at least one; `None` for all.
     pub namespaces: Option<Vec<String>>,
@@ -150,12 +151,13 @@ fn check_storages(
     raw: &BTreeMap<StorageName, raw::RawStorage>,
     report: &mut Report,
 ) -> BTreeMap<StorageName, StorageConfig> {
-    if raw.is_empty() && !report.has_mistakes() {
+    if raw.is_empty() && report.n_mistakes() == 0 {
         report.mistake(
             &Place::Anywhere,
             "no storage is configured; the shortest way is the environment variable\n      \
              JOBRUNR_SCALER_URL=jdbc:postgresql://host:5432/database with JOBRUNR_SCALER_USERNAME and \
-             JOBRUNR_SCALER_PASSWORD\n      beside it; several storages are configured in a file, given with --config FILE",
+             JOBRUNR_SCALER_PASSWORD\n      beside it; several storages are configured in a file, given \
+              with --config FILE",
         );
     }
     raw.iter().filter_map(|(name, raw)| Some((name.clone(), storage::check(name, raw, report)?))).collect()
@@ -191,10 +193,7 @@ fn parse_log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        other => {
-            let hint = did_you_mean(other, ["text", "json"]);
-            Err(format!("{} is no log format; write `text` or `json`{hint}", shown(other)))
-        }
+        other => Err(format!("{} is no log format; write `text` or `json`", shown(other))),
     }
 }
 

@@ -80,12 +80,14 @@ pub(super) struct Raw {
 pub(super) struct RawStorage {
     /// Where the storage is mentioned first.
     pub(super) place: Place,
+    /// Whether a part of it could not be read, which was reported.
+    pub(super) is_damaged: bool,
     given: BTreeMap<Key, Given>,
 }
 
 impl RawStorage {
     pub(super) fn new(place: Place) -> Self {
-        RawStorage { place, given: BTreeMap::new() }
+        RawStorage { place, is_damaged: false, given: BTreeMap::new() }
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Given> {

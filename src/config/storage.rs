@@ -29,7 +29,7 @@ const LONGEST_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
 /// The storage; `None` when it has no address to speak of. Wrong values are reported and stand as their defaults.
 pub(super) fn check(name: &StorageName, raw: &RawStorage, report: &mut Report) -> Option<StorageConfig> {
     let refresh = value(raw, Key::Refresh, DEFAULT_REFRESH, report, |text| duration(text, &WAITS));
-    let staleness = Duration::ZERO..=LONGEST_STALENESS;
+    let staleness = *WAITS.start()..=LONGEST_STALENESS;
     let max_staleness = value(raw, Key::MaxStaleness, DEFAULT_MAX_STALENESS, report, |text| duration(text, &staleness));
     if max_staleness < refresh
         && let Some(given) = raw.get(Key::MaxStaleness)
@@ -93,7 +93,8 @@ fn address(name: &StorageName, raw: &RawStorage, prefix: &TablePrefix, report: &
         && prefix.schema().is_some()
         && let Some(given) = raw.get(Key::TablePrefix)
     {
-        let text = "has a schema, but SQLite has none; write the prefix without the dot (JobRunr itself takes no prefix for SQLite)";
+        let text = "has a schema, but SQLite has none; write the prefix without the dot (JobRunr itself \
+         takes no prefix for SQLite)";
         report.mistake(&given.place, format_args!("{} {text}", shown(&given.text)));
     }
     Some(address)
@@ -114,6 +115,8 @@ fn address_text<'a>(name: &StorageName, raw: &'a RawStorage, report: &mut Report
                 None
             }
         },
+        // The key may be there, but not as a text; that is reported already.
+        (None, None) if raw.is_damaged => None,
         (None, None) => {
             let text = format!(
                 "the storage `{name}` has no address; give its `url`, for example \

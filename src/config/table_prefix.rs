@@ -88,12 +88,14 @@ pub enum TablePrefixError {
     #[error("has no schema before the dot; a prefix looks like `tbl_`, `myschema.` or `myschema.tbl_`")]
     NoSchema,
     /// A part that starts with a digit, a `$` or something that is not allowed at all.
-    #[error("each part of a table prefix starts with a letter A-Z or a-z, or with `_`")]
+    #[error(
+        "has a part that does not start with a letter A-Z or a-z, or `_`; quotes and spaces are not allowed either"
+    )]
     Start,
     /// Anything that would need quotes in SQL.
     #[error(
-        "has the character {0:?}; only letters A-Z and a-z, digits, `_` and `$` are allowed, with one dot after a schema \
-         (JobRunr writes the prefix into SQL without quotes, so give it without)"
+        "has the character {0:?}; only letters A-Z and a-z, digits, `_` and `$` are allowed, with one \
+         dot after a schema (JobRunr writes the prefix into SQL without quotes, so give it without)"
     )]
     Character(char),
     /// Longer than the databases allow.

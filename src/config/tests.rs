@@ -1,1 +1,372 @@
+//! Configurations as a whole: from file and environment to settings, or to every mistake at once.
+mod properties;
 
+use std::path::PathBuf;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+/// Loads a file's text (none where it is empty) and variables, given without `JOBRUNR_SCALER_`.
+fn load(yaml: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
+    let mut report = Report::default();
+    let raw = file::parse("config.yaml".to_owned(), yaml, &mut report);
+    let env = env.iter().map(|(name, value)| (format!("JOBRUNR_SCALER_{name}"), (*value).to_owned()));
+    check(raw, env, report)
+}
+
+fn loaded(yaml: &str, env: &[(&str, &str)]) -> Loaded {
+    load(yaml, env).unwrap_or_else(|errors| panic!("{yaml}\n{errors}"))
+}
+
+fn storage(yaml: &str, env: &[(&str, &str)], name: &str) -> StorageConfig {
+    let loaded = loaded(yaml, env);
+    assert_eq!(loaded.warnings, Vec::<String>::new(), "{yaml}");
+    loaded.config.storages[name].clone()
+}
+
+fn errors(yaml: &str, env: &[(&str, &str)]) -> String {
+    match load(yaml, env) {
+        Ok(loaded) => panic!("{yaml}\n{loaded:?}"),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+fn password(storage: &StorageConfig) -> String {
+    let secret = storage.address.server().unwrap().password.as_ref().unwrap();
+    secret.read().unwrap().expose_secret().to_owned()
+}
+
+const URL: (&str, &str) = ("URL", "jdbc:postgresql://h/db");
+
+#[test]
+fn the_environment_alone_is_enough_and_the_defaults_are_these() {
+    let loaded = loaded("", &[URL]);
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    insta::assert_snapshot!(format!("{:#?}", loaded.config));
+}
+
+#[test]
+fn the_example_states_the_defaults() {
+    let mut report = Report::default();
+    let raw = file::parse("config.example.yaml".to_owned(), EXAMPLE, &mut report);
+    let example = check(raw, [], report).unwrap().config;
+    // What has no default: the address, and what it takes to log in.
+    let minimal = "storages: {orders: {url: 'jdbc:postgresql://db.orders:5432/orders', username: scaler, \
+                   passwordFile: /secrets/orders/password}}";
+    assert_eq!(format!("{example:#?}"), format!("{:#?}", loaded(minimal, &[]).config));
+}
+
+#[test]
+fn the_example_has_every_key() {
+    let has_key = |name: &str| {
+        EXAMPLE.lines().any(|line| line.trim_start().trim_start_matches("# ").starts_with(&format!("{name}: ")))
+    };
+    for (_, name, _) in raw::Key::ALL {
+        assert!(has_key(name), "{name}");
+    }
+}
+
+#[test]
+fn every_key_of_the_file_reaches_its_setting() {
+    let yaml = "
+listen: '[::1]:80'
+log: {format: json, filter: 'warn,jobrunr_scaler=trace'}
+storages:
+  orders:
+    url: mysql://h/db
+    username: scaler
+    password: hunter2
+    tablePrefix: jobs.tbl_
+    refresh: PT0.1S
+    maxStaleness: PT2H
+    statementTimeout: PT1M
+    connectTimeout: PT10S
+    countLimit: 0
+    heartbeatMultiplicand: 10
+    namespaces: [orders, shop]
+";
+    let config = loaded(yaml, &[]).config;
+    assert_eq!((config.listen.to_string().as_str(), config.log.format), ("[::1]:80", LogFormat::Json));
+    assert_eq!(config.log.filter, "warn,jobrunr_scaler=trace");
+    let orders = &config.storages["orders"];
+    assert_eq!(orders.address.to_string(), "mysql://scaler@h:3306/db");
+    assert_eq!((password(orders).as_str(), orders.table_prefix.as_str()), ("hunter2", "jobs.tbl_"));
+    assert_eq!((orders.refresh, orders.max_staleness), (Duration::from_millis(100), Duration::from_secs(7200)));
+    assert_eq!(orders.statement_timeout, Duration::from_secs(60));
+    assert_eq!(orders.connect_timeout, Duration::from_secs(10));
+    assert_eq!((orders.count_limit, orders.heartbeat_multiplicand), (None, 10));
+    assert_eq!(orders.namespaces, Some(vec!["orders".to_owned(), "shop".to_owned()]));
+}
+
+#[test]
+fn every_variable_overrides_its_key() {
+    let yaml = "
+listen: 0.0.0.0:1
+log: {format: text, filter: debug}
+storages:
+  my-orders: {url: mysql://h/db, username: a, password: b, tablePrefix: c_, refresh: PT2S, maxStaleness: PT3S,
+    statementTimeout: PT4S, connectTimeout: PT5S, countLimit: 6, heartbeatMultiplicand: 7, namespaces: [d]}
+";
+    let key = |end: &str| format!("STORAGES_MY_ORDERS_{end}");
+    let values = [
+        ("URL", "jdbc:postgresql://h/db"),
+        ("USERNAME", "scaler"),
+        ("PASSWORD", "hunter2"),
+        ("TABLE_PREFIX", ""),
+        ("REFRESH", "PT0.2S"),
+        ("MAX_STALENESS", "PT30S"),
+        ("STATEMENT_TIMEOUT", "PT1S"),
+        ("CONNECT_TIMEOUT", "PT2S"),
+        ("COUNT_LIMIT", "5"),
+        ("HEARTBEAT_MULTIPLICAND", "8"),
+        ("NAMESPACES", "orders, shop"),
+    ]
+    .map(|(end, value)| (key(end), value));
+    let mut env: Vec<(&str, &str)> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    env.extend([("LISTEN", "127.0.0.1:2"), ("LOG_FORMAT", "json"), ("LOG_FILTER", "error")]);
+    insta::assert_snapshot!(format!("{:#?}", loaded(yaml, &env).config));
+    assert_eq!(password(&storage(yaml, &env, "my-orders")), "hunter2");
+}
+
+#[test]
+fn a_variable_replaces_the_other_way_to_say_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| -> String {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let (url, pass) = (file("url", "postgres://h2/db2\n"), file("password", "from-file\n"));
+    let yaml = "storages: {orders: {url: 'postgres://h1/db1', password: x}}";
+    let orders =
+        storage(yaml, &[("STORAGES_ORDERS_URL_FILE", &url), ("STORAGES_ORDERS_PASSWORD_FILE", &pass)], "orders");
+    assert_eq!(
+        (orders.address.to_string().as_str(), password(&orders).as_str()),
+        ("postgres://h2:5432/db2", "from-file")
+    );
+
+    let yaml = format!("storages: {{orders: {{urlFile: '{url}', passwordFile: '{pass}'}}}}");
+    let env = [("STORAGES_ORDERS_URL", "postgres://h3/db3"), ("STORAGES_ORDERS_PASSWORD", "y")];
+    let orders = storage(&yaml, &env, "orders");
+    assert_eq!((orders.address.to_string().as_str(), password(&orders).as_str()), ("postgres://h3:5432/db3", "y"));
+}
+
+#[test]
+fn a_variable_set_to_nothing_is_not_set() {
+    let env = [URL, ("LISTEN", ""), ("PASSWORD", ""), ("REFRESH", ""), ("URL_FILE", "")];
+    let default = storage("", &env, "default");
+    assert!(default.address.server().unwrap().password.is_none());
+}
+
+#[test]
+fn what_looks_like_a_number_in_yaml_stays_as_it_was_written() {
+    for written in
+        ["0123", "1e5", "1_000", "0x1F", "1.10", "true", "No", ".nan", "-0", "+7", "1e999", "12:30:45", "2026-11-24"]
+    {
+        for yaml in [
+            format!("storages: {{default: {{url: 'postgres://h/db', password: {written}}}}}"),
+            format!("storages:\n  default:\n    password: {written}   # comment\n    url: postgres://h/db\n"),
+            format!("storages:\n  default:\n    password: &x {written}\n    username: *x\n    url: postgres://h/db"),
+            format!("# ü\nstorages:\r\n  default:\r\n    url: postgres://h/db\r\n    password: {written}\r\n"),
+        ] {
+            assert_eq!(password(&storage(&yaml, &[], "default")), written, "{yaml}");
+        }
+    }
+}
+
+#[test]
+fn the_variables_of_kubernetes_are_no_settings() {
+    let env = [
+        URL,
+        ("SERVICE_HOST", "10.0.0.1"),
+        ("SERVICE_PORT", "9090"),
+        ("SERVICE_PORT_GRPC", "9090"),
+        ("PORT", "tcp://10.0.0.1:9090"),
+        ("PORT_9090_TCP", "tcp://10.0.0.1:9090"),
+        ("PORT_9090_TCP_PROTO", "tcp"),
+        ("PORT_9090_TCP_PORT", "9090"),
+        ("PORT_9090_TCP_ADDR", "10.0.0.1"),
+        ("METRICS_SERVICE_HOST", "10.0.0.2"),
+        ("METRICS_PORT", "tcp://10.0.0.2:80"),
+        ("CONFIG", "/etc/config.yaml"),
+    ];
+    let loaded = loaded("", &env);
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(loaded.config.listen.to_string(), "0.0.0.0:9090");
+}
+
+#[test]
+fn the_warnings_read_like_this() {
+    let env = [
+        ("URL", "jdbc:postgresql://h/db?connectTimeout=10"),
+        ("PASSWORD_FILE", "/nowhere/password"),
+        ("REFRSH", "PT1S"),
+        ("LOG", "debug"),
+        ("COLOUR", "blue"),
+        ("STORAGES_ORDERS_COLOUR", "blue"),
+        ("STORAGES_", "x"),
+        ("STORAGES_DEFAULT_MAXSTALENESS", "PT1S"),
+        ("STORAGES_MY_ORDERS_COUNT_LIMITS", "5"),
+        ("STORAGES_URL", "x"),
+        ("refresh", "PT1S"),
+    ];
+    insta::assert_snapshot!(loaded("", &env).warnings.join("\n"));
+}
+
+#[test]
+fn all_mistakes_are_found_at_once() {
+    let yaml = "
+listne: 0.0.0.0:9090
+url: postgres://u:hunter2@h/db
+log:
+  format: yaml
+  fliter: info
+storages:
+  orders:
+    url: postgress://u:hunter2@h/db
+    table_prefix: tbl_
+    refresh: 5s
+    maxStaleness: PT5M
+    countLimit: many
+  Orders_2:
+    url: postgres://h/db
+  shop:
+    refresh: PT0.01S
+    namespaces: []
+  stock: postgres://u:hunter2@h/db
+  users:
+    url: [postgres://h/db]
+    passwordFile: /p
+    password: hunter2
+  files:
+    url: sqlite:/data/jr.db
+    username: u
+    password: hunter2
+    tablePrefix: jobs.
+";
+    let env = [
+        ("LISTEN", ":8080"),
+        ("LOG_FILTER", "info,,=,debug=="),
+        ("REFRESH", "PT10M"),
+        ("STORAGES_STOCK_STATEMENT_TIMEOUT", "PT1H"),
+    ];
+    let text = errors(yaml, &env);
+    assert!(!text.contains("hunter2"), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_mistake_reads_like_this() {
+    let storage =
+        |settings: &str| format!("storages:\n  orders:\n    url: jdbc:postgresql://u:hunter2@h/db\n{settings}");
+    let key = |setting: &str| storage(&format!("    {setting}\n"));
+    let files = [
+        "storages: {}".to_owned(),
+        "listen: 9090".to_owned(),
+        "storages:\n  orders:\n".to_owned(),
+        "storages:\n  postgres://u:hunter2@h/db:\n".to_owned(),
+        "storages:\n  orders: {password:hunter2}\n".to_owned(),
+        "storages:\n- orders\n".to_owned(),
+        "hunter2".to_owned(),
+        "storages:\n  orders:\n    password: @hunter2\n".to_owned(),
+        "storages:\n  orders:\n    password: \"hunter2\n".to_owned(),
+        "storages:\n  orders:\n    password: *hunter2\n".to_owned(),
+        "storages:\n  orders:\n   url: x\n  password: hunter2\n url: y".to_owned(),
+        "storages:\n  orders:\n    password:hunter2\n    url: x\n".to_owned(),
+        "a: 1\n---\nb: 2\n".to_owned(),
+        "hunter2: [".to_owned(),
+        key("url: twice"),
+        key("password: other"),
+        key("username: other"),
+        key("passwordFile: /p"),
+        key("urlFile: /u"),
+        key("refresh: [PT1S]"),
+        key("refresh: 1"),
+        key("refresh: 1m 30s"),
+        key("refresh: PT61S"),
+        key("refresh: -PT1S"),
+        key("refresh: P1D"),
+        key("refresh: P1M"),
+        key("refresh: postgres://u:hunter2@h/db"),
+        key("maxStaleness: PT0.5S"),
+        key("maxStaleness: PT25H"),
+        key("connectTimeout: PT0S"),
+        key("countLimit: -1"),
+        key("countLimit: 10_000"),
+        key("heartbeatMultiplicand: 0"),
+        key("heartbeatMultiplicand: 101"),
+        key("tablePrefix: tbl; drop table x"),
+        key("tablePrefix: a.b.c"),
+        key("tablePrefix: '\"quoted\".'"),
+        key("namespaces:"),
+        key("namespaces: [orders, My_Shop]"),
+        key("namespaces: {orders: true}"),
+        key("pasword: hunter2"),
+        key("heartbeat-multiplicand: 4"),
+        key("colour: blue"),
+    ];
+    let answers: String = files
+        .iter()
+        .map(|yaml| {
+            let text = errors(yaml, &[]);
+            assert!(!text.contains("hunter2"), "{text}");
+            format!("{yaml}\n>>> {text}\n\n")
+        })
+        .collect();
+    insta::assert_snapshot!(answers);
+}
+
+#[test]
+fn a_mistake_in_the_environment_reads_like_this() {
+    let environments: [&[(&str, &str)]; 9] = [
+        &[],
+        &[("USERNAME", "scaler")],
+        &[("URL", "postgres://u:hunter2@h"), ("LOG_FORMAT", "JSON")],
+        &[URL, ("STORAGES_DEFAULT_URL", "postgres://u:hunter2@h/db")],
+        &[URL, ("URL_FILE", "/url")],
+        &[("URL_FILE", "/nowhere/url")],
+        &[URL, ("LISTEN", "localhost:9090"), ("NAMESPACES", "")],
+        &[URL, ("LISTEN", "postgres://u:hunter2@h/db"), ("LOG_FILTER", "password=hunter2=x")],
+        &[("STORAGES_A_NAME_THAT_IS_LONGER_THAN_FORTY_CHARACTERS_URL", "postgres://u:hunter2@h/db")],
+    ];
+    let answers: String = environments
+        .iter()
+        .map(|env| {
+            let text = errors("", env);
+            assert!(!text.contains("hunter2"), "{text}");
+            format!("{env:?}\n>>> {text}\n\n")
+        })
+        .collect();
+    insta::assert_snapshot!(answers);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_the_environment_is_checked_all_the_same() {
+    let path = PathBuf::from("/nowhere/config.yaml");
+    let env =
+        [("JOBRUNR_SCALER_LISTEN".to_owned(), "x".to_owned()), ("JOBRUNR_SCALER_USERNAME".to_owned(), "u".to_owned())];
+    insta::assert_snapshot!(Config::load(Some(&path), env).unwrap_err());
+}
+
+#[test]
+fn a_file_is_loaded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.yaml");
+    std::fs::write(&path, "storages: {orders: {url: 'postgres://h/db'}}").unwrap();
+    let env = [("PATH".to_owned(), "/bin".to_owned()), ("JOBRUNR_SCALERS_URL".to_owned(), "x".to_owned())];
+    let loaded = Config::load(Some(&path), env).unwrap();
+    assert!(loaded.config.storages.contains_key("orders") && loaded.warnings.is_empty());
+}
+
+#[test]
+fn a_storage_has_a_plain_name() {
+    let longest = "a".repeat(40);
+    for name in ["default", "orders-2", "0", "-", &longest] {
+        assert_eq!(name.parse::<StorageName>().unwrap().as_str(), name);
+    }
+    for name in ["", "Orders", "my_orders", "a b", "ä", "a.b", &format!("{longest}a")] {
+        assert!(name.parse::<StorageName>().is_err(), "{name}");
+    }
+    assert_eq!(StorageName::default().as_str(), StorageName::DEFAULT);
+}

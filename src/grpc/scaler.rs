@@ -49,6 +49,15 @@ impl Scaler {
         Self { storages, clock, stop, warned: Mutex::default() }
     }
 
+    /// What the trigger of this call comes to, before it becomes a message: for `explain`, which shows what KEDA gets.
+    ///
+    /// # Errors
+    /// The status that KEDA gets.
+    pub async fn explain(&self, reference: &ScaledObjectRef) -> Result<Decision, Status> {
+        let (trigger, storage) = self.trigger(reference)?;
+        self.decision(&trigger, storage).await
+    }
+
     fn trigger(&self, reference: &ScaledObjectRef) -> Result<(Trigger, &StorageEntry), Status> {
         let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let result = Trigger::parse(metadata).map_err(|errors| convert::metadata_status(&errors));
@@ -90,20 +99,19 @@ impl Scaler {
         }
     }
 
-    async fn decision(&self, reference: &ScaledObjectRef) -> Result<(Trigger, Decision), Status> {
-        let (trigger, storage) = self.trigger(reference)?;
+    async fn decision(&self, trigger: &Trigger, storage: &StorageEntry) -> Result<Decision, Status> {
         let answer = storage.monitor.ask(&trigger.question).await;
         let snapshot = answer.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
-        let decision = decide(&trigger, &snapshot, self.clock.now())
-            .map_err(|missing| convert::missing_column_status(&trigger.storage, &missing))?;
-        Ok((trigger, decision))
+        decide(trigger, &snapshot, self.clock.now())
+            .map_err(|missing| convert::missing_column_status(&trigger.storage, &missing))
     }
 }
 
 #[tonic::async_trait]
 impl ExternalScaler for Scaler {
     async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
-        let (_, decision) = self.decision(request.get_ref()).await?;
+        let (trigger, storage) = self.trigger(request.get_ref())?;
+        let decision = self.decision(&trigger, storage).await?;
         Ok(Response::new(IsActiveResponse { result: decision.active }))
     }
 
@@ -135,13 +143,14 @@ impl ExternalScaler for Scaler {
                 "scaledObjectRef is missing: it names the ScaledObject and its metadata",
             ));
         };
-        let (trigger, decision) = self.decision(reference).await?;
+        let (trigger, storage) = self.trigger(reference)?;
         let name = trigger.metric_name();
         // Old clients of Kubernetes lower-case the name on its way (kubernetes#72996).
         if !request.metric_name.eq_ignore_ascii_case(&name) {
-            let text = format!("metricName is `{}`: this trigger's metric is `{name}`", request.metric_name);
+            let text = format!("metricName is `{}`; this trigger's metric is `{name}`", request.metric_name);
             return Err(Status::not_found(text));
         }
+        let decision = self.decision(&trigger, storage).await?;
         Ok(Response::new(convert::metric_value(&trigger, &decision)))
     }
 

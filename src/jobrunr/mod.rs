@@ -4,6 +4,7 @@
 
 pub mod duration;
 mod question;
+pub mod schedule;
 mod snapshot;
 
 pub use question::{Filter, Question, Questions};

@@ -30,8 +30,7 @@ pub(super) async fn run(
     let mut reader = Reader { name, storage, shared, publish, session: None, n_failures: 0 };
     stop.run_until_cancelled(reader.read_for_ever()).await;
     if let Some(session) = reader.session.take() {
-        // A database that does not even take a goodbye must not hold up the shutdown.
-        let _ = timeout(Duration::from_secs(1), session.close()).await;
+        say_goodbye(session).await;
     }
 }
 
@@ -79,7 +78,7 @@ impl Reader {
             return;
         }
         if let Some(session) = self.session.take() {
-            session.close().await;
+            say_goodbye(session).await;
         }
         shared.wanted.notified().await;
     }
@@ -130,6 +129,11 @@ impl Reader {
             }
         }
     }
+}
+
+/// Closes a session. A database that does not even take a goodbye must not hold us up.
+async fn say_goodbye(session: Box<dyn Session>) {
+    let _ = timeout(Duration::from_secs(1), session.close()).await;
 }
 
 /// How long to wait after the `n`-th failure in a row.

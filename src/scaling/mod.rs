@@ -1,6 +1,9 @@
-//! From a trigger and a snapshot to a decision. Pure: no I/O, no clock, no tokio.
+//! From a trigger and a snapshot to a decision; and what KEDA and the HPA make of it. Pure: no I/O, no clock, no tokio.
 
 mod decide;
+pub mod hpa;
+pub mod keda;
+pub mod manifest;
 mod metric;
 mod trigger;
 

@@ -72,7 +72,7 @@ pub struct Trigger {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MetadataError {
     /// A key that has to be there is not.
-    #[error("`{key}` is missing: {allowed}{hint}")]
+    #[error("`{key}` is missing; allowed is {allowed}{hint}")]
     Missing {
         /// The key.
         key: &'static str,
@@ -82,7 +82,7 @@ pub enum MetadataError {
         hint: String,
     },
     /// A value that cannot be.
-    #[error("`{key}` is `{value}`: {allowed}")]
+    #[error("`{key}` is `{value}`; allowed is {allowed}")]
     Invalid {
         /// The key.
         key: &'static str,
@@ -225,7 +225,7 @@ impl Reader<'_> {
         let priority = self.text(PRIORITY).and_then(|text| {
             let parsed = text.parse::<i32>().ok().filter(|priority| 0 <= *priority);
             if parsed.is_none() {
-                self.invalid(PRIORITY, &text, "a whole number from 0, the highest priority");
+                self.invalid(PRIORITY, &text, "a whole number from 0, which is the highest priority");
             }
             parsed
         });
@@ -305,8 +305,9 @@ fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Op
     })
 }
 
-/// A value as it may stand in an error or a log: what comes from outside may be huge.
+/// A value as it may stand in an error or a log: what comes from outside may be huge, and may try to forge lines.
 fn shortened(text: &str) -> String {
     const MAX: usize = 80;
-    if text.chars().count() <= MAX { text.to_owned() } else { text.chars().take(MAX).chain(['…']).collect() }
+    let printable = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    if text.chars().count() <= MAX { printable.collect() } else { printable.take(MAX).chain(['…']).collect() }
 }

@@ -3,6 +3,7 @@
 mod errors;
 mod mysql;
 mod postgres;
+mod query;
 mod sql;
 mod sqlite;
 

@@ -7,7 +7,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Connection, Row as _};
 
 use super::errors::{before, connected, storage_error};
-use super::sql::{Bind, Dialect, Reading, decode};
+use super::query::answer;
+use super::sql::{Bind, Dialect, Reading};
 use super::{Columns, JOBS, SERVERS, Schema, Session, StorageError};
 use crate::config::{ServerAddress, StorageConfig, TlsMode};
 use crate::jobrunr::{Questions, Snapshot};
@@ -122,18 +123,7 @@ struct MySql {
 impl Session for MySql {
     async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
         let reading = Reading::new(&MySqlDialect, &self.schema, &self.config);
-        let statement = reading.statement(questions, now);
-        let mut query = sqlx::query(AssertSqlSafe(statement.sql));
-        for bind in statement.binds {
-            query = match bind {
-                Bind::Text(text) => query.bind(text),
-                Bind::Int(int) => query.bind(int),
-                Bind::Real(real) => query.bind(real),
-            };
-        }
-        let rows = query.fetch_all(&mut self.connection).await.map_err(storage_error)?;
-        let rows = rows.iter().map(decode).collect::<Result<Vec<_>, _>>().map_err(storage_error)?;
-        reading.snapshot(questions, now, &rows)
+        answer::<sqlx::MySql>(&mut self.connection, &reading, questions, now).await
     }
 
     async fn close(self: Box<Self>) {

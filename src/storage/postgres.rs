@@ -4,10 +4,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{AssertSqlSafe, Connection, Row as _};
+use sqlx::{Connection, Row as _};
 
 use super::errors::{before, connected, storage_error};
-use super::sql::{Bind, Dialect, Reading, decode};
+use super::query::answer;
+use super::sql::{Bind, Dialect, Reading};
 use super::{Columns, JOBS, SERVERS, Schema, Session, StorageError};
 use crate::config::{ServerAddress, StorageConfig, TlsMode};
 use crate::jobrunr::{Questions, Snapshot};
@@ -29,7 +30,7 @@ async fn connect_to(
     address: &ServerAddress,
     config: &StorageConfig,
 ) -> Result<Postgres, StorageError> {
-    let options = options(host, port, address)?;
+    let options = options(host, port, address)?.options(settings(address, config));
     let place = format!("{host}:{port}");
     let mut connection = connected(PgConnection::connect_with(&options), config, &place).await?;
     let prepared = prepare(&mut connection, address, config);
@@ -68,35 +69,33 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOp
     Ok(options)
 }
 
-/// Makes the session read-only and bounded, and looks at the tables.
+/// What makes the session read-only, bounded, and keen on indexes.
+///
+/// These go along with the start of the session and are no statements: behind a pooler that shares sessions, a `SET`
+/// would reach the application's own transactions. Such a pooler refuses them instead, and says so.
+fn settings(address: &ServerAddress, config: &StorageConfig) -> Vec<(&'static str, String)> {
+    let mut settings = vec![
+        ("default_transaction_read_only", "on".to_owned()),
+        ("statement_timeout", config.statement_timeout.as_millis().to_string()),
+        ("lock_timeout", "1000".to_owned()),
+        // A count up to a limit is cheap by an index, and only by walking it: a bitmap is built whole before the first
+        // row comes, and stale statistics make a scan of the table look cheap.
+        ("enable_seqscan", "off".to_owned()),
+        ("enable_bitmapscan", "off".to_owned()),
+        ("plan_cache_mode", "force_custom_plan".to_owned()),
+        ("max_parallel_workers_per_gather", "0".to_owned()),
+        ("jit", "off".to_owned()),
+    ];
+    settings.extend(address.search_path.clone().map(|path| ("search_path", path)));
+    settings
+}
+
+/// Looks at the tables, and at who answers.
 async fn prepare(
     connection: &mut PgConnection,
     address: &ServerAddress,
     config: &StorageConfig,
 ) -> Result<Schema, StorageError> {
-    let timeout = config.statement_timeout.as_millis().to_string();
-    let settings = [
-        ("default_transaction_read_only", "on"),
-        ("statement_timeout", timeout.as_str()),
-        ("lock_timeout", "1000"),
-        // A count up to a limit is cheap by an index, and only by walking it: a bitmap is built whole before the first
-        // row comes, and stale statistics make a scan of the table look cheap.
-        ("enable_seqscan", "off"),
-        ("enable_bitmapscan", "off"),
-        ("plan_cache_mode", "force_custom_plan"),
-        ("max_parallel_workers_per_gather", "0"),
-        ("jit", "off"),
-    ];
-    let search_path = address.search_path.as_deref().map(|path| ("search_path", path));
-    for (name, value) in settings.into_iter().chain(search_path) {
-        // Not every server knows every setting: PostgreSQL brought plan_cache_mode in 12.
-        sqlx::query("SELECT set_config(name, $2, false) FROM pg_settings WHERE name = $1")
-            .bind(name)
-            .bind(value)
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(storage_error)?;
-    }
     if address.primary_only {
         refuse_standby(connection).await?;
     }
@@ -137,18 +136,7 @@ struct Postgres {
 impl Session for Postgres {
     async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
         let reading = Reading::new(&self.dialect, &self.schema, &self.config);
-        let statement = reading.statement(questions, now);
-        let mut query = sqlx::query(AssertSqlSafe(statement.sql));
-        for bind in statement.binds {
-            query = match bind {
-                Bind::Text(text) => query.bind(text),
-                Bind::Int(int) => query.bind(int),
-                Bind::Real(real) => query.bind(real),
-            };
-        }
-        let rows = query.fetch_all(&mut self.connection).await.map_err(storage_error)?;
-        let rows = rows.iter().map(decode).collect::<Result<Vec<_>, _>>().map_err(storage_error)?;
-        reading.snapshot(questions, now, &rows)
+        answer::<sqlx::Postgres>(&mut self.connection, &reading, questions, now).await
     }
 
     async fn close(self: Box<Self>) {
@@ -180,7 +168,8 @@ impl Dialect for PostgresDialect {
     }
 
     fn micros(&self, column: &str) -> String {
-        format!("(EXTRACT(EPOCH FROM {column}) * 1000000)::int8")
+        // PostgreSQL knows an infinite timestamp, which is no number.
+        format!("(CASE WHEN isfinite({column}) THEN EXTRACT(EPOCH FROM {column}) * 1000000 END)::int8")
     }
 
     fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {

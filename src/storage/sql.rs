@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Schema, StorageError};
+use super::Schema;
 use crate::config::StorageConfig;
 use crate::jobrunr::{Count, DEFAULT_POLL_INTERVAL_SECONDS, Filter, MissingColumn, Questions, Queue, Server, Snapshot};
 
@@ -88,49 +88,34 @@ impl<'a> Reading<'a> {
     }
 
     /// Puts the rows together again.
-    ///
-    /// # Errors
-    /// A number that cannot be, for example an instant beyond the year 9999.
-    pub(crate) fn snapshot(
-        &self,
-        questions: &Questions,
-        now: Timestamp,
-        rows: &[Row],
-    ) -> Result<Snapshot, StorageError> {
+    pub(crate) fn snapshot(&self, questions: &Questions, now: Timestamp, rows: &[Row]) -> Snapshot {
         let mut queues: BTreeMap<Filter, Result<Queue, MissingColumn>> = BTreeMap::new();
         for (slot, (filter, look_aheads)) in questions.iter().enumerate() {
             let queue = match self.missing_column(filter) {
                 Some(missing) => Err(missing),
-                None => Ok(self.queue(rows, slot, look_aheads.iter().copied())?),
+                None => Ok(self.queue(rows, slot, look_aheads.iter().copied())),
             };
             queues.insert(filter.clone(), queue);
         }
-        let servers =
-            rows.iter().filter(|row| row.part == Part::Server as i64).map(server).collect::<Result<_, _>>()?;
-        Ok(Snapshot { read_at: now, heartbeat_multiplicand: self.heartbeat_multiplicand, servers, queues })
+        let servers = rows.iter().filter(|row| row.part == Part::Server as i64).map(server).collect();
+        Snapshot { read_at: now, heartbeat_multiplicand: self.heartbeat_multiplicand, servers, queues }
     }
 
-    fn queue(
-        &self,
-        rows: &[Row],
-        slot: usize,
-        look_aheads: impl Iterator<Item = SignedDuration>,
-    ) -> Result<Queue, StorageError> {
+    fn queue(&self, rows: &[Row], slot: usize, look_aheads: impl Iterator<Item = SignedDuration>) -> Queue {
         let of = |part: Part| rows.iter().filter(move |row| row.part == part as i64 && row.slot == slot as i64);
         let sum = |part: Part| of(part).filter_map(|row| row.a).sum::<i64>();
-        let oldest = of(Part::Enqueued).filter_map(|row| row.b).min().map(instant).transpose()?;
         let alive = of(Part::Processing).filter_map(|row| row.b).sum::<i64>();
         let scheduled = look_aheads.enumerate().map(|(place, look_ahead)| {
             let n = of(Part::Scheduled).filter(|row| row.b == Some(place as i64)).filter_map(|row| row.a).sum();
             (look_ahead, self.count(n))
         });
-        Ok(Queue {
+        Queue {
             enqueued: self.count(sum(Part::Enqueued)),
-            oldest_enqueued_at: oldest,
+            oldest_enqueued_at: of(Part::Enqueued).filter_map(|row| row.b).min().map(instant),
             processing: self.count(sum(Part::Processing)),
             processing_alive: self.count(alive),
             scheduled: scheduled.collect(),
-        })
+        }
     }
 
     fn count(&self, n: i64) -> Count {
@@ -173,43 +158,22 @@ pub(crate) struct Row {
     pub(crate) text: Option<String>,
 }
 
-/// Reads a row of an answer, from whichever database.
-///
-/// # Errors
-/// A column is missing or has another type than the statement gave it.
-pub(crate) fn decode<'r, R>(row: &'r R) -> Result<Row, sqlx::Error>
-where
-    R: sqlx::Row,
-    i64: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-    String: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
-    usize: sqlx::ColumnIndex<R>,
-{
-    Ok(Row {
-        part: row.try_get(0)?,
-        slot: row.try_get(1)?,
-        a: row.try_get(2)?,
-        b: row.try_get(3)?,
-        c: row.try_get(4)?,
-        d: row.try_get(5)?,
-        text: row.try_get(6)?,
-    })
+/// An instant from microseconds since 1970; one beyond the years that we know is moved to the last that we do.
+fn instant(micros: i64) -> Timestamp {
+    let limit = if micros < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_microsecond(micros).unwrap_or(limit)
 }
 
-fn instant(micros: i64) -> Result<Timestamp, StorageError> {
-    Timestamp::from_microsecond(micros)
-        .map_err(|_| StorageError::Unreadable(format!("{micros} µs since 1970 is no instant")))
-}
-
-fn server(row: &Row) -> Result<Server, StorageError> {
+fn server(row: &Row) -> Server {
     let positive = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok());
     let poll = row.b.filter(|seconds| 0 < *seconds).unwrap_or(i64::from(DEFAULT_POLL_INTERVAL_SECONDS));
-    Ok(Server {
+    Server {
         worker_pool_size: positive(row.a).unwrap_or(0),
         poll_interval: SignedDuration::from_secs(poll),
-        last_heartbeat: row.c.map(instant).transpose()?.unwrap_or(Timestamp::UNIX_EPOCH),
+        last_heartbeat: row.c.map_or(Timestamp::UNIX_EPOCH, instant),
         occupied_workers: positive(row.d),
         server_tags: row.text.clone(),
-    })
+    }
 }
 
 struct Writer<'a> {
@@ -316,25 +280,29 @@ impl Writer<'_> {
         let first = self.reading.dialect.int(&first);
         let second = self.bind(Bind::Int(now.as_microsecond()));
         let second = self.reading.dialect.int(&second);
+        // Multiplied as 64 bits: microseconds of ten minutes do not fit into 32.
+        let poll = self.reading.dialect.int("pollIntervalInSeconds");
         format!(
             "{first} - {factor} * COALESCE(\
-             (SELECT max(pollIntervalInSeconds) FROM {servers} WHERE {heartbeat} >= {second} - {factor} * pollIntervalInSeconds), \
-             (SELECT pollIntervalInSeconds FROM {servers} ORDER BY lastHeartbeat DESC LIMIT 1), \
+             (SELECT max({poll}) FROM {servers} WHERE {heartbeat} >= {second} - {factor} * {poll}), \
+             (SELECT {poll} FROM {servers} ORDER BY lastHeartbeat DESC LIMIT 1), \
              {DEFAULT_POLL_INTERVAL_SECONDS})"
         )
     }
 
     fn scheduled(&mut self, slot: usize, place: usize, filter: &Filter, now: Timestamp, look_ahead: SignedDuration) {
         let until = now.checked_add(look_ahead).unwrap_or(Timestamp::MAX);
-        for (due, binds) in self.reading.dialect.at_most("scheduledAt", until) {
-            self.start_part(Part::Scheduled, slot);
+        self.start_part(Part::Scheduled, slot);
+        let dialect = self.reading.dialect;
+        let mut counts = Vec::new();
+        for (due, binds) in dialect.at_most("scheduledAt", until) {
             let condition = self.condition("SCHEDULED", filter);
             let due = self.bound(&due, binds);
-            let n_jobs = self.count(&format!("{condition} AND {due}"));
-            let place = self.reading.dialect.int(&place.to_string());
-            let nothing = self.nothing();
-            self.sql += &format!(", {n_jobs}, {place}, {nothing}, {nothing}, {}", self.reading.dialect.text("NULL"));
+            counts.push(self.count(&format!("{condition} AND {due}")));
         }
+        let (n_jobs, place) = (counts.join(" + "), dialect.int(&place.to_string()));
+        let (nothing, no_text) = (self.nothing(), dialect.text("NULL"));
+        self.sql += &format!(", {n_jobs}, {place}, {nothing}, {nothing}, {no_text}");
     }
 
     fn servers(&mut self) {

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, Connection, Row as _};
+use sqlx::{Connection, Row as _};
 
 use super::errors::{before, connected, storage_error};
-use super::sql::{Bind, Dialect, Reading, decode};
+use super::query::answer;
+use super::sql::{Bind, Dialect, Reading};
 use super::{Columns, JOBS, SERVERS, Schema, Session, StorageError};
 use crate::config::StorageConfig;
 use crate::jobrunr::{Questions, Snapshot};
@@ -82,18 +83,7 @@ impl Session for Sqlite {
             *deadline = Some(Instant::now() + self.config.statement_timeout);
         }
         let reading = Reading::new(&SqliteDialect, &self.schema, &self.config);
-        let statement = reading.statement(questions, now);
-        let mut query = sqlx::query(AssertSqlSafe(statement.sql));
-        for bind in statement.binds {
-            query = match bind {
-                Bind::Text(text) => query.bind(text),
-                Bind::Int(int) => query.bind(int),
-                Bind::Real(real) => query.bind(real),
-            };
-        }
-        let rows = query.fetch_all(&mut self.connection).await.map_err(storage_error)?;
-        let rows = rows.iter().map(decode).collect::<Result<Vec<_>, _>>().map_err(storage_error)?;
-        reading.snapshot(questions, now, &rows)
+        answer::<sqlx::Sqlite>(&mut self.connection, &reading, questions, now).await
     }
 
     async fn close(self: Box<Self>) {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+use super::parse::parse_port;
 use super::{AddressError, Tls, TlsMode};
 
 /// Parameters that are often met and mean nothing to us, in lower case: they can be named in a warning without fear that
@@ -26,6 +27,9 @@ const OF_DRIVERS: [&str; 16] = [
     "useunicode",
     "zerodatetimebehavior",
 ];
+
+/// Name and value, decoded.
+pub(super) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Whose parameters they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +77,7 @@ pub(super) struct Parameters {
 }
 
 impl Parameters {
-    pub(super) fn read(kind: Kind, pairs: Vec<(Cow<'_, str>, Cow<'_, str>)>) -> Result<Self, AddressError> {
+    pub(super) fn read(kind: Kind, pairs: Vec<Pair<'_>>) -> Result<Self, AddressError> {
         let mut parameters = Parameters::default();
         for (name, value) in pairs {
             // The drivers do not agree on upper and lower case, and no two parameters differ in case only.
@@ -114,7 +118,7 @@ impl Parameters {
             "currentschema" => self.search_path = Some(search_path(value)?),
             "targetservertype" | "target_session_attrs" => self.primary_only = primary_only(value)?,
             "host" | "hostaddr" | "pghost" => self.host = Some(value.to_owned()),
-            "port" | "pgport" => self.port = Some(value.parse().map_err(|_| AddressError::Port)?),
+            "port" | "pgport" => self.port = Some(parse_port(value)?),
             "dbname" | "pgdbname" => self.database = Some(value.to_owned()),
             _ => return Ok(false),
         }
@@ -139,9 +143,9 @@ impl Parameters {
         // After a password with an `&` that is not encoded, the rest of the password looks like a parameter.
         let may_be_password = self.password.is_some() && hint.is_empty() && !OF_DRIVERS.contains(&lower);
         self.warnings.push(if may_be_password || !is_word(name) {
-            "a parameter of the address has no meaning here and is ignored; if it is a part of the password, write `&` as \
-             %26"
-            .to_owned()
+            "a parameter of the address has no meaning here and is ignored; if it is a part of the \
+             password, write `&` as %26"
+                .to_owned()
         } else {
             format!("the parameter `{name}` of the address has no meaning here and is ignored{hint}")
         });

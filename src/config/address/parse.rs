@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
-use super::parameters::{Kind, Parameters};
+use super::parameters::{Kind, Pair, Parameters};
 use super::{Address, AddressError, Secret, ServerAddress};
 use crate::config::mistake::nearest;
 
@@ -108,7 +108,7 @@ fn split_path(kind: Kind, jdbc: bool, text: &str) -> Result<(&str, &str), Addres
 }
 
 /// The parameters, decoded. JDBC drivers and sqlx agree on the encoding of HTML forms, where `+` is a space.
-fn pairs(query: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, AddressError> {
+fn pairs(query: &str) -> Result<Vec<Pair<'_>>, AddressError> {
     if query.split('&').any(|pair| !pair.is_empty() && !pair.contains('=')) {
         return Err(AddressError::BareParameter);
     }
@@ -142,7 +142,7 @@ fn split_host(kind: Kind, text: &str, default_port: u16) -> Result<(String, u16)
         let host: Ipv6Addr = host.parse().map_err(|_| AddressError::Ipv6)?;
         let port = match rest {
             "" => default_port,
-            rest => parse_port(rest.strip_prefix(':').ok_or(AddressError::Port)?, default_port)?,
+            rest => port_or(default_port, rest.strip_prefix(':').ok_or(AddressError::Port)?)?,
         };
         return Ok((host.to_string(), port));
     }
@@ -152,7 +152,7 @@ fn split_host(kind: Kind, text: &str, default_port: u16) -> Result<(String, u16)
     let (host, port) = text.split_once(':').unwrap_or((text, ""));
     // pgjdbc takes `//:5432/db` as localhost.
     let host = if host.is_empty() { "localhost".to_owned() } else { check_host(kind, &decode(host)?)? };
-    Ok((host, parse_port(port, default_port)?))
+    Ok((host, port_or(default_port, port)?))
 }
 
 fn check_host(kind: Kind, host: &str) -> Result<String, AddressError> {
@@ -166,10 +166,12 @@ fn check_host(kind: Kind, host: &str) -> Result<String, AddressError> {
     Err(AddressError::Host)
 }
 
-fn parse_port(text: &str, default_port: u16) -> Result<u16, AddressError> {
-    if text.is_empty() {
-        return Ok(default_port);
-    }
+/// Drivers take `host:/database` as the default port.
+fn port_or(default_port: u16, text: &str) -> Result<u16, AddressError> {
+    if text.is_empty() { Ok(default_port) } else { parse_port(text) }
+}
+
+pub(super) fn parse_port(text: &str) -> Result<u16, AddressError> {
     text.parse().ok().filter(|port| *port != 0).ok_or(AddressError::Port)
 }
 

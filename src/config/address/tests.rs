@@ -1,1 +1,197 @@
+//! Addresses as people have them, and what they give.
+use secrecy::ExposeSecret;
 
+use super::*;
+
+fn parse(text: &str) -> Address {
+    let (address, warnings) = Address::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    assert_eq!(warnings, Vec::<String>::new(), "{text}");
+    address
+}
+
+fn password(address: &Address) -> Option<String> {
+    let secret = address.server()?.password.as_ref()?;
+    Some(secret.read().unwrap().expose_secret().to_owned())
+}
+
+#[test]
+fn every_form_of_an_address_is_understood() {
+    let check = |text: &str, expected: &str, secret: &str| {
+        let address = parse(text);
+        assert_eq!(address.to_string(), expected, "{text}");
+        assert_eq!(password(&address).unwrap_or_default(), secret, "{text}");
+    };
+    // sqlx's forms.
+    check("postgres://user:pw@host:6432/db?sslmode=require", "postgres://user@host:6432/db", "pw");
+    check("postgresql://host/db", "postgres://host:5432/db", "");
+    check("mysql://user@host/db", "mysql://user@host:3306/db", "");
+    check("mariadb://user:@host:3307/db", "mysql://user@host:3307/db", "");
+    check("sqlite:///data/jr.db", "sqlite:/data/jr.db", "");
+    check("sqlite://relative.db", "sqlite:relative.db", "");
+    check("sqlite:/data/my%20jr.db?mode=ro", "sqlite:/data/my jr.db", "");
+    // JDBC's.
+    check("jdbc:postgresql://host:5432/db?user=u&password=p", "postgres://u@host:5432/db", "p");
+    check("jdbc:postgresql:db", "postgres://localhost:5432/db", "");
+    check("jdbc:postgresql:/db", "postgres://localhost:5432/db", "");
+    check("jdbc:postgresql:///db", "postgres://localhost:5432/db", "");
+    check("jdbc:postgresql://:5433/db", "postgres://localhost:5433/db", "");
+    check("jdbc:mysql://u:p@host:3306/db", "mysql://u@host:3306/db", "p");
+    check("jdbc:mariadb://host/db?user=u&password=p", "mysql://u@host:3306/db", "p");
+    check("jdbc:sqlite:/data/jr.db", "sqlite:/data/jr.db", "");
+    check("jdbc:sqlite:file:/data/100%25.db", "sqlite:/data/100%25.db", "");
+    check("JDBC:PostgreSQL://Host/db\n", "postgres://Host:5432/db", "");
+    // Several hosts.
+    check("jdbc:postgresql://h1:5432,h2:5433/db", "postgres://h1:5432,h2:5433/db", "");
+    check("postgres://u:p@h1,h2/db", "postgres://u@h1:5432,h2:5432/db", "p");
+    check("jdbc:mysql://h1,h2:3307/db", "mysql://h1:3306,h2:3307/db", "");
+    check("jdbc:mariadb:sequential://h1,h2/db", "mysql://h1:3306,h2:3306/db", "");
+    // IPv6, and sockets.
+    check("postgres://u@[2001:db8::1]:6432/db", "postgres://u@[2001:db8::1]:6432/db", "");
+    check("jdbc:postgresql://[::1],[::2]:1/db", "postgres://[::1]:5432,[::2]:1/db", "");
+    check("postgres://%2Fvar%2Frun%2Fpostgresql/db", "postgres:///var/run/postgresql:5432/db", "");
+    check("postgres:///db?host=/var/run/postgresql&port=6432", "postgres:///var/run/postgresql:6432/db", "");
+    check("postgres://u@/?host=h&dbname=db", "postgres://u@h:5432/db", "");
+    // Special characters.
+    check("postgres://u%40corp:p%40%2F%3F%23%25%3A@h/my%2Ddb", "postgres://u@corp@h:5432/my-db", "p@/?#%:");
+    check("jdbc:postgresql://h/db?user=u%40corp&password=a%26b%3Dc+d%2B", "postgres://u@corp@h:5432/db", "a&b=c d+");
+    check("postgres://scaler@server:p:w@h/db", "postgres://scaler@server@h:5432/db", "p:w");
+    check("postgres://u:100%@h/db", "postgres://u@h:5432/db", "100%");
+    check("postgres://u:p%C3%A4ss@h/db", "postgres://u@h:5432/db", "päss");
+    // Twice the same is no mistake.
+    check("jdbc:mysql://u:p@h/db?user=u&password=p", "mysql://u@h:3306/db", "p");
+}
+
+#[test]
+fn tls_follows_each_drivers_words() {
+    use TlsMode::*;
+    for (text, mode) in [
+        ("postgres://h/d", Prefer),
+        ("postgres://h/d?sslmode=disable", Disable),
+        ("postgres://h/d?sslmode=allow", Prefer),
+        ("postgres://h/d?ssl-mode=REQUIRE", Require),
+        ("jdbc:postgresql://h/d?ssl=true", VerifyFull),
+        ("jdbc:postgresql://h/d?ssl=false", Prefer),
+        ("jdbc:postgresql://h/d?ssl=true&sslmode=verify-ca", VerifyCa),
+        ("jdbc:postgresql://h/d?sslmode=require&ssl=true", Require),
+        ("jdbc:postgresql://h/d?ssl=true&sslfactory=org.postgresql.ssl.NonValidatingFactory", Require),
+        ("mysql://h/d?ssl-mode=VERIFY_IDENTITY", VerifyFull),
+        ("jdbc:mysql://h/d?sslMode=DISABLED", Disable),
+        ("jdbc:mysql://h/d?sslMode=PREFERRED", Prefer),
+        ("jdbc:mysql://h/d?sslMode=VERIFY_CA", VerifyCa),
+        ("jdbc:mariadb://h/d?sslMode=trust", Require),
+        ("jdbc:mariadb://h/d?sslMode=verify-full", VerifyFull),
+    ] {
+        assert_eq!(parse(text).server().unwrap().tls.mode, mode, "{text}");
+    }
+    for text in [
+        "postgres://h/d?sslmode=verify-full&sslrootcert=/ca.pem&sslcert=/c.pem&sslkey=/k.pem",
+        "mysql://h/d?ssl-mode=verify_identity&ssl-ca=/ca.pem&ssl-cert=/c.pem&ssl-key=/k.pem",
+    ] {
+        let paths = ["/ca.pem", "/c.pem", "/k.pem"].map(|path| Some(PathBuf::from(path)));
+        let [root_cert, client_cert, client_key] = paths;
+        let expected = Tls { mode: VerifyFull, root_cert, client_cert, client_key };
+        assert_eq!(parse(text).server().unwrap().tls, expected, "{text}");
+    }
+    let address = parse("jdbc:mariadb://h/d?sslMode=VERIFY_CA&serverSslCert=/ca.pem");
+    assert_eq!(address.server().unwrap().tls.root_cert, Some(PathBuf::from("/ca.pem")));
+}
+
+#[test]
+fn pgjdbcs_schema_and_target_are_kept() {
+    let address = parse("jdbc:postgresql://h1,h2/d?currentSchema=jobs,%20public&targetServerType=primary");
+    let server = address.server().unwrap();
+    assert_eq!(server.search_path.as_deref(), Some("jobs,public"));
+    assert!(server.primary_only);
+    assert!(!parse("postgres://h/d?target_session_attrs=any").server().unwrap().primary_only);
+}
+
+#[test]
+fn what_is_no_address_is_refused_in_words() {
+    let texts = [
+        "",
+        "hunter2",
+        "hunter2:hunter2",
+        "postgress://u:hunter2@h/db",
+        "http://u:hunter2@h/db",
+        "jdbc:tc:postgresql:16:///db",
+        "jdbc:oracle:thin:u/hunter2@h:1521/db",
+        "jdbc:sqlserver://h;password=hunter2",
+        "jdbc:db2://h/db",
+        "jdbc:h2:mem:db",
+        "mongodb://u:hunter2@h/db",
+        "mongodb+srv://u:hunter2@h/db",
+        "postgres:db",
+        "jdbc:mysql:db",
+        "jdbc:mysql:replication://h1,h2/db",
+        "jdbc:mysql:loadbalance://h1,h2/db",
+        "jdbc:mariadb://address=(host=h)(port=3306)/db",
+        "postgres://u:hunter2@my host/db",
+        "postgres://u:hun#ter2/db",
+        "postgres://u:hunter2/db",
+        "postgres://u:hun/ter2@h/db",
+        "postgres://u:hun?ter2@h/db",
+        "postgres://h:0/db",
+        "postgres://h:65536/db",
+        "postgres://h:-1/db",
+        "postgres://2001:db8::1/db",
+        "postgres://[hunter2]/db",
+        "postgres://[::1/db",
+        "postgres://h",
+        "postgres://h/",
+        "jdbc:postgresql:",
+        "jdbc:mysql://h:3306",
+        "postgres://u:%ff@h/db",
+        "postgres://h/db?sslmode=hunter2",
+        "jdbc:postgresql://h/db?password=hun&ter2",
+        "jdbc:postgresql://u:hunter2@h/db?password=other",
+        "jdbc:postgresql://u@h/db?user=other",
+        "postgres://h/db?sslkey=/client.pk8",
+        "postgres://h/db?port=hunter2",
+        "postgres://h/db?currentSchema=a'b",
+        "postgres://h/db?targetServerType=secondary",
+        "mysql://h/db?socket=/run/mysqld.sock",
+        "mysql:///db?socket=/run/mysqld.sock",
+        "sqlite:",
+        "sqlite::memory:",
+        "jdbc:sqlite:",
+        "jdbc:sqlite::memory:",
+        "jdbc:sqlite:file:jr?mode=memory&cache=shared",
+        "jdbc:sqlite::resource:jr.db",
+    ];
+    let answers = texts.map(|text| match Address::parse(text) {
+        Ok((address, _)) => panic!("{text}: {address}"),
+        Err(error) => {
+            let error = error.to_string();
+            assert!(!error.contains("hunter2") && !error.contains("ter2"), "{error}");
+            format!("{text}\n    {error}\n")
+        }
+    });
+    insta::assert_snapshot!(answers.concat());
+}
+
+#[test]
+fn what_is_ignored_is_said() {
+    let texts = [
+        "jdbc:postgresql://h/db?reWriteBatchedInserts=true&connectTimeout=10&ApplicationName=shop",
+        "jdbc:postgresql://h/db?user=u&password=p&reWriteBatchedInserts=true&socketTimeout=30&color=blue",
+        "jdbc:postgresql://h/db?password=hun&ter=2",
+        "jdbc:postgresql://h/db?options=-c%20search_path%3Djobs",
+        "jdbc:mysql://h/db?useSSL=false&allowPublicKeyRetrieval=true&serverTimezone=UTC",
+        "jdbc:sqlite:/data/jr.db?journal_mode=WAL",
+    ];
+    let answers = texts.map(|text| {
+        let (_, warnings) = Address::parse(text).unwrap();
+        assert!(!warnings.iter().any(|warning| warning.contains("ter`")), "{warnings:?}");
+        format!("{text}\n    {}\n", warnings.join("\n    "))
+    });
+    insta::assert_snapshot!(answers.concat());
+}
+
+#[test]
+fn nothing_shows_the_password() {
+    for text in ["postgres://u:hunter2@h/db", "jdbc:mysql://h/db?user=u&password=hunter2"] {
+        let address = parse(text);
+        assert_eq!(password(&address).as_deref(), Some("hunter2"));
+        assert!(!format!("{address} {address:?} {address:#?}").contains("hunter2"));
+    }
+}

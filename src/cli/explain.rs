@@ -1,0 +1,165 @@
+//! `jobrunr-scaler explain`: what do KEDA and the HPA make of these ScaledObjects, and why?
+
+mod ask;
+mod input;
+mod json;
+mod report;
+mod table;
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use futures::future::join_all;
+use thiserror::Error;
+use tonic::transport::Uri;
+
+use super::EXIT_BAD_CONFIGURATION;
+use crate::config::ConfigErrors;
+use crate::scaling::manifest::ScaledObject;
+use ask::{Asker, Database, Remote};
+use input::InputErrors;
+pub use report::{ReplicasReport, Report, ScaledObjectReport, TriggerReport};
+use table::Style;
+
+/// Exit codes of the command, beside [`EXIT_BAD_CONFIGURATION`].
+const HEALTHY: u8 = 0;
+const FAILURE: u8 = 1;
+
+/// Say what KEDA and the HPA make of ScaledObjects, and why
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// A file with ScaledObjects, YAML, any number of documents; - for standard input. May be given several times
+    #[arg(long = "filename", short, value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// The configuration, YAML. For a single storage the environment alone is enough: JOBRUNR_SCALER_URL
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Ask this running scaler as KEDA would, without TLS, instead of the database. No configuration is needed then
+    #[arg(long, value_name = "HOST:PORT", value_parser = ask::address)]
+    pub scaler: Option<Uri>,
+
+    /// How many replicas the workload is taken to have, all of them ready
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub replicas: u32,
+
+    /// For people or for machines
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+
+    /// Ask again every so many seconds, 2 if none are given, until interrupted
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub watch: Option<u64>,
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For machines. With --watch, one document a line.
+    Json,
+}
+
+/// Why nothing could be explained.
+#[derive(Debug, Error)]
+enum ExplainError {
+    #[error(transparent)]
+    Configuration(#[from] ConfigErrors),
+    #[error(transparent)]
+    Input(#[from] InputErrors),
+    #[error("the report cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl ExplainError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => EXIT_BAD_CONFIGURATION,
+            // Whoever reads our output through `head` has seen enough.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => HEALTHY,
+            Self::Input(_) | Self::Output(_) => FAILURE,
+        }
+    }
+}
+
+/// Runs the command: the report goes to standard output, what is wrong with the input to standard error.
+///
+/// The answer is the exit code: 0 when every trigger of ours answered, 1 when one did not or a manifest is wrong, and 64
+/// for a bad configuration.
+pub async fn run(args: &ExplainArgs) -> u8 {
+    match explain(args).await {
+        Ok(true) => HEALTHY,
+        Ok(false) => FAILURE,
+        Err(error) => {
+            let code = error.exit_code();
+            if code != HEALTHY {
+                eprintln!("{error}");
+            }
+            code
+        }
+    }
+}
+
+/// Whether every trigger of ours answered.
+async fn explain(args: &ExplainArgs) -> Result<bool, ExplainError> {
+    let asker = asker(args)?;
+    let objects = input::scaled_objects(&args.files)?;
+    loop {
+        let report = Report { scaled_objects: answers(&objects, &asker, args.replicas).await };
+        print(&report, args)?;
+        let Some(seconds) = args.watch else { return Ok(report.is_healthy()) };
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+}
+
+fn asker(args: &ExplainArgs) -> Result<Asker, ConfigErrors> {
+    if let Some(address) = &args.scaler {
+        return Ok(Asker::Remote(Remote::new(address)));
+    }
+    let loaded = super::load_config(args.config.as_deref())?;
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let storages: BTreeMap<_, _> =
+        loaded.config.storages.into_iter().map(|(name, storage)| (name.as_str().to_owned(), storage)).collect();
+    Ok(Asker::Database(Box::new(Database::new(&storages))))
+}
+
+/// Asks for all triggers at once, so that one read of a storage answers them all.
+async fn answers(objects: &[ScaledObject], asker: &Asker, replicas: u32) -> Vec<ScaledObjectReport> {
+    let reports = objects.iter().map(|object| async move {
+        let answers = object.triggers.iter().map(|trigger| async move {
+            if trigger.is_ours() { Some(asker.ask(object, trigger).await) } else { None }
+        });
+        ScaledObjectReport::new(object, join_all(answers).await, replicas)
+    });
+    join_all(reports).await
+}
+
+fn print(report: &Report, args: &ExplainArgs) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    let watching = args.watch.is_some();
+    match args.output {
+        Output::Json => output.write_all(json::text(report, watching)?.as_bytes())?,
+        Output::Table => {
+            if watching {
+                output.write_all(heading(output.is_terminal()).as_bytes())?;
+            }
+            output.write_all(table::text(report, Style::of_stdout()).as_bytes())?;
+        }
+    }
+    output.flush()
+}
+
+/// What precedes a table that is printed again and again. A terminal is cleared, so that the table stays in its place.
+fn heading(is_terminal: bool) -> String {
+    const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
+    format!("{}{now}\n\n", if is_terminal { CLEAR } else { "" })
+}

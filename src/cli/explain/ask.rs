@@ -1,0 +1,226 @@
+//! Asks for a trigger: the database itself, or a running scaler as KEDA would.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Request, Status};
+
+use crate::cli::serve;
+use crate::clock::Clock;
+use crate::config::StorageConfig;
+use crate::grpc::proto::external_scaler_client::ExternalScalerClient;
+use crate::grpc::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
+use crate::grpc::{Scaler, StorageEntry};
+use crate::scaling::manifest::{self, ScaledObject};
+use crate::scaling::{Decision, Trigger};
+
+/// Longer than a scaler that works ever takes. KEDA itself would wait for ever.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// What was found out about a trigger.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    /// The metric's name towards KEDA, without the index of the trigger. `None` where the metadata is wrong.
+    pub(super) metric_name: Option<String>,
+    /// The target. Known even while the database is away.
+    pub(super) target: Option<f64>,
+    /// The rest, or why there is none.
+    pub(super) reading: Result<Reading, String>,
+}
+
+/// What a trigger that works came to.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub(super) value: f64,
+    pub(super) active: bool,
+    pub(super) reasons: Vec<String>,
+}
+
+/// Whoever answers.
+pub(super) enum Asker {
+    Database(Box<Database>),
+    Remote(Remote),
+}
+
+impl Asker {
+    pub(super) async fn ask(&self, object: &ScaledObject, trigger: &manifest::Trigger) -> Answer {
+        let reference = ScaledObjectRef {
+            name: object.name.clone(),
+            namespace: super::report::namespace(object).to_owned(),
+            scaler_metadata: trigger.metadata.clone().into_iter().collect(),
+        };
+        match self {
+            Self::Database(database) => database.ask(&reference).await,
+            Self::Remote(remote) => remote.ask(reference).await,
+        }
+    }
+}
+
+/// The database, by way of the very scaler that `serve` runs.
+pub(super) struct Database {
+    scaler: Scaler,
+    storages: BTreeMap<String, (StorageEntry, Duration)>,
+    _readers_end_with_us: DropGuard,
+}
+
+impl Database {
+    pub(super) fn new(storages: &BTreeMap<String, StorageConfig>) -> Self {
+        let (clock, stop) = (Clock::System, CancellationToken::new());
+        let entries = storages.iter().map(|(name, storage)| {
+            let entry = serve::entry(name, storage, clock, &stop);
+            // It connects, looks at the tables, and reads.
+            let first_read = storage.connect_timeout + 2 * storage.statement_timeout;
+            (name.clone(), (entry, first_read))
+        });
+        let storages: BTreeMap<_, _> = entries.collect();
+        let entries = storages.iter().map(|(name, (entry, _))| (name.clone(), entry.clone())).collect();
+        Self { scaler: Scaler::new(entries, clock, stop.clone()), storages, _readers_end_with_us: stop.drop_guard() }
+    }
+
+    async fn ask(&self, reference: &ScaledObjectRef) -> Answer {
+        let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let trigger = Trigger::parse(metadata).ok();
+        let decision = match (&trigger, self.scaler.explain(reference).await) {
+            (Some(trigger), Err(status)) if status.code() == Code::Unavailable => {
+                self.next_read(trigger).await;
+                self.scaler.explain(reference).await
+            }
+            (_, decision) => decision,
+        };
+        Answer {
+            metric_name: trigger.as_ref().map(Trigger::metric_name),
+            target: trigger.map(|trigger| trigger.target),
+            reading: decision.map(Reading::from).map_err(|status| status.message().to_owned()),
+        }
+    }
+
+    /// KEDA's calls must not wait for a slow first connection, and answer that the database has not answered yet. We can.
+    async fn next_read(&self, trigger: &Trigger) {
+        let Some((entry, patience)) = self.storages.get(&trigger.storage) else { return };
+        if let Ok(mut watcher) = entry.monitor.watch(trigger.question.clone()) {
+            // Whether it ended well or at all: the next answer says it.
+            let _ = timeout(*patience, watcher.changed()).await;
+        }
+    }
+}
+
+impl From<Decision> for Reading {
+    fn from(decision: Decision) -> Self {
+        Self { value: decision.value, active: decision.active, reasons: decision.reasons }
+    }
+}
+
+/// A running scaler.
+pub(super) struct Remote {
+    client: ExternalScalerClient<Channel>,
+    address: String,
+}
+
+/// Reads `HOST:PORT`.
+///
+/// # Errors
+/// What is allowed.
+pub(super) fn address(text: &str) -> Result<Uri, String> {
+    let uri = format!("http://{text}").parse::<Uri>().ok();
+    uri.filter(|uri| uri.port().is_some() && uri.authority().is_some_and(|authority| authority == text))
+        .ok_or_else(|| "give a host and a port, such as localhost:9090 or [::1]:9090".to_owned())
+}
+
+impl Remote {
+    pub(super) fn new(uri: &Uri) -> Self {
+        let endpoint = Endpoint::from(uri.clone()).connect_timeout(DEADLINE).timeout(DEADLINE);
+        let address = uri.authority().map(ToString::to_string).unwrap_or_default();
+        Self { client: ExternalScalerClient::new(endpoint.connect_lazy()), address }
+    }
+
+    /// The calls of KEDA's poll, in their order.
+    async fn ask(&self, reference: ScaledObjectRef) -> Answer {
+        let mut client = self.client.clone();
+        let spec = client.get_metric_spec(request(reference.clone())).await;
+        let spec = spec.map(|response| response.into_inner().metric_specs.into_iter().next());
+        let spec = match spec {
+            Ok(Some(spec)) => spec,
+            Ok(None) => return self.failed("GetMetricSpec", "answered without a metric"),
+            Err(status) => return self.failed("GetMetricSpec", &text(&status)),
+        };
+        Answer {
+            metric_name: Some(spec.metric_name.clone()),
+            target: Some(target(&spec)),
+            reading: self.reading(client, reference, spec.metric_name).await,
+        }
+    }
+
+    async fn reading(
+        &self,
+        mut client: ExternalScalerClient<Channel>,
+        reference: ScaledObjectRef,
+        metric_name: String,
+    ) -> Result<Reading, String> {
+        let metrics = GetMetricsRequest { scaled_object_ref: Some(reference.clone()), metric_name };
+        let metrics = client.get_metrics(request(metrics)).await;
+        let metrics = metrics.map_err(|status| self.error("GetMetrics", &text(&status)))?.into_inner().metric_values;
+        if metrics.is_empty() {
+            return Err(self.error("GetMetrics", "answered without a value"));
+        }
+        let active = client.is_active(request(reference)).await;
+        let active = active.map_err(|status| self.error("IsActive", &text(&status)))?.into_inner().result;
+        let reasons = vec![format!("as answered by {}", self.address)];
+        // KEDA adds the values up.
+        Ok(Reading { value: metrics.iter().map(value).sum(), active, reasons })
+    }
+
+    fn failed(&self, call: &str, cause: &str) -> Answer {
+        Answer { metric_name: None, target: None, reading: Err(self.error(call, cause)) }
+    }
+
+    fn error(&self, call: &str, cause: &str) -> String {
+        format!("{call} of {}: {cause}", self.address)
+    }
+}
+
+/// A request with its deadline, which the other side gets to know of.
+fn request<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(DEADLINE);
+    request
+}
+
+/// KEDA takes the fraction where it is above 0, and the whole number otherwise.
+fn target(spec: &MetricSpec) -> f64 {
+    if 0.0 < spec.target_size_float { spec.target_size_float } else { float(spec.target_size) }
+}
+
+/// As for the target.
+fn value(value: &MetricValue) -> f64 {
+    if 0.0 < value.metric_value_float { value.metric_value_float } else { float(value.metric_value) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "KEDA does the same")]
+fn float(number: i64) -> f64 {
+    number as f64
+}
+
+/// A status with gRPC's own name of its code. Beneath it the innermost cause says most: that a connection was refused.
+fn text(status: &Status) -> String {
+    let text = format!("{}: {}", code_name(status.code()), status.message());
+    let causes = std::iter::successors(std::error::Error::source(status), |cause| cause.source());
+    match causes.last().map(ToString::to_string) {
+        Some(cause) if !text.ends_with(&cause) => format!("{text}: {cause}"),
+        _ => text,
+    }
+}
+
+/// `InvalidArgument` as `INVALID_ARGUMENT`.
+fn code_name(code: Code) -> String {
+    let mut name = String::new();
+    for c in format!("{code:?}").chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_uppercase());
+    }
+    name
+}

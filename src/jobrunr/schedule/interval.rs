@@ -1,0 +1,38 @@
+//! Intervals such as `PT1H`, counted from the instant the recurring job was created.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::ScheduleError;
+use super::duration;
+
+/// A positive interval. Facts from JobRunr's `Interval`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Interval {
+    length: SignedDuration,
+}
+
+impl Interval {
+    /// Parses an interval without margin.
+    ///
+    /// JobRunr takes zero and less as well, and then divides by zero or answers instants in the past; such a job never
+    /// runs as anybody meant it, so we refuse it.
+    pub(super) fn parse(expression: &str) -> Result<Interval, ScheduleError> {
+        let length = duration::parse(expression).ok_or_else(|| ScheduleError::Interval(expression.to_owned()))?;
+        if !length.is_positive() {
+            return Err(ScheduleError::IntervalNotPositive(expression.to_owned()));
+        }
+        Ok(Interval { length })
+    }
+
+    /// The first whole number of intervals after `created_at` that is after `current`, and never `created_at` itself.
+    pub(super) fn next_after(&self, created_at: Timestamp, current: Timestamp) -> Option<Timestamp> {
+        if current <= created_at {
+            return created_at.checked_add(self.length).ok();
+        }
+        // JobRunr counts in 64 bits of nanoseconds, which is 292 years; beyond it fails, or wraps into the past.
+        let length = i64::try_from(self.length.as_nanos()).ok()?;
+        let elapsed = i64::try_from(current.as_nanosecond() - created_at.as_nanosecond()).ok()?;
+        let since_created = length.checked_mul(elapsed / length + 1)?;
+        created_at.checked_add(SignedDuration::from_nanos(since_created)).ok()
+    }
+}

@@ -1,0 +1,161 @@
+//! Typed access to the fields of a mapping. What does not fit is noted, and reading goes on.
+
+use std::ops::RangeInclusive;
+
+use super::tree::{Entry, Node, Place, Value};
+use super::{ManifestError, Problem};
+
+/// The largest number of replicas or seconds: Kubernetes keeps them in an `int32`.
+pub(super) const MOST: u32 = i32::MAX as u32;
+
+/// Collects what is wrong in a file.
+pub(super) struct Problems {
+    file: String,
+    found: Vec<Problem>,
+}
+
+impl Problems {
+    pub(super) fn new(file: &str) -> Self {
+        Self { file: file.to_owned(), found: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, at: Place, message: impl Into<String>) {
+        let message = message.into();
+        self.found.push(Problem { file: self.file.clone(), line: at.line, column: at.column, message });
+    }
+
+    /// `value`, if nothing was wrong.
+    pub(super) fn into_result<T>(mut self, value: T) -> Result<T, ManifestError> {
+        if self.found.is_empty() {
+            return Ok(value);
+        }
+        self.found.sort_by_key(|problem| (problem.line, problem.column));
+        Err(ManifestError { problems: self.found })
+    }
+}
+
+/// The fields of one mapping. `path` is where it is in the document, `spec.fallback` for example.
+#[derive(Clone)]
+pub(super) struct Fields<'a> {
+    pub(super) path: String,
+    pub(super) at: Place,
+    entries: &'a [Entry],
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `node`, which must be a mapping.
+    pub(super) fn of(node: &'a Node, path: String, problems: &mut Problems) -> Option<Self> {
+        match &node.value {
+            Value::Mapping(entries) => Some(Self { path, at: node.at, entries }),
+            other => {
+                let what = if path.is_empty() { "the document" } else { &path };
+                problems.add(node.at, format!("{what} is {other}, but must be a mapping"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn entries(&self) -> &'a [Entry] {
+        self.entries
+    }
+
+    /// The field's full name.
+    pub(super) fn name(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// A field that is there. One without a value is as good as none to Kubernetes.
+    pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
+        let node = self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)?;
+        if matches!(node.value, Value::Null) { None } else { Some(node) }
+    }
+
+    /// A field that has to be there. `read` is one of the methods below.
+    pub(super) fn required<T>(
+        &self,
+        key: &str,
+        problems: &mut Problems,
+        read: impl FnOnce(&Self, &str, &mut Problems) -> Option<T>,
+    ) -> Option<T> {
+        if self.get(key).is_none() {
+            problems.add(self.at, format!("{} is missing", self.name(key)));
+            return None;
+        }
+        read(self, key, problems)
+    }
+
+    pub(super) fn mapping(&self, key: &str, problems: &mut Problems) -> Option<Self> {
+        self.get(key).and_then(|node| Self::of(node, self.name(key), problems))
+    }
+
+    pub(super) fn list(&self, key: &str, problems: &mut Problems) -> Option<&'a [Node]> {
+        let node = self.get(key)?;
+        match &node.value {
+            Value::List(nodes) => Some(nodes),
+            _ => self.wrong(node, key, "a list", problems),
+        }
+    }
+
+    pub(super) fn text(&self, key: &str, problems: &mut Problems) -> Option<&'a str> {
+        let node = self.get(key)?;
+        match &node.value {
+            Value::Text(text) => Some(text),
+            _ => self.wrong(node, key, "text", problems),
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str, problems: &mut Problems) -> Option<bool> {
+        let node = self.get(key)?;
+        match node.value {
+            Value::Flag(flag) => Some(flag),
+            _ => self.wrong(node, key, "true or false, without quotes", problems),
+        }
+    }
+
+    pub(super) fn count(&self, key: &str, range: RangeInclusive<u32>, problems: &mut Problems) -> Option<u32> {
+        let node = self.get(key)?;
+        let count = match node.value {
+            Value::Whole(number) => u32::try_from(number).ok().filter(|count| range.contains(count)),
+            _ => None,
+        };
+        let (least, most) = (*range.start(), *range.end());
+        let limits = if most == MOST { format!("at least {least}") } else { format!("from {least} to {most}") };
+        count.or_else(|| self.wrong(node, key, &format!("a whole number, {limits}, without quotes"), problems))
+    }
+
+    /// A field that takes one of some words, and what each of them means.
+    pub(super) fn choice<T: Clone>(&self, key: &str, choices: &[(&str, T)], problems: &mut Problems) -> Option<T> {
+        let node = self.get(key)?;
+        let chosen = match &node.value {
+            Value::Text(text) => choices.iter().find(|(word, _)| word == text).map(|(_, meaning)| meaning.clone()),
+            _ => None,
+        };
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let one_of = if words.len() == 1 { "" } else { "one of " };
+        chosen.or_else(|| self.wrong(node, key, &format!("{one_of}{}", words.join(", ")), problems))
+    }
+
+    /// Notes that `key` has the wrong value. Always `None`, so that it can end a method.
+    pub(super) fn wrong<T>(&self, node: &Node, key: &str, allowed: &str, problems: &mut Problems) -> Option<T> {
+        problems.add(node.at, format!("{} is {}, but must be {allowed}", self.name(key), node.value));
+        None
+    }
+
+    /// Sentences about the fields that are not among `known`.
+    pub(super) fn unknown(&self, known: &[&str]) -> Vec<String> {
+        let unknown = self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str()));
+        unknown
+            .map(|entry| {
+                let hint = similar(&entry.key, known).map(|key| format!("; did you mean {key}?")).unwrap_or_default();
+                format!("line {}: KEDA has no field {}{hint}", entry.at.line, self.name(&entry.key))
+            })
+            .collect()
+    }
+}
+
+/// The one of `known` that `word` is most likely a misspelling of.
+pub(super) fn similar<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let likeness = |key: &str| strsim::jaro_winkler(&word.to_lowercase(), &key.to_lowercase());
+    let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (0.85 < likeness(best)).then_some(best)
+}
