@@ -181,7 +181,7 @@ walk_through() {
   succeeded=$(dashboard_jobs SUCCEEDED 1000 | jq '[.items[]
     | select([.jobHistory[] | select(.state == "PROCESSING")] | length == 1)] | length')
   runs=$(cat "$work"/logs/guide-workers-*.log | grep --count 'job [-0-9a-f]* starts' || true)
-  check "five pods before the first job was due" yes "${five_in_time:-no}"
+  check "five pods started before a job was due" yes "${five_in_time:-no}"
   check "jobs that succeeded at the first attempt" 40 "$succeeded"
   check "runs in the workers' logs" 40 "$runs"
   check "pods at the end" 0 "${#workers[@]}"
