@@ -1,5 +1,6 @@
 //! A database with JobRunr's tables, one a test, and the rows that the test wants in it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
@@ -193,8 +194,10 @@ impl Database {
     /// The configuration of this storage, with further settings as of the environment.
     pub fn config_with(&self, settings: &[(&str, &str)]) -> StorageConfig {
         let setting = |name: &str, value: &str| (format!("JOBRUNR_SCALER_{name}"), value.to_owned());
-        let mut variables = vec![setting("URL", &self.url), setting("TABLE_PREFIX", &self.prefix)];
-        variables.extend(settings.iter().map(|(name, value)| setting(name, value)));
+        let own = [("URL", self.url.as_str()), ("TABLE_PREFIX", self.prefix.as_str())];
+        // The map keeps the last of two: what the test sets goes above.
+        let variables: BTreeMap<String, String> =
+            own.iter().chain(settings).map(|(name, value)| setting(name, value)).collect();
         let config: Config = Config::load(None, variables).unwrap().config;
         config.storages.get("default").unwrap().clone()
     }

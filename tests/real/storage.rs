@@ -257,8 +257,7 @@ async fn sqlite_is_read_in_all_four_forms_of_an_instant() {
         assert_eq!(queue.enqueued, exactly(n));
         let waited = database.now.duration_since(queue.oldest_enqueued_at.unwrap()).as_secs_f64();
         // Seconds have lost their fraction, and a Julian day is a double.
-        #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
-        let expected = oldest as f64;
+        let expected = f64::from(oldest);
         assert!((waited - expected).abs() <= 1.0, "{enqueued}: {waited}");
         assert_eq!((queue.scheduled[&MINUTE], queue.processing_alive), (exactly(n), exactly(n)), "{enqueued}");
     }
