@@ -1,0 +1,30 @@
+# A static binary and nothing else: no shell, no libc, no package to update. The certificate authorities that public
+# databases use and the time zones are compiled in.
+#
+#   docker build -t jobrunr-scaler .
+#   docker buildx build --platform linux/amd64,linux/arm64 -t jobrunr-scaler .
+
+# Alpine's Rust links statically against musl without being asked. The image brings the C compiler that SQLite and aws-lc
+# need, so nothing is installed here. Each platform is built on itself (emulated where it is a foreign one).
+FROM rust:1.95-alpine AS build
+WORKDIR /build
+COPY . .
+# The caches outlive the layer, so the dependencies are compiled once; they are no part of the image, hence the copy. They
+# are locked, because two platforms built at once share them. Cargo takes a file for unchanged when it is older than the
+# last build, which another checkout may have been: touch makes it compile what is here.
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,target=/build/target,sharing=locked \
+    touch build.rs src/lib.rs src/main.rs && \
+    cargo build --release --locked --bin jobrunr-scaler && \
+    cp target/release/jobrunr-scaler /jobrunr-scaler
+
+FROM scratch
+LABEL org.opencontainers.image.title="jobrunr-scaler" \
+      org.opencontainers.image.description="A KEDA external scaler for JobRunr" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /jobrunr-scaler /jobrunr-scaler
+# A number, because Kubernetes' runAsNonRoot cannot judge a name.
+USER 65532:65532
+EXPOSE 9090
+ENTRYPOINT ["/jobrunr-scaler"]
+CMD ["serve"]

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Starts one throw-away server and prints its address and process id; stops it when its standard input ends (Ctrl-D) or
+# on a signal (Ctrl-C). With the same DIRECTORY and PORT a server comes back with its data where it was.
+#
+#   scripts/database.sh postgres|mariadb DIRECTORY [PORT]
+#
+# For trying things by hand, and for tests that take a server away or make it hang (kill -STOP, kill -CONT; PostgreSQL's
+# open connections hang only when its child processes are stopped, too).
+set -euo pipefail
+# shellcheck source=scripts/lib/databases.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib/databases.sh"
+
+(($# == 2 || $# == 3)) || fail "usage: $0 postgres|mariadb DIRECTORY [PORT]"
+trap stop_databases EXIT
+case $1 in
+postgres)
+  start_postgres "${@:2}"
+  echo "$PG_URL $PG_PID"
+  ;;
+mariadb)
+  start_mariadb "${@:2}"
+  echo "$MARIADB_URL $MARIADB_PID"
+  ;;
+*) fail "$1 is neither postgres nor mariadb" ;;
+esac
+# The shell's own read: a signal ends it, and no child of ours holds the standard output open.
+read -r -d '' || true

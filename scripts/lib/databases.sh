@@ -1,0 +1,203 @@
+# shellcheck shell=bash
+# Starts throw-away PostgreSQL and MariaDB servers. This is a library: source it, then
+#
+#   work=$(mktemp -d)
+#   trap 'stop_databases; rm -rf "$work"' EXIT
+#   start_postgres "$work"     # exports PG_URL, PG_PORT, PG_DATA, PG_LOG, PG_BIN
+#   start_mariadb "$work"      # exports MARIADB_URL, MARIADB_PORT, MARIADB_DATA, MARIADB_LOG, MARIADBD, MARIADB_INSTALL_DB
+#
+# Both servers listen on 127.0.0.1 only, on a port that was free, and know one superuser: jobrunr, password jobrunr,
+# with a database jobrunr. Both can share one directory. A directory that already holds a server's data is started as it
+# is, and a second argument asks for one certain port, so that a script can stop a server and bring it back.
+#
+# Nothing here survives a power cut: durability is off, because tests write much and keep nothing.
+
+# shellcheck source=scripts/lib/packages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
+
+# The servers we started, so that stop_databases finds all of them: process id to the signal that ends it.
+declare -gA database_pids=()
+
+# Finds PostgreSQL's programs, which Debian keeps off the PATH, and sets PG_BIN. Fails where there are none.
+find_postgres() {
+  local candidates=() dir
+  [[ -z ${PG_BIN:-} ]] || candidates+=("$PG_BIN")
+  # The newest version of those that are installed.
+  mapfile -t -O "${#candidates[@]}" candidates < <(printf '%s\n' /usr/lib/postgresql/*/bin | sort --version-sort --reverse)
+  ! dir=$(command -v initdb) || candidates+=("$(dirname "$(readlink -f "$dir")")")
+  for dir in "${candidates[@]}"; do
+    if [[ -x $dir/initdb && -x $dir/postgres && -x $dir/psql ]]; then
+      export PG_BIN=$dir
+      return 0
+    fi
+  done
+  return 1
+}
+
+# Finds MariaDB's programs and sets MARIADBD, MARIADB_INSTALL_DB and MARIADB_CLIENT. Fails where one is missing.
+find_mariadb() {
+  # An ordinary user's PATH has no /usr/sbin, where Debian puts the server.
+  local PATH=$PATH:/usr/local/sbin:/usr/sbin
+  MARIADBD=${MARIADBD:-$(command -v mariadbd)} || return
+  MARIADB_INSTALL_DB=${MARIADB_INSTALL_DB:-$(command -v mariadb-install-db)} || return
+  MARIADB_CLIENT=${MARIADB_CLIENT:-$(command -v mariadb)} || return
+  export MARIADBD MARIADB_INSTALL_DB MARIADB_CLIENT
+}
+
+# Sets the array `as_server`, to be put before a command. PostgreSQL refuses to run as root, so root's servers run as
+# nobody. A server also gets a signal when the script that started it dies, even by SIGKILL, so that none is left over.
+set_as_server() {
+  as_server=(setpriv --pdeathsig "$1")
+  if ((EUID == 0)); then
+    as_server+=(--reuid nobody --regid "$(id --group nobody)" --clear-groups)
+  fi
+  as_server+=(--)
+}
+
+# Makes DIRECTORY/NAME for a server's files, owned by the user it runs as, and prints its absolute path.
+make_server_directory() {
+  local dir parent temporary
+  mkdir -p "$1/$2" && dir=$(cd "$1/$2" && pwd -P) || return
+  if ((EUID == 0)); then
+    # mktemp -d makes directories that only root may enter. What lies outside the temporary ones is not ours to open.
+    temporary=$(cd "${TMPDIR:-/tmp}" && pwd -P) || return
+    parent=$(dirname "$dir")
+    while [[ $parent == "$temporary"/* ]]; do
+      chmod a+x "$parent" || return
+      parent=$(dirname "$parent")
+    done
+    chown nobody: "$dir" || return
+    setpriv --reuid nobody --regid "$(id --group nobody)" --clear-groups -- test -w "$dir" ||
+      { fail "root's servers run as the user nobody, who cannot enter $dir: choose another directory or TMPDIR"; return; }
+  fi
+  echo "$dir"
+}
+
+# start_server LOG READY SIGNAL PORT COMMAND...: runs COMMAND, in which @PORT@ stands for the port, until `READY LOG`
+# succeeds. SIGNAL ends the server.
+# Nobody can know beforehand that a port stays free until a server binds it. So the server itself tries, and when the
+# port turns out to be taken, it tries the next. Sets server_pid and server_port. An empty PORT means any.
+start_server() {
+  local log=$1 is_ready=$2 stop_signal=$3 port=$4 directory attempts=1 deadline
+  shift 4
+  directory=$(dirname "$log")
+  [[ -n $port ]] || attempts=30
+  while ((attempts-- > 0)); do
+    # Below 32768, where Linux begins to hand out ports to outgoing connections.
+    server_port=${port:-$((15000 + RANDOM % 17000))}
+    : >"$log"
+    # Its own TMPDIR, because ours may be closed to it; LC_ALL, so that "already in use" comes in English.
+    (cd "$directory" && export LC_ALL=C TMPDIR=$directory && exec "${@//@PORT@/$server_port}") >>"$log" 2>&1 </dev/null &
+    server_pid=$!
+    database_pids[$server_pid]=$stop_signal
+    deadline=$((SECONDS + 60))
+    while kill -0 "$server_pid" 2>/dev/null; do
+      ! "$is_ready" "$log" || return 0
+      ((SECONDS < deadline)) || break 2
+      sleep 0.05
+    done
+    wait "$server_pid"
+    unset "database_pids[$server_pid]"
+    grep -qi 'address already in use' "$log" || break
+  done
+  fail "a server did not start; the end of $log:"
+  tail -n 30 "$log" >&2
+  return 1
+}
+
+# start_postgres DIRECTORY [PORT]
+start_postgres() {
+  find_postgres || { install_packages postgresql && find_postgres; } || { fail "no PostgreSQL server found"; return; }
+  local dir as_server server_pid server_port new=
+  dir=$(make_server_directory "$1" postgres) || return
+  # INT makes PostgreSQL end its clients' connections; TERM would wait for them.
+  set_as_server INT
+  export PG_DATA=$dir/data PG_LOG=$dir/postgres.log
+  if [[ ! -f $PG_DATA/PG_VERSION ]]; then
+    new=1
+    echo jobrunr >"$dir/password"
+    chmod a+r "$dir/password"
+    (cd "$dir" && "${as_server[@]}" "$PG_BIN/initdb" --pgdata="$PG_DATA" --username=jobrunr --pwfile="$dir/password" \
+      --auth=scram-sha-256 --encoding=UTF8 --locale=C --no-sync) >"$PG_LOG" 2>&1 ||
+      { fail "initdb failed: $(<"$PG_LOG")"; return; }
+  fi
+  # No Unix socket: its path would have to be short, and nothing needs it.
+  start_server "$PG_LOG" postgres_is_ready INT "${2:-}" "${as_server[@]}" "$PG_BIN/postgres" -D "$PG_DATA" -p @PORT@ \
+    -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c timezone=UTC -c log_timezone=UTC \
+    -c max_connections=300 -c fsync=off -c synchronous_commit=off -c full_page_writes=off || return
+  export PG_PID=$server_pid PG_PORT=$server_port
+  export PG_URL=postgres://jobrunr:jobrunr@127.0.0.1:$PG_PORT/jobrunr
+  [[ -z $new ]] || create_postgres_database jobrunr
+}
+
+# The server's own word, in a file that only it writes: an answer on the port could be another server's.
+postgres_is_ready() {
+  [[ -f $PG_DATA/postmaster.pid && $(tail -n 1 "$PG_DATA/postmaster.pid") == ready* ]] &&
+    [[ $(head -n 1 "$PG_DATA/postmaster.pid") == "$server_pid" ]]
+}
+
+# start_mariadb DIRECTORY [PORT]
+start_mariadb() {
+  # The -core packages hold the programs alone; mariadb-server would also start a server of the system's.
+  find_mariadb || { install_packages mariadb-server-core mariadb-client-core && find_mariadb; } ||
+    { fail "no MariaDB server found"; return; }
+  local dir as_server server_pid server_port
+  dir=$(make_server_directory "$1" mariadb) || return
+  set_as_server TERM
+  export MARIADB_DATA=$dir/data MARIADB_LOG=$dir/mariadb.log
+  if [[ ! -d $MARIADB_DATA/mysql ]]; then
+    # --no-defaults must come first everywhere: no configuration of the system's reaches this server.
+    (cd "$dir" && TMPDIR=$dir "${as_server[@]}" "$MARIADB_INSTALL_DB" --no-defaults --datadir="$MARIADB_DATA" --skip-test-db \
+      --auth-root-authentication-method=normal) >"$MARIADB_LOG" 2>&1 ||
+      { fail "mariadb-install-db failed: $(<"$MARIADB_LOG")"; return; }
+  fi
+  # Run at every start, before the first login can succeed.
+  cat >"$dir/init.sql" <<'SQL'
+CREATE DATABASE IF NOT EXISTS jobrunr;
+CREATE USER IF NOT EXISTS jobrunr@'%' IDENTIFIED BY 'jobrunr';
+GRANT ALL PRIVILEGES ON *.* TO jobrunr@'%' WITH GRANT OPTION;
+SQL
+  chmod a+r "$dir/init.sql"
+  # The socket's name is relative to the data, where the server works: an absolute one would have to be short.
+  start_server "$MARIADB_LOG" mariadb_is_ready TERM "${2:-}" "${as_server[@]}" "$MARIADBD" --no-defaults \
+    --datadir="$MARIADB_DATA" --bind-address=127.0.0.1 --port=@PORT@ --socket=mariadb.sock --pid-file=mariadb.pid \
+    --init-file="$dir/init.sql" --skip-name-resolve --default-time-zone=+00:00 --character-set-server=utf8mb4 \
+    --max-connections=300 --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
+    --loose-innodb-flush-method=nosync || return
+  export MARIADB_PID=$server_pid MARIADB_PORT=$server_port
+  export MARIADB_URL=mysql://jobrunr:jobrunr@127.0.0.1:$MARIADB_PORT/jobrunr
+}
+
+# Our server's log, emptied before each start.
+mariadb_is_ready() {
+  grep -q 'ready for connections' "$1"
+}
+
+# create_postgres_database NAME
+create_postgres_database() {
+  PGPASSWORD=jobrunr "$PG_BIN/psql" --no-psqlrc --quiet --host=127.0.0.1 --port="$PG_PORT" --username=jobrunr \
+    --dbname=postgres --command="CREATE DATABASE \"$1\""
+}
+
+# create_mariadb_database NAME
+create_mariadb_database() {
+  "$MARIADB_CLIENT" --no-defaults --protocol=tcp --host=127.0.0.1 --port="$MARIADB_PORT" --user=jobrunr \
+    --password=jobrunr --execute="CREATE DATABASE \`$1\`"
+}
+
+# Stops every server we started and waits until all are gone. Does nothing the second time.
+stop_databases() {
+  local pid deadline=$((SECONDS + 20))
+  for pid in "${!database_pids[@]}"; do
+    kill -"${database_pids[$pid]}" "$pid" 2>/dev/null
+  done
+  for pid in "${!database_pids[@]}"; do
+    while kill -0 "$pid" 2>/dev/null; do
+      ((SECONDS < deadline)) || kill -KILL "$pid" 2>/dev/null
+      sleep 0.05
+    done
+    wait "$pid" 2>/dev/null
+  done
+  database_pids=()
+  return 0
+}

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Runs every test, against real databases: starts a PostgreSQL and a MariaDB server of its own (installing Debian's
+# packages where they are missing), then `cargo test`. Arguments go to cargo:
+#
+#   scripts/test.sh                      every test
+#   scripts/test.sh latency              the tests with "latency" in their name
+#   scripts/test.sh --test storage -- --nocapture
+#
+# What a test finds in its environment:
+#
+#   TEST_POSTGRES_URL, TEST_MARIADB_URL  a superuser's addresses. The servers are shared: make a database of your own
+#                                        in them, and neither stop nor reconfigure them.
+#   TEST_PG_BIN, TEST_MARIADBD, TEST_MARIADB_INSTALL_DB
+#                                        where the programs are
+#
+# A test that needs a server to itself, to stop it, starts scripts/database.sh.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/lib/databases.sh
+source scripts/lib/databases.sh
+
+require_rust
+work=$(mktemp -d)
+trap 'stop_databases; rm -rf "$work"' EXIT
+start_postgres "$work"
+start_mariadb "$work"
+
+export TEST_POSTGRES_URL=$PG_URL TEST_MARIADB_URL=$MARIADB_URL
+export TEST_PG_BIN=$PG_BIN TEST_MARIADBD=$MARIADBD TEST_MARIADB_INSTALL_DB=$MARIADB_INSTALL_DB
+cargo test "$@"
