@@ -144,10 +144,6 @@ impl Database {
         config(&self.url, &self.table_prefix)
     }
 
-    pub(crate) fn prefix(&self) -> &str {
-        &self.table_prefix
-    }
-
     pub(crate) fn jobs(&self) -> String {
         format!("{}jobrunr_jobs", self.table_prefix)
     }

@@ -3,5 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test, with its place")]
 
 mod database;
+mod faults;
+mod grpc;
+mod process;
+mod proxy;
 mod rows;
+mod scaler;
 mod storage;
