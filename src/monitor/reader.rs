@@ -52,7 +52,7 @@ impl Reader {
             let questions = self.shared.questions();
             if !questions.is_empty() {
                 let outcome = self.read(&questions).await;
-                self.tell(outcome, began);
+                self.tell(outcome);
             }
             if 0 < self.n_failures {
                 sleep(backoff(self.n_failures)).await;
@@ -83,32 +83,34 @@ impl Reader {
         shared.wanted.notified().await;
     }
 
-    async fn read(&mut self, questions: &Questions) -> Result<Snapshot, StorageError> {
+    /// The snapshot, and when the database was asked. Connecting comes before that: a slow one makes nothing older.
+    async fn read(&mut self, questions: &Questions) -> Result<(Snapshot, Instant), StorageError> {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => self.storage.connect().await?,
         };
         let limit = self.shared.settings.read_timeout;
+        let asked_at = Instant::now();
         // Dropping the session on any failure closes its connection: nothing is left half read.
         match timeout(limit, session.read(questions, self.shared.clock.now())).await {
             Ok(snapshot) => {
                 let snapshot = snapshot?;
                 self.session = Some(session);
-                Ok(snapshot)
+                Ok((snapshot, asked_at))
             }
             Err(_) => Err(StorageError::TimedOut(format!("{limit:?}"))),
         }
     }
 
-    fn tell(&mut self, outcome: Result<Snapshot, StorageError>, began: Instant) {
+    fn tell(&mut self, outcome: Result<(Snapshot, Instant), StorageError>) {
         let storage = &self.name;
         match outcome {
-            Ok(snapshot) => {
+            Ok((snapshot, asked_at)) => {
                 if 0 < self.n_failures {
                     info!(storage, n_failures = self.n_failures, "the database answers again");
                 }
                 self.n_failures = 0;
-                let kept = Kept { snapshot: Arc::new(snapshot), at: began };
+                let kept = Kept { snapshot: Arc::new(snapshot), at: asked_at };
                 self.publish.send_modify(|state| {
                     *state = State { kept: Some(kept), failure: None, n_reads: state.n_reads + 1 };
                 });

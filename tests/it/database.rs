@@ -1,0 +1,315 @@
+//! A fresh database with JobRunr's tables for each test, on a real server.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use jobrunr_scaler::config::{Config, StorageConfig};
+use sqlx::mysql::MySqlConnection;
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection};
+use url::Url;
+
+use crate::rows::{Encoding, Job, ServerRow};
+
+/// The databases that every storage test runs against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Postgres,
+    MariaDb,
+    Sqlite,
+}
+
+/// The databases that are servers.
+pub(crate) const SERVERS: [Kind; 2] = [Kind::Postgres, Kind::MariaDb];
+
+/// How the tables were made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Layout {
+    /// The tables live in a schema (MariaDB: database) of their own, which the prefix names.
+    pub(crate) schema: bool,
+    /// What stands before the tables' names.
+    pub(crate) prefix: &'static str,
+    /// With the columns that JobRunr Pro adds.
+    pub(crate) pro: bool,
+    /// Made by somebody's own migration: other types for ids, instants and booleans, no index, no migrations table.
+    pub(crate) hand_made: bool,
+}
+
+enum Admin {
+    Postgres(PgConnection),
+    MariaDb(MySqlConnection),
+    Sqlite(SqliteConnection),
+}
+
+/// A database of one test's own, and a connection that may do everything in it.
+pub(crate) struct Database {
+    pub(crate) kind: Kind,
+    pub(crate) layout: Layout,
+    /// The database's name; SQLite's file.
+    pub(crate) name: String,
+    /// The address, with a superuser's name and password.
+    pub(crate) url: String,
+    /// The instant that the rows' times are relative to.
+    pub(crate) now: Timestamp,
+    pub(crate) encoding: Encoding,
+    table_prefix: String,
+    admin: Admin,
+    n_rows: u64,
+    _directory: tempfile::TempDir,
+}
+
+/// The instant of tests that take time as an argument: an hour at which no zone's clock changes.
+pub(crate) fn noon() -> Timestamp {
+    "2026-11-23T12:00:00Z".parse().unwrap()
+}
+
+fn server_url(kind: Kind) -> Url {
+    let variable = match kind {
+        Kind::Postgres => "TEST_POSTGRES_URL",
+        _ => "TEST_MARIADB_URL",
+    };
+    let url = std::env::var(variable);
+    let url = url.unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test.sh, which starts the servers"));
+    Url::parse(&url).unwrap_or_else(|error| panic!("{variable}: {error}"))
+}
+
+fn unique_name() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let millis = Timestamp::now().as_millisecond();
+    format!("it_{millis}_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Database {
+    /// JobRunr's own tables, without a prefix.
+    pub(crate) async fn new(kind: Kind) -> Self {
+        Self::with(kind, Layout::default()).await
+    }
+
+    pub(crate) async fn with(kind: Kind, layout: Layout) -> Self {
+        let mut database = Self::empty(kind, layout).await;
+        database.create_tables().await;
+        database
+    }
+
+    /// A database without any table.
+    pub(crate) async fn empty(kind: Kind, layout: Layout) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let name = unique_name();
+        let (admin, url) = match kind {
+            Kind::Postgres => {
+                let mut url = server_url(kind);
+                let mut maker = PgConnection::connect(url.as_str()).await.unwrap();
+                let statement = format!("CREATE DATABASE {name} TEMPLATE template0");
+                sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maker).await.unwrap();
+                url.set_path(&name);
+                (Admin::Postgres(PgConnection::connect(url.as_str()).await.unwrap()), url.to_string())
+            }
+            Kind::MariaDb => {
+                let mut url = server_url(kind);
+                let mut maker = MySqlConnection::connect(url.as_str()).await.unwrap();
+                let statement = format!("CREATE DATABASE {name}");
+                sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maker).await.unwrap();
+                url.set_path(&name);
+                (Admin::MariaDb(MySqlConnection::connect(url.as_str()).await.unwrap()), url.to_string())
+            }
+            Kind::Sqlite => {
+                let file = directory.path().join("jobrunr.db");
+                let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+                let options = options.journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+                let admin = SqliteConnection::connect_with(&options).await.unwrap();
+                (Admin::Sqlite(admin), format!("sqlite:{}", file.display()))
+            }
+        };
+        let encoding = match kind {
+            Kind::Postgres if layout.hand_made => Encoding::Zoned,
+            Kind::Sqlite => Encoding::Millis,
+            _ => Encoding::WallClock,
+        };
+        let schema = if layout.schema { format!("{}.", unique_name()) } else { String::new() };
+        let table_prefix = format!("{schema}{}", layout.prefix);
+        let now = noon();
+        Self { kind, layout, name, url, now, encoding, table_prefix, admin, n_rows: 0, _directory: directory }
+    }
+
+    /// For tests in which a real clock runs.
+    pub(crate) fn at_present(mut self) -> Self {
+        self.now = Timestamp::now();
+        self
+    }
+
+    /// The configuration as a user would write it, with a superuser's rights.
+    pub(crate) fn config(&self) -> StorageConfig {
+        config(&self.url, &self.table_prefix)
+    }
+
+    pub(crate) fn jobs(&self) -> String {
+        format!("{}jobrunr_jobs", self.table_prefix)
+    }
+
+    pub(crate) fn servers(&self) -> String {
+        format!("{}jobrunr_backgroundjobservers", self.table_prefix)
+    }
+
+    /// Runs statements as a superuser.
+    pub(crate) async fn execute(&mut self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        let result = match &mut self.admin {
+            Admin::Postgres(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
+            Admin::MariaDb(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
+            Admin::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
+        };
+        result.unwrap();
+    }
+
+    /// One number from a query as a superuser.
+    pub(crate) async fn number(&mut self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &mut self.admin {
+            Admin::Postgres(connection) => sqlx::query_scalar(sql).fetch_one(connection).await,
+            Admin::MariaDb(connection) => sqlx::query_scalar(sql).fetch_one(connection).await,
+            Admin::Sqlite(connection) => sqlx::query_scalar(sql).fetch_one(connection).await,
+        }
+        .unwrap()
+    }
+
+    pub(crate) async fn create_tables(&mut self) {
+        if let Some((schema, _)) = self.table_prefix.split_once('.') {
+            let schema = format!("CREATE SCHEMA {schema}");
+            self.execute(&schema).await;
+        }
+        for statement in self.ddl() {
+            self.execute(&statement).await;
+        }
+    }
+
+    fn ddl(&self) -> Vec<String> {
+        let Layout { pro, hand_made, .. } = self.layout;
+        let (id, time, document, running) = match (self.kind, hand_made) {
+            (Kind::Postgres, false) => ("char(36)", "timestamp(6)", "text", "int"),
+            (Kind::Postgres, true) => ("uuid", "timestamptz", "jsonb", "boolean"),
+            (Kind::MariaDb, false) => ("NCHAR(36)", "DATETIME(6)", "MEDIUMTEXT", "int"),
+            (Kind::MariaDb, true) => ("VARCHAR(36)", "TIMESTAMP(6)", "LONGTEXT", "BOOLEAN"),
+            (Kind::Sqlite, false) => ("NCHAR(36)", "TIMESTAMP", "text", "int"),
+            (Kind::Sqlite, true) => ("VARCHAR", "DATETIME", "json", "BOOLEAN"),
+        };
+        let (jobs, servers, prefix) = (self.jobs(), self.servers(), &self.table_prefix);
+        let (pro_jobs, pro_servers) = if pro {
+            (
+                ", priority int NOT NULL, serverTag VARCHAR(128) NOT NULL, dynamicQueue VARCHAR(128) NULL",
+                ", occupiedWorkers int NULL, serverTags VARCHAR(512) NULL",
+            )
+        } else {
+            ("", "")
+        };
+        let mut statements = vec![
+            format!(
+                "CREATE TABLE {jobs} (id {id} PRIMARY KEY, version int NOT NULL, jobAsJson {document} NOT NULL, \
+                 jobSignature VARCHAR(512) NOT NULL, state VARCHAR(36) NOT NULL, createdAt {time} NOT NULL, \
+                 updatedAt {time} NOT NULL, scheduledAt {time} NULL, recurringJobId VARCHAR(128) NULL{pro_jobs})"
+            ),
+            format!(
+                "CREATE TABLE {servers} (id {id} PRIMARY KEY, workerPoolSize int NOT NULL, \
+                 pollIntervalInSeconds int NOT NULL, firstHeartbeat {time} NOT NULL, lastHeartbeat {time} NOT NULL, \
+                 running {running} NOT NULL, systemTotalMemory BIGINT NOT NULL, systemFreeMemory BIGINT NOT NULL, \
+                 systemCpuLoad NUMERIC(3,2) NOT NULL, name VARCHAR(128) NULL{pro_servers})"
+            ),
+        ];
+        if hand_made {
+            return statements;
+        }
+        statements.push(format!(
+            "CREATE TABLE {prefix}jobrunr_migrations (id NCHAR(36) PRIMARY KEY, script varchar(64) NOT NULL, \
+             installedOn varchar(29) NOT NULL)"
+        ));
+        let indexes = [
+            ("jobrunr_state_idx", &jobs, "state"),
+            ("jobrunr_job_created_at_idx", &jobs, "createdAt"),
+            ("jobrunr_job_scheduled_at_idx", &jobs, "scheduledAt"),
+            ("jobrunr_job_rci_idx", &jobs, "recurringJobId"),
+            ("jobrunr_jobs_state_updated_idx", &jobs, "state, updatedAt"),
+            ("jobrunr_bgjobsrvrs_fsthb_idx", &servers, "firstHeartbeat"),
+            ("jobrunr_bgjobsrvrs_lsthb_idx", &servers, "lastHeartbeat"),
+        ];
+        let index_prefix = self.layout.prefix;
+        for (name, table, columns) in indexes {
+            statements.push(format!("CREATE INDEX {index_prefix}{name} ON {table} ({columns})"));
+        }
+        statements
+    }
+
+    fn instant(&self, instant: Timestamp) -> String {
+        self.encoding.literal(instant)
+    }
+
+    fn next_id(&mut self) -> String {
+        self.n_rows += 1;
+        format!("00000000-0000-4000-8000-{:012}", self.n_rows)
+    }
+
+    pub(crate) async fn insert_jobs(&mut self, jobs: &[Job]) {
+        let mut rows = Vec::new();
+        for job in jobs {
+            let id = self.next_id();
+            let updated_at = self.instant(self.now - job.updated_ago);
+            let scheduled_at = job.scheduled_in.map_or("NULL".to_owned(), |due_in| self.instant(self.now + due_in));
+            let mut row = format!(
+                "('{id}', 1, '{{}}', 'App.run()', '{}', {updated_at}, {updated_at}, {scheduled_at}, NULL",
+                job.state
+            );
+            if self.layout.pro {
+                let queue = job.dynamic_queue.as_ref().map_or("NULL".to_owned(), |queue| format!("'{queue}'"));
+                row += &format!(", {}, '{}', {queue}", job.priority, job.server_tag.replace('\'', "''"));
+            }
+            rows.push(row + ")");
+        }
+        if !rows.is_empty() {
+            let pro = if self.layout.pro { ", priority, serverTag, dynamicQueue" } else { "" };
+            let statement = format!(
+                "INSERT INTO {} (id, version, jobAsJson, jobSignature, state, createdAt, updatedAt, scheduledAt, \
+                 recurringJobId{pro}) VALUES {}",
+                self.jobs(),
+                rows.join(", ")
+            );
+            self.execute(&statement).await;
+        }
+    }
+
+    pub(crate) async fn insert_servers(&mut self, servers: &[ServerRow]) {
+        // The column `running` says nothing, so it is false throughout.
+        let running = if self.kind == Kind::Postgres && self.layout.hand_made { "false" } else { "0" };
+        for server in servers {
+            let id = self.next_id();
+            let heartbeat = self.instant(self.now - server.heartbeat_ago);
+            let mut row = format!(
+                "'{id}', {}, {}, {heartbeat}, {heartbeat}, {running}, 1, 1, 0.5, 'pod'",
+                server.workers, server.poll_seconds
+            );
+            if self.layout.pro {
+                let occupied = server.occupied.map_or("NULL".to_owned(), |n| n.to_string());
+                let tags = server.tags.as_ref().map_or("NULL".to_owned(), |tags| format!("'{tags}'"));
+                row += &format!(", {occupied}, {tags}");
+            }
+            let statement = format!("INSERT INTO {} VALUES ({row})", self.servers());
+            self.execute(&statement).await;
+        }
+    }
+
+    /// Empties both tables.
+    pub(crate) async fn clear(&mut self) {
+        for table in [self.jobs(), self.servers()] {
+            self.execute(&format!("DELETE FROM {table}")).await;
+        }
+    }
+}
+
+/// The configuration of a storage as the environment gives it.
+pub(crate) fn config(url: &str, table_prefix: &str) -> StorageConfig {
+    let env = HashMap::from([
+        ("JOBRUNR_SCALER_URL".to_owned(), url.to_owned()),
+        ("JOBRUNR_SCALER_TABLE_PREFIX".to_owned(), table_prefix.to_owned()),
+    ]);
+    let loaded = Config::load(None, env).unwrap();
+    loaded.config.storages.into_values().next().unwrap()
+}

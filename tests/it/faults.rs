@@ -1,0 +1,253 @@
+//! Databases that go away, hang, refuse and change, behind a scaler that has to answer all the same. Every call in here
+//! is checked to take less than a second.
+
+use std::time::{Duration, Instant};
+
+use jobrunr_scaler::config::{Address, StorageConfig};
+use tonic::Code;
+
+use crate::database::{Database, Kind, Layout, SERVERS};
+use crate::proxy::{Network, Proxy};
+use crate::rows::{job, server};
+use crate::scaler::{RunningScaler, eventually, next_push, start};
+
+const COUNT: &str = "metric=enqueued-count targetValue=5";
+const MAX_STALENESS: Duration = Duration::from_secs(2);
+
+/// Three enqueued jobs, and settings under which an outage is soon noticed.
+async fn three_jobs(kind: Kind) -> (Database, StorageConfig) {
+    let mut database = Database::new(kind).await.at_present();
+    database.insert_jobs(&[job("ENQUEUED", 1.0), job("ENQUEUED", 2.0), job("ENQUEUED", 3.0)]).await;
+    database.insert_servers(&[server(4, 5, 1.0)]).await;
+    let config = quick(database.config());
+    (database, config)
+}
+
+fn quick(config: StorageConfig) -> StorageConfig {
+    StorageConfig {
+        max_staleness: MAX_STALENESS,
+        connect_timeout: Duration::from_millis(500),
+        statement_timeout: Duration::from_millis(500),
+        ..config
+    }
+}
+
+/// Asks until there is no number any more: first the newest snapshot serves, then comes an error, and never another
+/// number. Gives the error.
+async fn until_it_says_no(scaler: &RunningScaler) -> tonic::Status {
+    let began = Instant::now();
+    let error = eventually("an error", async || match scaler.value(COUNT).await {
+        Ok(value) => {
+            assert_eq!(value, 3.0, "after {:?}", began.elapsed());
+            assert!(scaler.is_active(COUNT).await.unwrap_or(true));
+            None
+        }
+        Err(status) => Some(status),
+    });
+    let error = error.await;
+    let served_for = began.elapsed();
+    let expected = MAX_STALENESS - Duration::from_millis(500)..MAX_STALENESS + Duration::from_millis(2500);
+    assert!(expected.contains(&served_for), "the snapshot served for {served_for:?}");
+    for _ in 0..3 {
+        assert_eq!(scaler.value(COUNT).await.unwrap_err().code(), error.code());
+        assert_eq!(scaler.is_active(COUNT).await.unwrap_err().code(), error.code());
+        // KEDA's fallback depends on this.
+        assert_eq!(scaler.spec(COUNT).await.unwrap().target_size, 5);
+    }
+    error
+}
+
+async fn until_it_answers_again(scaler: &RunningScaler) {
+    let value = eventually("an answer", async || scaler.value(COUNT).await.ok()).await;
+    assert_eq!(value, 3.0);
+}
+
+#[tokio::test]
+async fn a_database_that_was_never_there_is_unavailable_with_its_cause() {
+    for kind in SERVERS {
+        let mut config = quick(Database::empty(kind, Layout::default()).await.config());
+        let (Address::Postgres(address) | Address::Mysql(address)) = &mut config.address else { unreachable!() };
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        address.hosts = vec![("127.0.0.1".to_owned(), port)];
+        let scaler = start(config).await;
+        let error = scaler.value(COUNT).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable, "{error}");
+        for part in ["storage `default`", &format!("127.0.0.1:{port}"), "refused"] {
+            assert!(error.message().contains(part), "{part}: {}", error.message());
+        }
+        assert_eq!(scaler.is_active(COUNT).await.unwrap_err().code(), Code::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_named_and_not_printed() {
+    for kind in SERVERS {
+        let (database, _) = three_jobs(kind).await;
+        let url = database.url.replace("jobrunr:jobrunr@", "jobrunr:hunter2@");
+        let scaler = start(quick(crate::database::config(&url, ""))).await;
+        let error = scaler.value(COUNT).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable, "{error}");
+        assert!(error.message().contains("refuses access"), "{}", error.message());
+        assert!(!error.message().contains("hunter2"), "{}", error.message());
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_exist_is_named() {
+    for kind in SERVERS {
+        let (database, _) = three_jobs(kind).await;
+        let url = database.url.replace(&database.name, "nowhere");
+        let error = start(quick(crate::database::config(&url, ""))).await.value(COUNT).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unavailable, "{error}");
+        assert!(error.message().contains("nowhere"), "{}", error.message());
+    }
+}
+
+/// Takes the network away and gives it back.
+async fn outage(kind: Kind, network: Network) {
+    let (_database, mut config) = three_jobs(kind).await;
+    let proxy = Proxy::before(&mut config).await;
+    let scaler = start(config).await;
+    assert_eq!(scaler.value(COUNT).await.unwrap(), 3.0);
+    proxy.set(network);
+    let error = until_it_says_no(&scaler).await;
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(error.message().contains("the last answer is"), "{}", error.message());
+    if network == Network::Hangs {
+        assert!(error.message().contains("within"), "{}", error.message());
+    } else {
+        assert!(error.message().contains(&proxy.place()), "{}", error.message());
+    }
+    proxy.set(Network::Works);
+    until_it_answers_again(&scaler).await;
+}
+
+#[tokio::test]
+async fn a_cut_connection_to_postgres_is_survived() {
+    outage(Kind::Postgres, Network::Cut).await;
+}
+
+#[tokio::test]
+async fn a_cut_connection_to_mariadb_is_survived() {
+    outage(Kind::MariaDb, Network::Cut).await;
+}
+
+#[tokio::test]
+async fn a_black_hole_before_postgres_is_survived() {
+    outage(Kind::Postgres, Network::Hangs).await;
+}
+
+#[tokio::test]
+async fn a_black_hole_before_mariadb_is_survived() {
+    outage(Kind::MariaDb, Network::Hangs).await;
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_from_the_start_holds_nobody_up() {
+    for kind in SERVERS {
+        let (_database, config) = three_jobs(kind).await;
+        // With the timeouts that a user gets who sets none.
+        let mut config = StorageConfig {
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(5),
+            ..config
+        };
+        let proxy = Proxy::before(&mut config).await;
+        proxy.set(Network::Hangs);
+        let scaler = start(config).await;
+        let calls = (0..20).map(|_| scaler.is_active(COUNT));
+        for answer in futures::future::join_all(calls).await {
+            assert_eq!(answer.unwrap_err().code(), Code::Unavailable, "{kind:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_replaced_without_anybody_noticing() {
+    for kind in SERVERS {
+        let (_database, mut config) = three_jobs(kind).await;
+        let proxy = Proxy::before(&mut config).await;
+        let scaler = start(config).await;
+        assert_eq!(scaler.value(COUNT).await.unwrap(), 3.0);
+        proxy.set(Network::Cut);
+        proxy.set(Network::Works);
+        let until = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < until {
+            assert_eq!(scaler.value(COUNT).await.unwrap(), 3.0, "{kind:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_disappears_is_named_and_found_again() {
+    for kind in SERVERS {
+        let (mut database, config) = three_jobs(kind).await;
+        let scaler = start(config).await;
+        assert_eq!(scaler.value(COUNT).await.unwrap(), 3.0);
+        database.execute("ALTER TABLE jobrunr_jobs RENAME TO put_aside").await;
+        let error = until_it_says_no(&scaler).await;
+        assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+        assert!(error.message().contains("no table jobrunr_jobs"), "{}", error.message());
+        database.execute("ALTER TABLE put_aside RENAME TO jobrunr_jobs").await;
+        until_it_answers_again(&scaler).await;
+    }
+}
+
+#[tokio::test]
+async fn a_locked_table_holds_nobody_up() {
+    let (mut database, config) = three_jobs(Kind::Postgres).await;
+    let scaler = start(config).await;
+    assert_eq!(scaler.value(COUNT).await.unwrap(), 3.0);
+    database.execute("BEGIN; LOCK TABLE jobrunr_jobs IN ACCESS EXCLUSIVE MODE").await;
+    let error = until_it_says_no(&scaler).await;
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(error.message().contains("timeout"), "{}", error.message());
+    database.execute("COMMIT").await;
+    until_it_answers_again(&scaler).await;
+}
+
+#[tokio::test]
+async fn a_stream_stays_open_and_silent_while_the_database_is_away() {
+    for kind in SERVERS {
+        let (mut database, mut config) = three_jobs(kind).await;
+        database.clear().await;
+        let proxy = Proxy::before(&mut config).await;
+        let scaler = start(config).await;
+        let mut quiet = scaler.watch(COUNT).await;
+        let mut talkative = scaler.watch(&format!("{COUNT} pushInactive=true")).await;
+        assert_eq!(next_push(&mut quiet, Duration::from_millis(300)).await, None);
+        proxy.set(Network::Cut);
+        let away = MAX_STALENESS + Duration::from_millis(500);
+        let (a, b) = tokio::join!(next_push(&mut quiet, away), next_push(&mut talkative, away));
+        assert_eq!((a, b), (None, None), "{kind:?}");
+        proxy.set(Network::Works);
+        database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
+        assert_eq!(next_push(&mut quiet, Duration::from_secs(10)).await, Some(true), "{kind:?}");
+        assert_eq!(next_push(&mut talkative, Duration::from_secs(10)).await, Some(true), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn fifty_callers_share_a_connection() {
+    let (mut database, config) = three_jobs(Kind::Postgres).await;
+    let scaler = start(config).await;
+    let name = database.name.clone();
+    let connections = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'jobrunr-scaler' AND datname = '{name}'"
+    );
+    let calls = (0..50).map(async |n: u32| {
+        let metadata = format!("metric=scheduled-count targetValue=1 scheduledIn=PT{}S", n % 10);
+        for _ in 0..10 {
+            scaler.value(&metadata).await.unwrap();
+        }
+    });
+    let mut calls = std::pin::pin!(futures::future::join_all(calls));
+    let mut most = 0;
+    loop {
+        tokio::select! {
+            _ = &mut calls => break,
+            n = database.number(&connections) => most = most.max(n),
+        }
+    }
+    assert!((1..=2).contains(&most), "{most} connections");
+}

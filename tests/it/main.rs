@@ -1,0 +1,12 @@
+//! Tests against real databases and over the wire. `scripts/test.sh` starts the servers that they need.
+
+#![expect(clippy::unwrap_used, reason = "a panic is a failed test, with its place")]
+
+mod database;
+mod faults;
+mod grpc;
+mod process;
+mod proxy;
+mod rows;
+mod scaler;
+mod storage;

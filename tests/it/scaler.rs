@@ -1,0 +1,130 @@
+//! A running scaler and a client of it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use jobrunr_scaler::cli::serve::{RunError, serve};
+use jobrunr_scaler::clock::Clock;
+use jobrunr_scaler::config::StorageConfig;
+use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
+use jobrunr_scaler::grpc::proto::{GetMetricsRequest, IsActiveResponse, MetricSpec, MetricValue, ScaledObjectRef};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+/// KEDA sets no deadline, so that no unary call may take longer than this, whatever the database does.
+pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(1);
+
+/// A scaler that serves on a free port, ended with the test.
+pub(crate) struct RunningScaler {
+    pub(crate) channel: Channel,
+    pub(crate) client: ExternalScalerClient<Channel>,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Drop for RunningScaler {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The one storage of most tests, read ten times a second so that they need not wait.
+pub(crate) async fn start(config: StorageConfig) -> RunningScaler {
+    start_all([("default", StorageConfig { refresh: Duration::from_millis(100), ..config })]).await
+}
+
+pub(crate) async fn start_all<'a>(storages: impl IntoIterator<Item = (&'a str, StorageConfig)>) -> RunningScaler {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let storages: BTreeMap<String, StorageConfig> =
+        storages.into_iter().map(|(name, config)| (name.to_owned(), config)).collect();
+    let stop = CancellationToken::new();
+    let ends = stop.clone();
+    let task = tokio::spawn(async move { serve(listener, &storages, Clock::System, ends).await });
+    let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+    RunningScaler { client: ExternalScalerClient::new(channel.clone()), channel, stop, task }
+}
+
+impl RunningScaler {
+    pub(crate) async fn spec(&self, metadata: &str) -> Result<MetricSpec, Status> {
+        let specs = at_once(self.client.clone().get_metric_spec(reference(metadata))).await?.into_inner().metric_specs;
+        assert_eq!(specs.len(), 1, "{specs:?}");
+        Ok(specs.into_iter().next().unwrap())
+    }
+
+    pub(crate) async fn metric(&self, metadata: &str) -> Result<MetricValue, Status> {
+        let metric_name = self.spec(metadata).await?.metric_name;
+        self.metric_named(metadata, &metric_name).await
+    }
+
+    pub(crate) async fn metric_named(&self, metadata: &str, metric_name: &str) -> Result<MetricValue, Status> {
+        let request =
+            GetMetricsRequest { scaled_object_ref: Some(reference(metadata)), metric_name: metric_name.to_owned() };
+        let values = at_once(self.client.clone().get_metrics(request)).await?.into_inner().metric_values;
+        assert_eq!(values.len(), 1, "KEDA adds up what it gets: {values:?}");
+        Ok(values.into_iter().next().unwrap())
+    }
+
+    pub(crate) async fn value(&self, metadata: &str) -> Result<f64, Status> {
+        Ok(self.metric(metadata).await?.metric_value_float)
+    }
+
+    pub(crate) async fn is_active(&self, metadata: &str) -> Result<bool, Status> {
+        Ok(at_once(self.client.clone().is_active(reference(metadata))).await?.into_inner().result)
+    }
+
+    pub(crate) async fn watch(&self, metadata: &str) -> Streaming<IsActiveResponse> {
+        self.client.clone().stream_is_active(reference(metadata)).await.unwrap().into_inner()
+    }
+
+    /// Stops the server and waits for its end.
+    pub(crate) async fn stop(mut self) -> Result<(), RunError> {
+        self.stop.cancel();
+        (&mut self.task).await.unwrap()
+    }
+
+    pub(crate) fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+/// A call that must not take long.
+pub(crate) async fn at_once<T>(call: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let answer = call.await;
+    let took = began.elapsed();
+    assert!(took < LONGEST_CALL, "the call took {took:?}");
+    answer
+}
+
+/// A trigger of a ScaledObject, its metadata written as `key=value key=value`.
+pub(crate) fn reference(metadata: &str) -> ScaledObjectRef {
+    let pairs = metadata.split_whitespace().map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap();
+        (key.to_owned(), value.to_owned())
+    });
+    ScaledObjectRef { name: "worker".to_owned(), namespace: "shop".to_owned(), scaler_metadata: pairs.collect() }
+}
+
+/// The next message of a stream; `None` when none comes in time.
+pub(crate) async fn next_push(stream: &mut Streaming<IsActiveResponse>, wait: Duration) -> Option<bool> {
+    match tokio::time::timeout(wait, stream.message()).await {
+        Ok(message) => Some(message.unwrap().expect("the stream stays open").result),
+        Err(_) => None,
+    }
+}
+
+/// Tries until it works.
+pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(done) = attempt().await {
+            return done;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within 20 s");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
