@@ -1,5 +1,8 @@
 //! The one function that decides.
 
+#[cfg(test)]
+mod tests;
+
 use jiff::Timestamp;
 
 use super::{Metric, Trigger};

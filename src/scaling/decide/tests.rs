@@ -1,0 +1,143 @@
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::*;
+use crate::jobrunr::Filter;
+
+fn now() -> Timestamp {
+    "2026-11-23T20:00:00Z".parse().unwrap()
+}
+
+fn trigger(metadata: &str) -> Trigger {
+    Trigger::parse(metadata.split(' ').filter_map(|pair| pair.split_once('='))).unwrap()
+}
+
+fn exactly(n_jobs: u64) -> Count {
+    Count { n_jobs, limited: false }
+}
+
+fn server(workers: u64, heartbeat_seconds_ago: i64) -> Server {
+    Server {
+        worker_pool_size: workers,
+        poll_interval: SignedDuration::from_secs(15),
+        last_heartbeat: now() - SignedDuration::from_secs(heartbeat_seconds_ago),
+        occupied_workers: None,
+        server_tags: None,
+    }
+}
+
+fn snapshot(queue: Queue, servers: Vec<Server>) -> Snapshot {
+    Snapshot { read_at: now(), heartbeat_multiplicand: 4, servers, queues: [(Filter::default(), Ok(queue))].into() }
+}
+
+/// A queue, two jobs of which are being processed, one of them by nobody any more.
+fn queue() -> Queue {
+    Queue {
+        enqueued: exactly(3),
+        oldest_enqueued_at: Some(now() - SignedDuration::from_millis(34_250)),
+        processing: exactly(2),
+        processing_alive: exactly(1),
+        scheduled: [(SignedDuration::from_mins(1), exactly(5))].into(),
+    }
+}
+
+#[test]
+fn each_metric_has_its_value_and_its_reasons() {
+    let check = |metadata: &str, value: f64, active: bool, first_reason: &str| {
+        let servers = vec![server(4, 10), server(4, 61)];
+        let decision = decide(&trigger(metadata), &snapshot(queue(), servers), now()).unwrap();
+        assert_eq!((decision.value, decision.active), (value, active), "{metadata}");
+        assert_eq!(decision.reasons[0], first_reason, "{metadata}");
+    };
+    check("metric=enqueued-latency targetValue=300", 34.25, true, "3 jobs are enqueued, the oldest for 34.2 s");
+    check("metric=enqueued-count targetValue=5", 3.0, true, "3 jobs enqueued");
+    check("metric=scheduled-count targetValue=5", 5.0, true, "5 jobs due within PT1M");
+    check("metric=worker-usage targetValue=0.8", 0.25, true, "1 of 4 workers of 1 live server occupied");
+    check("metric=total-workers targetValue=4", 4.0, true, "1 of 4 workers of 1 live server occupied");
+    check("metric=occupied-workers targetValue=4", 1.0, true, "1 of 4 workers of 1 live server occupied");
+}
+
+#[test]
+fn a_trigger_is_active_above_its_activation_target_or_while_jobs_are_processed() {
+    let check = |activation: &str, keep: &str, n_processing: u64, expected: bool| {
+        let metadata = format!(
+            "metric=enqueued-count targetValue=1 activationTargetValue={activation} keepWhileProcessing={keep}"
+        );
+        let queue = Queue { processing: exactly(n_processing), ..queue() };
+        let decision = decide(&trigger(&metadata), &snapshot(queue, Vec::new()), now()).unwrap();
+        assert_eq!(decision.active, expected, "{metadata} {n_processing}");
+    };
+    check("2", "true", 0, true);
+    check("3", "true", 0, false);
+    check("3", "true", 1, true);
+    check("3", "false", 1, false);
+}
+
+#[test]
+fn usage_is_zero_without_servers_and_never_above_one() {
+    let check = |n_alive: u64, servers: Vec<Server>, expected: f64| {
+        let queue = Queue { processing_alive: exactly(n_alive), ..queue() };
+        let decision = decide(&trigger("metric=worker-usage targetValue=1"), &snapshot(queue, servers), now()).unwrap();
+        assert_eq!(decision.value, expected);
+    };
+    check(3, Vec::new(), 0.0);
+    check(3, vec![server(4, 0)], 0.75);
+    check(7, vec![server(4, 0)], 1.0);
+}
+
+#[test]
+fn an_old_snapshot_keeps_its_numbers_and_says_its_age() {
+    let later = now() + SignedDuration::from_secs(50);
+    let snapshot = snapshot(queue(), vec![server(4, 30)]);
+    for metric in Metric::ALL {
+        let trigger = trigger(&format!("metric={metric} targetValue=1"));
+        let (fresh, old) = (decide(&trigger, &snapshot, now()).unwrap(), decide(&trigger, &snapshot, later).unwrap());
+        assert_eq!((fresh.value, fresh.active), (old.value, old.active), "{metric}");
+        assert_eq!(old.reasons.last().unwrap(), "as of 50 s ago: the database has not answered since");
+    }
+}
+
+#[test]
+fn a_decision_says_when_its_count_met_the_limit() {
+    let limited = Count { n_jobs: 10_000, limited: true };
+    let snapshot = snapshot(Queue { enqueued: limited, ..queue() }, Vec::new());
+    let reasons = |metric: &str| {
+        decide(&trigger(&format!("metric={metric} targetValue=1")), &snapshot, now()).unwrap().reasons.join("; ")
+    };
+    assert!(reasons("enqueued-count").contains("counting stopped at the limit of 10000: there may be more"));
+    assert!(!reasons("scheduled-count").contains("limit"));
+}
+
+proptest! {
+    #[test]
+    fn values_are_finite_and_never_negative(
+        enqueued in any::<u32>(), processing in any::<u32>(), alive in any::<u32>(), due in any::<u32>(),
+        oldest_micros in any::<i32>(), pools in proptest::collection::vec((any::<u32>(), -1000_i64..1000), 0..5),
+    ) {
+        let queue = Queue {
+            enqueued: exactly(enqueued.into()),
+            oldest_enqueued_at: Some(now() - SignedDuration::from_micros(oldest_micros.into())),
+            processing: exactly(processing.into()),
+            processing_alive: exactly(alive.into()),
+            scheduled: [(SignedDuration::from_mins(1), exactly(due.into()))].into(),
+        };
+        let servers = pools.into_iter().map(|(workers, ago)| server(workers.into(), ago)).collect();
+        let snapshot = snapshot(queue, servers);
+        for metric in Metric::ALL {
+            let decision = decide(&trigger(&format!("metric={metric} targetValue=1")), &snapshot, now()).unwrap();
+            prop_assert!(decision.value.is_finite() && 0.0 <= decision.value);
+            prop_assert_eq!(decision.active, 0.0 < decision.value || 0 < processing);
+        }
+    }
+
+    #[test]
+    fn metadata_from_outside_never_breaks_anything(
+        metadata in proptest::collection::vec(("[a-zA-Z]{0,12}|metric|targetValue|scheduledIn|priority", ".{0,20}"), 0..8),
+    ) {
+        // A mistake is an answer too; all that counts is that there is one.
+        let pairs = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        if let Err(errors) = Trigger::parse(pairs) {
+            prop_assert!(!errors.0.is_empty());
+        }
+    }
+}
