@@ -102,10 +102,18 @@ fn counted(trigger: &Trigger, queue: &Queue) -> Count {
     }
 }
 
-/// Seconds that the head of the queue has waited. Never negative: the application's clock may be ahead of ours.
+/// Seconds that the head of the queue has waited; 0 only where no job waits. The application's clock may be ahead of
+/// ours: its jobs then seem to come from the future, and must wake the workers all the same.
 fn latency(snapshot: &Snapshot, queue: &Queue) -> f64 {
-    queue.oldest_enqueued_at.map_or(0.0, |oldest| snapshot.read_at.duration_since(oldest).as_secs_f64().max(0.0))
+    if queue.enqueued.n_jobs == 0 {
+        return 0.0;
+    }
+    let waited = queue.oldest_enqueued_at.map_or(0.0, |oldest| snapshot.read_at.duration_since(oldest).as_secs_f64());
+    waited.max(LEAST_LATENCY)
 }
+
+/// KEDA's finest unit, seconds.
+const LEAST_LATENCY: f64 = 0.001;
 
 fn activity(trigger: &Trigger, queue: &Queue, value: f64, reasons: &mut Vec<String>) -> bool {
     let above = trigger.activation_target < value;

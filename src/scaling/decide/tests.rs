@@ -74,6 +74,21 @@ fn a_trigger_is_active_above_its_activation_target_or_while_jobs_are_processed()
 }
 
 #[test]
+fn a_job_from_a_clock_ahead_of_ours_wakes_the_workers() {
+    let check = |enqueued: u64, oldest: Option<i64>, value: f64, active: bool| {
+        let oldest_enqueued_at = oldest.map(|seconds_ahead| now() + SignedDuration::from_secs(seconds_ahead));
+        let queue = Queue { enqueued: exactly(enqueued), oldest_enqueued_at, ..Queue::default() };
+        let trigger = trigger("metric=enqueued-latency targetValue=300");
+        let decision = decide(&trigger, &snapshot(queue, Vec::new()), now()).unwrap();
+        assert_eq!((decision.value, decision.active), (value, active), "{enqueued} {oldest:?}");
+    };
+    check(1, Some(30), 0.001, true);
+    check(1, Some(0), 0.001, true);
+    check(1, None, 0.001, true);
+    check(0, None, 0.0, false);
+}
+
+#[test]
 fn usage_is_zero_without_servers_and_never_above_one() {
     let check = |n_alive: u64, servers: Vec<Server>, expected: f64| {
         let queue = Queue { processing_alive: exactly(n_alive), ..queue() };
