@@ -13,13 +13,12 @@ use super::mistake::{Place, Report, shown};
 use super::raw::{Given, Key, RawStorage};
 use super::secret::Secret;
 use super::{StorageConfig, StorageName, TablePrefix};
+use crate::jobrunr::DEFAULT_HEARTBEAT_MULTIPLICAND;
 
 const DEFAULT_REFRESH: Duration = Duration::from_secs(1);
 const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_COUNT_LIMIT: u64 = 10_000;
-/// JobRunr's own default.
-const DEFAULT_HEARTBEAT_MULTIPLICAND: u32 = 4;
 
 /// For everything that is waited for. Less than 100 ms burdens the database, more than a minute helps nobody who scales.
 const WAITS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);

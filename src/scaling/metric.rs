@@ -48,12 +48,6 @@ impl Metric {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|metric| metric.name() == name)
     }
-
-    /// Whether the metric counts servers' workers rather than waiting jobs.
-    #[must_use]
-    pub fn is_about_workers(self) -> bool {
-        matches!(self, Self::WorkerUsage | Self::TotalWorkers | Self::OccupiedWorkers)
-    }
 }
 
 impl fmt::Display for Metric {

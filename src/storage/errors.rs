@@ -1,10 +1,28 @@
-//! From the driver's errors to ours.
+//! Connecting and waiting, and from the driver's errors to ours.
 
 use std::future::Future;
 use std::time::Duration;
 
 use super::StorageError;
-use crate::config::StorageConfig;
+use crate::config::{ServerAddress, StorageConfig};
+
+/// Tries the hosts of an address in turn. The error is that of the last one.
+pub(super) async fn first_host<'a, S, F>(
+    address: &'a ServerAddress,
+    connect_to: impl Fn(&'a str, u16) -> F,
+) -> Result<S, StorageError>
+where
+    F: Future<Output = Result<S, StorageError>>,
+{
+    let mut last = StorageError::Unreachable("no host is given".to_owned());
+    for (host, port) in &address.hosts {
+        match connect_to(host, *port).await {
+            Ok(session) => return Ok(session),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
 
 /// Waits for a connection, at most the configured time.
 pub(super) async fn connected<C>(

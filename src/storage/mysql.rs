@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Connection, Row as _};
 
-use super::errors::{before, connected, storage_error};
+use super::errors::{before, connected, first_host, storage_error};
 use super::query::answer;
 use super::sql::{Bind, Dialect, Reading};
 use super::{Columns, JOBS, SERVERS, Schema, Session, StorageError};
@@ -14,14 +14,8 @@ use crate::config::{ServerAddress, StorageConfig, TlsMode};
 use crate::jobrunr::{Questions, Snapshot};
 
 pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<Box<dyn Session>, StorageError> {
-    let mut last = StorageError::Unreachable("no host is given".to_owned());
-    for (host, port) in &address.hosts {
-        match connect_to(host, *port, address, config).await {
-            Ok(session) => return Ok(Box::new(session)),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    let session = first_host(address, |host, port| connect_to(host, port, address, config)).await?;
+    Ok(Box::new(session))
 }
 
 async fn connect_to(
