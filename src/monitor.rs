@@ -26,9 +26,8 @@ use crate::storage::Storage;
 const PATIENCE: Duration = Duration::from_millis(800);
 /// A question that nobody has asked for this long is dropped: some polling intervals of KEDA's.
 const FORGET_AFTER: Duration = Duration::from_secs(120);
-/// More distinct questions than this are no configuration but an attack or a mistake. SQLite takes statements of at most
-/// 500 parts, and a question with a filter of its own makes six.
-const MAX_QUESTIONS: usize = 80;
+/// More distinct questions than this are no configuration but an attack or a mistake.
+const MAX_QUESTIONS: usize = 500;
 
 /// How a monitor reads.
 #[derive(Clone, Copy, Debug)]
@@ -177,6 +176,12 @@ impl Monitor {
             Some(failure) => NoAnswer::Unavailable { cause: failure.cause.clone(), age },
             None => NoAnswer::Unavailable { cause: "the database has not answered yet".to_owned(), age },
         })
+    }
+
+    /// The newest snapshot, however old and whatever it answers: for what had better be old than not be.
+    #[must_use]
+    pub fn last_known(&self) -> Option<Arc<Snapshot>> {
+        self.shared.state.borrow().kept.as_ref().map(|kept| Arc::clone(&kept.snapshot))
     }
 
     /// Watches a question: as long as the watcher lives, the storage is read each refresh.

@@ -19,12 +19,13 @@ pub(super) enum Key {
     ConnectTimeout,
     CountLimit,
     HeartbeatMultiplicand,
+    JobrunrVersion,
     Namespaces,
 }
 
 impl Key {
     /// Every key, with its name in the file and its end in environment variables.
-    pub(super) const ALL: [(Key, &'static str, &'static str); 13] = [
+    pub(super) const ALL: [(Key, &'static str, &'static str); 14] = [
         (Key::Url, "url", "URL"),
         (Key::UrlFile, "urlFile", "URL_FILE"),
         (Key::Username, "username", "USERNAME"),
@@ -37,6 +38,7 @@ impl Key {
         (Key::ConnectTimeout, "connectTimeout", "CONNECT_TIMEOUT"),
         (Key::CountLimit, "countLimit", "COUNT_LIMIT"),
         (Key::HeartbeatMultiplicand, "heartbeatMultiplicand", "HEARTBEAT_MULTIPLICAND"),
+        (Key::JobrunrVersion, "jobrunrVersion", "JOBRUNR_VERSION"),
         (Key::Namespaces, "namespaces", "NAMESPACES"),
     ];
 

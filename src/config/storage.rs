@@ -47,6 +47,7 @@ pub(super) fn check(name: &StorageName, raw: &RawStorage, report: &mut Report) -
     let count_limit = value(raw, Key::CountLimit, Some(DEFAULT_COUNT_LIMIT), report, count_limit);
     let heartbeat_multiplicand =
         value(raw, Key::HeartbeatMultiplicand, DEFAULT_HEARTBEAT_MULTIPLICAND, report, heartbeat_multiplicand);
+    let jobrunr_version = value(raw, Key::JobrunrVersion, None, report, jobrunr_version);
     let namespaces = value(raw, Key::Namespaces, None, report, |text| namespaces(text).map(Some));
     let address = address(name, raw, &table_prefix, report)?;
     Some(StorageConfig {
@@ -58,6 +59,7 @@ pub(super) fn check(name: &StorageName, raw: &RawStorage, report: &mut Report) -
         connect_timeout,
         count_limit,
         heartbeat_multiplicand,
+        jobrunr_version,
         namespaces,
     })
 }
@@ -211,6 +213,19 @@ fn heartbeat_multiplicand(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|number| (1..=100).contains(number)).ok_or_else(|| {
         format!(
             "{} is no whole number from 1 to 100; write what JobRunr is configured with, by default `4`",
+            shown(text)
+        )
+    })
+}
+
+fn jobrunr_version(text: &str) -> Result<Option<u32>, String> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    let version = text.parse().ok().filter(|version| (5..=99).contains(version));
+    version.map(Some).ok_or_else(|| {
+        format!(
+            "{} is no major version of JobRunr; write for example `8`, or `auto` to see it in the tables",
             shown(text)
         )
     })

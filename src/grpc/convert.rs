@@ -8,11 +8,11 @@ use crate::monitor::NoAnswer;
 use crate::scaling::{Decision, MetadataErrors, Trigger};
 
 /// The one spec of a trigger. KEDA before 2.17 reads the whole number only; later ones the fraction, where it is above 0.
-pub(super) fn metric_spec(trigger: &Trigger) -> GetMetricSpecResponse {
+pub(super) fn metric_spec(trigger: &Trigger, target: f64) -> GetMetricSpecResponse {
     let spec = MetricSpec {
         metric_name: trigger.metric_name(),
-        target_size: whole(trigger.target.round()).max(1),
-        target_size_float: trigger.target,
+        target_size: whole(target.round()).max(1),
+        target_size_float: target,
     };
     GetMetricSpecResponse { metric_specs: vec![spec] }
 }

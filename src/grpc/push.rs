@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::proto::IsActiveResponse;
+use super::convert;
+use super::proto::{GetMetricSpecResponse, IsActiveResponse};
 use crate::clock::Clock;
 use crate::monitor::Watcher;
 use crate::scaling::{Trigger, decide};
@@ -71,6 +72,37 @@ pub(super) fn activity(
     });
     // Ending well tells KEDA to come back in two seconds; after an error it may take a minute.
     stream.take_until(stop.cancelled_owned()).boxed()
+}
+
+/// The specs of a trigger whose target is computed: at once, and whenever the target has changed. A slow reader gets the
+/// newest only. While the database is away the target stays as it is.
+pub(super) fn specs(
+    trigger: Trigger,
+    first: f64,
+    watcher: Watcher,
+    stop: CancellationToken,
+) -> BoxStream<'static, Result<GetMetricSpecResponse, Status>> {
+    let state = (trigger, watcher, None::<f64>);
+    let stream = stream::unfold(state, move |(trigger, mut watcher, sent)| async move {
+        let target = match sent {
+            None => first,
+            Some(sent) => changed_target(&trigger, &mut watcher, sent).await,
+        };
+        Some((Ok(convert::metric_spec(&trigger, target)), (trigger, watcher, Some(target))))
+    });
+    stream.take_until(stop.cancelled_owned()).boxed()
+}
+
+async fn changed_target(trigger: &Trigger, watcher: &mut Watcher, sent: f64) -> f64 {
+    loop {
+        if let Ok(snapshot) = watcher.newest() {
+            let (target, _) = trigger.target_at(Some(&snapshot));
+            if target != sent {
+                return target;
+            }
+        }
+        watcher.changed().await;
+    }
 }
 
 struct Stream {

@@ -107,6 +107,20 @@ impl Scaler {
     }
 }
 
+/// A trigger's target. This never fails, whatever the database does: KEDA's fallback works only while GetMetricSpec does
+/// (KEDA#8056). A number never touches the database; a computed target waits for it as long as any call does, and then
+/// takes what was last known.
+async fn target(trigger: &Trigger, storage: &StorageEntry) -> f64 {
+    if !trigger.target.is_auto() {
+        return trigger.target_at(None).0;
+    }
+    let snapshot = match storage.monitor.ask(&trigger.question).await {
+        Ok(snapshot) => Some(snapshot),
+        Err(_) => storage.monitor.last_known(),
+    };
+    trigger.target_at(snapshot.as_deref()).0
+}
+
 #[tonic::async_trait]
 impl ExternalScaler for Scaler {
     async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
@@ -131,9 +145,9 @@ impl ExternalScaler for Scaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
-        // Never the database: KEDA's fallback only works while this call does (KEDA#8056).
-        let (trigger, _) = self.trigger(request.get_ref())?;
-        Ok(Response::new(convert::metric_spec(&trigger)))
+        let (trigger, storage) = self.trigger(request.get_ref())?;
+        let target = target(&trigger, storage).await;
+        Ok(Response::new(convert::metric_spec(&trigger, target)))
     }
 
     async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
@@ -160,9 +174,16 @@ impl ExternalScaler for Scaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
-        let (trigger, _) = self.trigger(request.get_ref())?;
-        let now = stream::once(async move { Ok(convert::metric_spec(&trigger)) });
-        let stream = now.chain(stream::pending()).take_until(self.stop.clone().cancelled_owned());
-        Ok(Response::new(stream.boxed()))
+        let (trigger, storage) = self.trigger(request.get_ref())?;
+        if !trigger.target.is_auto() {
+            let (target, _) = trigger.target_at(None);
+            let now = stream::once(async move { Ok(convert::metric_spec(&trigger, target)) });
+            let stream = now.chain(stream::pending()).take_until(self.stop.clone().cancelled_owned());
+            return Ok(Response::new(stream.boxed()));
+        }
+        let first = target(&trigger, storage).await;
+        let watcher = storage.monitor.watch(trigger.question.clone());
+        let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
+        Ok(Response::new(push::specs(trigger, first, watcher, self.stop.clone())))
     }
 }

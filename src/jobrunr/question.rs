@@ -1,6 +1,6 @@
 //! What a trigger needs to know of a storage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::SignedDuration;
@@ -39,16 +39,27 @@ pub struct Question {
     pub filter: Filter,
     /// Jobs scheduled to run within this time from now count as due.
     pub look_ahead: SignedDuration,
+    /// Whether everything that needs a server is wanted: jobs that AWAIT a deadline and recurring jobs too.
+    pub demand: bool,
 }
 
 /// All questions that one read answers, in one round trip.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Questions(BTreeMap<Filter, BTreeSet<SignedDuration>>);
+pub struct Questions(BTreeMap<Filter, LookAheads>);
+
+/// The look-aheads asked for with one filter, each with whether everything that needs a server is wanted.
+pub type LookAheads = BTreeMap<SignedDuration, bool>;
 
 impl Questions {
     /// The filters, each with the look-aheads asked for with it, always in the same order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Filter, &BTreeSet<SignedDuration>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Filter, &LookAheads)> {
         self.0.iter()
+    }
+
+    /// Whether somebody wants everything that needs a server.
+    #[must_use]
+    pub fn want_demand(&self) -> bool {
+        self.0.values().any(|look_aheads| look_aheads.values().any(|demand| *demand))
     }
 
     /// Whether nothing is asked.
@@ -62,7 +73,8 @@ impl FromIterator<Question> for Questions {
     fn from_iter<I: IntoIterator<Item = Question>>(questions: I) -> Self {
         let mut all = Self::default();
         for question in questions {
-            all.0.entry(question.filter).or_default().insert(question.look_ahead);
+            let look_aheads = all.0.entry(question.filter).or_default();
+            *look_aheads.entry(question.look_ahead).or_default() |= question.demand;
         }
         all
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::{Filter, Question};
+use super::{DEFAULT_POLL_INTERVAL_SECONDS, Filter, Question, Recurring};
 
 /// What one storage answered at one instant.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub servers: Vec<Server>,
     /// What is known of the jobs, by filter.
     pub queues: BTreeMap<Filter, Result<Queue, MissingColumn>>,
+    /// The recurring jobs; `None` where nobody asked for them.
+    pub recurring: Option<Recurring>,
 }
 
 /// A column that a filter needs and that this storage does not have.
@@ -56,6 +58,11 @@ pub struct Queue {
     pub processing_alive: Count,
     /// Jobs in state SCHEDULED that run within a look-ahead, overdue ones included.
     pub scheduled: BTreeMap<SignedDuration, Count>,
+    /// Jobs in state AWAITING whose deadline is within a look-ahead, or was: carbon-aware jobs, whose `scheduledAt` is the
+    /// latest instant at which they may run (`CarbonAwareAwaitingState`). Only where demand is asked for.
+    pub awaiting: BTreeMap<SignedDuration, Count>,
+    /// The first instant beyond a look-ahead at which a job is scheduled, or its deadline where demand is asked for.
+    pub next_scheduled_at: BTreeMap<SignedDuration, Timestamp>,
 }
 
 impl Queue {
@@ -65,6 +72,17 @@ impl Queue {
     pub fn n_orphans(&self) -> u64 {
         self.processing.n_jobs.saturating_sub(self.processing_alive.n_jobs)
     }
+}
+
+/// What will be due next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextDue<'a> {
+    /// When it runs.
+    pub at: Timestamp,
+    /// When it enters the look-ahead.
+    pub counts_from: Timestamp,
+    /// The recurring job, where nothing but its schedule tells of the run.
+    pub recurring_job: Option<&'a str>,
 }
 
 /// A row of `jobrunr_backgroundjobservers`.
@@ -104,11 +122,35 @@ impl Snapshot {
         self.servers.iter().filter(|server| server.is_alive(self.read_at, self.heartbeat_multiplicand))
     }
 
+    /// The slowest poll interval of the live servers; else that of the server seen last, else JobRunr's default.
+    #[must_use]
+    pub fn poll_interval(&self) -> SignedDuration {
+        let slowest = self.live_servers().map(|server| server.poll_interval).max();
+        let last_seen = || self.servers.first().map(|server| server.poll_interval);
+        slowest.or_else(last_seen).unwrap_or(SignedDuration::from_secs(DEFAULT_POLL_INTERVAL_SECONDS.into()))
+    }
+
+    /// What will be due next that is not yet, as far as is known at the instant of the read.
+    #[must_use]
+    pub fn next_due(&self, question: &Question) -> Option<NextDue<'_>> {
+        let look_ahead = question.look_ahead;
+        let queue = self.queues.get(&question.filter).and_then(|queue| queue.as_ref().ok());
+        let scheduled = queue.and_then(|queue| queue.next_scheduled_at.get(&look_ahead)).map(|at| (*at, None));
+        let recurring = self.recurring.as_ref().filter(|_| question.demand);
+        let recurring = recurring.and_then(|all| all.next(self.read_at, look_ahead)).map(|(at, id)| (at, Some(id)));
+        let (at, recurring_job) = scheduled.into_iter().chain(recurring).min()?;
+        let counts_from = at.checked_sub(look_ahead).unwrap_or(Timestamp::MIN);
+        Some(NextDue { at, counts_from, recurring_job })
+    }
+
     /// Whether this snapshot has an answer to the question.
     #[must_use]
     pub fn answers(&self, question: &Question) -> bool {
         match self.queues.get(&question.filter) {
-            Some(Ok(queue)) => queue.scheduled.contains_key(&question.look_ahead),
+            Some(Ok(queue)) => {
+                let due = if question.demand { &queue.awaiting } else { &queue.scheduled };
+                due.contains_key(&question.look_ahead)
+            }
             Some(Err(_)) => true,
             None => false,
         }

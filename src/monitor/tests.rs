@@ -67,13 +67,13 @@ impl Session for FakeSession {
                 Err(SchemaError::TablesMissing { database, tables: vec!["jobrunr_jobs".to_owned()], prefix })?;
             }
         }
-        let queue = |look_aheads: &std::collections::BTreeSet<SignedDuration>| Queue {
+        let queue = |look_aheads: &crate::jobrunr::LookAheads| Queue {
             enqueued: Count { n_jobs: n_reads, limited: false },
-            scheduled: look_aheads.iter().map(|&ahead| (ahead, Count::default())).collect(),
+            scheduled: look_aheads.keys().map(|&ahead| (ahead, Count::default())).collect(),
             ..Queue::default()
         };
         let queues = questions.iter().map(|(filter, ahead)| (filter.clone(), Ok(queue(ahead)))).collect();
-        Ok(Snapshot { read_at: now, heartbeat_multiplicand: 4, servers: Vec::new(), queues })
+        Ok(Snapshot { read_at: now, heartbeat_multiplicand: 4, servers: Vec::new(), queues, recurring: None })
     }
 
     async fn close(self: Box<Self>) {}
@@ -94,7 +94,7 @@ fn start() -> (Monitor, Arc<Fake>) {
 
 fn question(priority: i32) -> Question {
     let filter = Filter { priority: Some(priority), ..Filter::default() };
-    Question { filter, look_ahead: SignedDuration::from_mins(1) }
+    Question { filter, look_ahead: SignedDuration::from_mins(1), demand: false }
 }
 
 /// Which read an answer comes from.

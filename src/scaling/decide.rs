@@ -1,12 +1,18 @@
 //! The one function that decides.
 
+mod demand;
 #[cfg(test)]
 mod tests;
+mod workers;
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Metric, Trigger};
-use crate::jobrunr::{Count, MissingColumn, Queue, Server, Snapshot, duration};
+use crate::jobrunr::{Count, MissingColumn, Queue, Snapshot, duration};
+use demand::Demand;
+use workers::Workers;
 
 /// What a trigger comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,15 +45,20 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
     };
     let mut reasons = Vec::new();
     let value = value(trigger, snapshot, queue, &mut reasons);
-    if counted(trigger, queue).limited {
-        reasons.push(format!("counting stopped at the limit of {}: there may be more", counted(trigger, queue).n_jobs));
+    if let Some(limit) = limit_met(trigger, queue) {
+        reasons.push(format!("counting stopped at the limit of {limit}: there may be more"));
     }
+    let (target, target_reason) = trigger.target_at(Some(snapshot));
+    reasons.extend(target_reason);
     let active = activity(trigger, queue, value, &mut reasons);
+    if trigger.metric == Metric::Demand {
+        reasons.extend(demand::next(trigger, snapshot));
+    }
     let age = now.duration_since(snapshot.read_at);
     if STALE_SECONDS <= age.as_secs() {
         reasons.push(format!("as of {} s ago: the database has not answered since", age.as_secs()));
     }
-    Ok(Decision { value, target: trigger.target, active, reasons })
+    Ok(Decision { value, target, active, reasons })
 }
 
 /// From this age on, in seconds, a decision says how old its snapshot is.
@@ -89,17 +100,26 @@ fn value(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reasons: &mut Ve
             reasons.push(workers.to_string());
             float(if trigger.metric == Metric::TotalWorkers { workers.total } else { workers.occupied })
         }
+        Metric::Demand => {
+            let demand = Demand::of(trigger, snapshot, queue);
+            reasons.extend(demand.reasons());
+            float(demand.n_jobs())
+        }
     }
 }
 
-/// The count that the value comes from.
-fn counted(trigger: &Trigger, queue: &Queue) -> Count {
-    match trigger.metric {
-        Metric::EnqueuedLatency | Metric::EnqueuedCount => queue.enqueued,
-        Metric::ScheduledCount => queue.scheduled.get(&trigger.question.look_ahead).copied().unwrap_or_default(),
-        Metric::WorkerUsage | Metric::OccupiedWorkers => queue.processing_alive,
-        Metric::TotalWorkers => Count::default(),
-    }
+/// The limit, where a count that the value comes from met it.
+fn limit_met(trigger: &Trigger, queue: &Queue) -> Option<u64> {
+    let look_ahead = &trigger.question.look_ahead;
+    let due = |counts: &BTreeMap<SignedDuration, Count>| counts.get(look_ahead).copied().unwrap_or_default();
+    let counts = match trigger.metric {
+        Metric::EnqueuedLatency | Metric::EnqueuedCount => vec![queue.enqueued],
+        Metric::ScheduledCount => vec![due(&queue.scheduled)],
+        Metric::WorkerUsage | Metric::OccupiedWorkers => vec![queue.processing_alive],
+        Metric::TotalWorkers => Vec::new(),
+        Metric::Demand => vec![queue.enqueued, queue.processing, due(&queue.scheduled), due(&queue.awaiting)],
+    };
+    counts.into_iter().find(|count| count.limited).map(|count| count.n_jobs)
 }
 
 /// Seconds that the head of the queue has waited; 0 only where no job waits. The application's clock may be ahead of
@@ -127,52 +147,15 @@ fn activity(trigger: &Trigger, queue: &Queue, value: f64, reasons: &mut Vec<Stri
         format!("inactive: {} is not above {}", shown(value), shown(trigger.activation_target))
     });
     if kept && 0 < queue.n_orphans() {
-        reasons.push(format!(
-            "{} of them without heartbeat: JobRunr requeues orphans as soon as a server lives",
-            queue.n_orphans()
-        ));
+        reasons.push(orphans(queue));
     }
     above || kept
 }
 
-/// The workers of the live servers and how many of them run a job.
-struct Workers {
-    n_servers: u64,
-    total: u64,
-    occupied: u64,
-}
-
-impl Workers {
-    fn of(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue) -> Self {
-        let filter = &trigger.question.filter;
-        let serves = |server: &&Server| filter.server_tag.as_deref().is_none_or(|tag| server.serves(tag));
-        let servers: Vec<&Server> = snapshot.live_servers().filter(serves).collect();
-        // Pro's servers say themselves how many workers they use. They cannot say for which jobs, so a filter counts jobs.
-        let said: Option<u64> = servers.iter().map(|server| server.occupied_workers).sum();
-        let occupied = match said {
-            Some(said) if !servers.is_empty() && *filter == crate::jobrunr::Filter::default() => said,
-            _ => queue.processing_alive.n_jobs,
-        };
-        Self {
-            n_servers: servers.len() as u64,
-            total: servers.iter().map(|server| server.worker_pool_size).sum(),
-            occupied,
-        }
-    }
-
-    /// A ratio from 0 to 1. Capped, since jobs of a server that was just removed are still there for a moment, and
-    /// with `metricType: Value` the HPA multiplies the ready pods by this ratio.
-    fn usage(&self) -> f64 {
-        if self.total == 0 { 0.0 } else { (float(self.occupied) / float(self.total)).min(1.0) }
-    }
-}
-
-impl std::fmt::Display for Workers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plural = |n: u64, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-        write!(f, "{} of {} of ", self.occupied, plural(self.total, "worker"))?;
-        write!(f, "{} occupied", plural(self.n_servers, "live server"))
-    }
+/// What is special about jobs whose server is gone.
+fn orphans(queue: &Queue) -> String {
+    let n_jobs = jobs(Count { n_jobs: queue.n_orphans(), limited: false });
+    format!("orphans: {n_jobs} without heartbeat, which JobRunr requeues as soon as a server lives")
 }
 
 fn jobs(count: Count) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a trigger scales on. Names follow JobRunr Pro's metrics API.
+/// What a trigger scales on. Names follow JobRunr Pro's metrics API, which has all but the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Metric {
     /// Seconds that the oldest enqueued job has waited; 0 when none waits.
@@ -17,17 +17,21 @@ pub enum Metric {
     TotalWorkers,
     /// Workers that run a job.
     OccupiedWorkers,
+    /// Jobs that want a worker now or within the look-ahead: enqueued, being processed, scheduled and recurring ones due,
+    /// orphans. Never 0 while something is left to do.
+    Demand,
 }
 
 impl Metric {
     /// Every metric, in the order of the documentation.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::EnqueuedLatency,
         Self::EnqueuedCount,
         Self::ScheduledCount,
         Self::WorkerUsage,
         Self::TotalWorkers,
         Self::OccupiedWorkers,
+        Self::Demand,
     ];
 
     /// The name in a trigger's metadata.
@@ -40,7 +44,14 @@ impl Metric {
             Self::WorkerUsage => "worker-usage",
             Self::TotalWorkers => "total-workers",
             Self::OccupiedWorkers => "occupied-workers",
+            Self::Demand => "demand",
         }
+    }
+
+    /// Whether the value is a number of jobs, so that a pod's workers are a target for it.
+    #[must_use]
+    pub fn counts_jobs(self) -> bool {
+        matches!(self, Self::EnqueuedCount | Self::ScheduledCount | Self::Demand)
     }
 
     /// The metric of that name.

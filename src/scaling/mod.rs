@@ -5,8 +5,10 @@ pub mod hpa;
 pub mod keda;
 pub mod manifest;
 mod metric;
+mod target;
 mod trigger;
 
 pub use decide::{Decision, decide};
 pub use metric::Metric;
+pub use target::Target;
 pub use trigger::{MetadataError, MetadataErrors, Trigger};

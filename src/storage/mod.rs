@@ -4,10 +4,10 @@ mod errors;
 mod mysql;
 mod postgres;
 mod query;
+mod recurring;
+mod schema;
 mod sql;
 mod sqlite;
-
-use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::config::{Address, SecretError, StorageConfig};
 use crate::jobrunr::{Questions, Snapshot};
+use schema::Schema;
 
 /// A connection to one JobRunr database. Whoever gets an error drops the session and connects anew.
 #[async_trait]
@@ -100,75 +101,4 @@ pub enum SchemaError {
         /// The missing columns.
         columns: Vec<&'static str>,
     },
-}
-
-/// JobRunr's tables as they are in one storage.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Schema {
-    /// The jobs table, prefix included.
-    pub(crate) jobs: String,
-    /// The background job servers' table, prefix included.
-    pub(crate) servers: String,
-    /// Lower-case column names and types.
-    jobs_columns: BTreeMap<String, String>,
-    servers_columns: BTreeMap<String, String>,
-}
-
-const JOBS: &str = "jobs";
-const SERVERS: &str = "backgroundjobservers";
-const JOBS_COLUMNS: [&str; 3] = ["state", "updatedAt", "scheduledAt"];
-const SERVERS_COLUMNS: [&str; 3] = ["workerPoolSize", "pollIntervalInSeconds", "lastHeartbeat"];
-
-/// Column names and types of a table, as the database's catalogue has them; empty for no such table.
-type Columns = Vec<(String, String)>;
-
-impl Schema {
-    /// Checks what the catalogue says of the tables.
-    fn new(
-        config: &StorageConfig,
-        database: &str,
-        jobs_columns: Columns,
-        servers_columns: Columns,
-    ) -> Result<Self, SchemaError> {
-        let prefix = &config.table_prefix;
-        let lower = |columns: Columns| -> BTreeMap<String, String> {
-            columns.into_iter().map(|(name, kind)| (name.to_lowercase(), kind.to_lowercase())).collect()
-        };
-        let schema = Self {
-            jobs: prefix.table(JOBS),
-            servers: prefix.table(SERVERS),
-            jobs_columns: lower(jobs_columns),
-            servers_columns: lower(servers_columns),
-        };
-        let tables = [
-            (&schema.jobs, &schema.jobs_columns, JOBS_COLUMNS),
-            (&schema.servers, &schema.servers_columns, SERVERS_COLUMNS),
-        ];
-        let missing: Vec<String> =
-            tables.iter().filter(|(_, columns, _)| columns.is_empty()).map(|(table, ..)| (*table).clone()).collect();
-        if !missing.is_empty() {
-            let prefix = prefix.as_str().to_owned();
-            return Err(SchemaError::TablesMissing { database: database.to_owned(), tables: missing, prefix });
-        }
-        for (table, columns, wanted) in tables {
-            let missing: Vec<&str> = wanted.into_iter().filter(|c| !columns.contains_key(&c.to_lowercase())).collect();
-            if !missing.is_empty() {
-                return Err(SchemaError::ColumnsMissing { table: table.clone(), columns: missing });
-            }
-        }
-        Ok(schema)
-    }
-
-    pub(crate) fn jobs_have(&self, column: &str) -> bool {
-        self.jobs_columns.contains_key(&column.to_lowercase())
-    }
-
-    pub(crate) fn servers_have(&self, column: &str) -> bool {
-        self.servers_columns.contains_key(&column.to_lowercase())
-    }
-
-    /// The type of a column of the jobs table, lower case.
-    fn jobs_type(&self, column: &str) -> &str {
-        self.jobs_columns.get(&column.to_lowercase()).map_or("", String::as_str)
-    }
 }

@@ -8,8 +8,10 @@ use sqlx::{AssertSqlSafe, Connection, Row as _};
 
 use super::errors::{before, connected, first_host, storage_error};
 use super::query::answer;
+use super::recurring::Known;
+use super::schema::{Columns, Schema, Table};
 use super::sql::{Bind, Dialect, Reading};
-use super::{Columns, JOBS, SERVERS, Schema, Session, StorageError};
+use super::{Session, StorageError};
 use crate::config::{ServerAddress, StorageConfig, TlsMode};
 use crate::jobrunr::{Questions, Snapshot};
 
@@ -29,7 +31,7 @@ async fn connect_to(
     let mut connection = connected(MySqlConnection::connect_with(&options), config, &place).await?;
     let prepared = prepare(&mut connection, address, config);
     let schema = before(config.statement_timeout, prepared).await?;
-    Ok(MySql { connection, schema, config: config.clone() })
+    Ok(MySql { connection, schema, known: Known::default(), config: config.clone() })
 }
 
 fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnectOptions, StorageError> {
@@ -84,9 +86,11 @@ async fn prepare(
         sqlx::query(AssertSqlSafe(statement)).execute(&mut *connection).await.map_err(storage_error)?;
     }
     let prefix = &config.table_prefix;
-    let jobs = columns(connection, prefix.schema(), &prefix.table(JOBS)).await?;
-    let servers = columns(connection, prefix.schema(), &prefix.table(SERVERS)).await?;
-    Ok(Schema::new(config, &format!("the database {}", address.database), jobs, servers)?)
+    let mut found = [const { Columns::new() }; Table::ALL.len()];
+    for (found, table) in found.iter_mut().zip(Table::ALL) {
+        *found = columns(connection, prefix.schema(), &prefix.table(table.name())).await?;
+    }
+    Ok(Schema::new(config, &format!("the database {}", address.database), found)?)
 }
 
 async fn columns(
@@ -110,6 +114,7 @@ async fn columns(
 struct MySql {
     connection: MySqlConnection,
     schema: Schema,
+    known: Known,
     config: StorageConfig,
 }
 
@@ -117,7 +122,7 @@ struct MySql {
 impl Session for MySql {
     async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
         let reading = Reading::new(&MySqlDialect, &self.schema, &self.config);
-        answer::<sqlx::MySql>(&mut self.connection, &reading, questions, now).await
+        answer(&mut self.connection, &reading, &mut self.known, questions, now).await
     }
 
     async fn close(self: Box<Self>) {
@@ -143,11 +148,22 @@ impl Dialect for MySqlDialect {
     }
 
     fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
-        let text = instant.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string();
-        vec![(format!("{column} <= CAST(? AS DATETIME(6))"), vec![Bind::Text(text)])]
+        vec![(format!("{column} <= CAST(? AS DATETIME(6))"), vec![wall_clock(instant)])]
     }
 
-    fn text(&self, column: &str) -> String {
-        format!("CAST({column} AS CHAR)")
+    fn after(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
+        vec![(format!("{column} > CAST(? AS DATETIME(6))"), vec![wall_clock(instant)])]
     }
+
+    fn text(&self, expression: &str) -> String {
+        format!("CAST({expression} AS CHAR)")
+    }
+
+    fn lines(&self, first: &str, second: &str) -> String {
+        format!("CONCAT({first}, '\\n', {second})")
+    }
+}
+
+fn wall_clock(instant: Timestamp) -> Bind {
+    Bind::Text(instant.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string())
 }

@@ -8,8 +8,10 @@ use sqlx::{Connection, Row as _};
 
 use super::errors::{before, connected, first_host, storage_error};
 use super::query::answer;
+use super::recurring::Known;
+use super::schema::{Columns, Schema, Table};
 use super::sql::{Bind, Dialect, Reading};
-use super::{Columns, JOBS, SERVERS, Schema, Session, StorageError};
+use super::{Session, StorageError};
 use crate::config::{ServerAddress, StorageConfig, TlsMode};
 use crate::jobrunr::{Questions, Snapshot};
 
@@ -29,7 +31,8 @@ async fn connect_to(
     let mut connection = connected(PgConnection::connect_with(&options), config, &place).await?;
     let prepared = prepare(&mut connection, address, config);
     let schema = before(config.statement_timeout, prepared).await?;
-    Ok(Postgres { connection, dialect: PostgresDialect::new(&schema), schema, config: config.clone() })
+    let (dialect, known) = (PostgresDialect::new(&schema), Known::default());
+    Ok(Postgres { connection, dialect, schema, known, config: config.clone() })
 }
 
 fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOptions, StorageError> {
@@ -93,9 +96,11 @@ async fn prepare(
     if address.primary_only {
         refuse_standby(connection).await?;
     }
-    let jobs = columns(connection, &config.table_prefix.table(JOBS)).await?;
-    let servers = columns(connection, &config.table_prefix.table(SERVERS)).await?;
-    Ok(Schema::new(config, &format!("the database {}", address.database), jobs, servers)?)
+    let mut found = [const { Columns::new() }; Table::ALL.len()];
+    for (found, table) in found.iter_mut().zip(Table::ALL) {
+        *found = columns(connection, &config.table_prefix.table(table.name()), table).await?;
+    }
+    Ok(Schema::new(config, &format!("the database {}", address.database), found)?)
 }
 
 async fn refuse_standby(connection: &mut PgConnection) -> Result<(), StorageError> {
@@ -107,12 +112,16 @@ async fn refuse_standby(connection: &mut PgConnection) -> Result<(), StorageErro
     Ok(())
 }
 
-async fn columns(connection: &mut PgConnection, table: &str) -> Result<Columns, StorageError> {
+/// The columns of a table. One that we can do without, and may not read, counts as not there; without a right on the
+/// others nothing goes, and the read itself says so best.
+async fn columns(connection: &mut PgConnection, name: &str, table: Table) -> Result<Columns, StorageError> {
     let rows = sqlx::query(
         "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute \
-         WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+         WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped \
+         AND ($2 OR has_table_privilege(attrelid, 'SELECT'))",
     )
-    .bind(table)
+    .bind(name)
+    .bind(matches!(table, Table::Jobs | Table::Servers | Table::Stats))
     .fetch_all(connection)
     .await
     .map_err(storage_error)?;
@@ -123,6 +132,7 @@ struct Postgres {
     connection: PgConnection,
     schema: Schema,
     dialect: PostgresDialect,
+    known: Known,
     config: StorageConfig,
 }
 
@@ -130,7 +140,7 @@ struct Postgres {
 impl Session for Postgres {
     async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
         let reading = Reading::new(&self.dialect, &self.schema, &self.config);
-        answer::<sqlx::Postgres>(&mut self.connection, &reading, questions, now).await
+        answer(&mut self.connection, &reading, &mut self.known, questions, now).await
     }
 
     async fn close(self: Box<Self>) {
@@ -167,11 +177,24 @@ impl Dialect for PostgresDialect {
     }
 
     fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
-        let text = format!("{}+00", instant.strftime("%Y-%m-%d %H:%M:%S%.6f"));
-        vec![(format!("{column} <= ?::text::{}", self.scheduled_at), vec![Bind::Text(text)])]
+        vec![(format!("{column} <= ?::text::{}", self.scheduled_at), vec![wall_clock(instant)])]
     }
 
-    fn text(&self, column: &str) -> String {
-        format!("({column})::text")
+    fn after(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
+        // The infinite timestamp is after everything, and never comes.
+        let condition = format!("{column} > ?::text::{0} AND {column} < 'infinity'::{0}", self.scheduled_at);
+        vec![(condition, vec![wall_clock(instant)])]
     }
+
+    fn text(&self, expression: &str) -> String {
+        format!("({expression})::text")
+    }
+
+    fn lines(&self, first: &str, second: &str) -> String {
+        format!("{first}::text || E'\\n' || {second}::text")
+    }
+}
+
+fn wall_clock(instant: Timestamp) -> Bind {
+    Bind::Text(format!("{}+00", instant.strftime("%Y-%m-%d %H:%M:%S%.6f")))
 }

@@ -1,23 +1,69 @@
 //! Runs the one statement, on whichever database.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
+use sqlx::mysql::MySqlConnection;
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Row as _, Type};
 
 use super::StorageError;
 use super::errors::storage_error;
-use super::sql::{Bind, Reading, Row};
+use super::recurring::Known;
+use super::sql::{Bind, Reading, Row, Statement};
 use crate::jobrunr::{Questions, Snapshot};
 
-/// Answers all questions in one round trip.
+/// A connection to whichever database.
+#[async_trait]
+pub(super) trait Connection: Send {
+    /// The rows of a statement.
+    async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, StorageError>;
+}
+
+#[async_trait]
+impl Connection for PgConnection {
+    async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, StorageError> {
+        rows::<sqlx::Postgres>(self, statement).await
+    }
+}
+
+#[async_trait]
+impl Connection for MySqlConnection {
+    async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, StorageError> {
+        rows::<sqlx::MySql>(self, statement).await
+    }
+}
+
+#[async_trait]
+impl Connection for SqliteConnection {
+    async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, StorageError> {
+        rows::<sqlx::Sqlite>(self, statement).await
+    }
+}
+
+/// Answers all questions: in one round trip, unless they are very many or definitions of recurring jobs have changed.
 ///
 /// # Errors
 /// [`StorageError`]
-pub(super) async fn answer<DB>(
-    connection: &mut DB::Connection,
+pub(super) async fn answer(
+    connection: &mut dyn Connection,
     reading: &Reading<'_>,
+    known: &mut Known,
     questions: &Questions,
     now: Timestamp,
-) -> Result<Snapshot, StorageError>
+) -> Result<Snapshot, StorageError> {
+    let mut rows = Vec::new();
+    for statement in reading.statements(questions, now) {
+        rows.extend(connection.rows(statement).await?);
+    }
+    let mut snapshot = reading.snapshot(questions, now, &rows);
+    if questions.want_demand() {
+        known.add(connection, reading, &rows, &mut snapshot).await?;
+    }
+    Ok(snapshot)
+}
+
+async fn rows<DB>(connection: &mut DB::Connection, statement: Statement) -> Result<Vec<Row>, StorageError>
 where
     DB: Database,
     DB::Arguments: IntoArguments<DB>,
@@ -27,7 +73,6 @@ where
     for<'a> String: Encode<'a, DB> + Decode<'a, DB> + Type<DB>,
     usize: ColumnIndex<DB::Row>,
 {
-    let statement = reading.statement(questions, now);
     let mut query = sqlx::query::<DB>(AssertSqlSafe(statement.sql));
     for bind in statement.binds {
         query = match bind {
@@ -37,8 +82,7 @@ where
         };
     }
     let rows = query.fetch_all(connection).await.map_err(storage_error)?;
-    let rows = rows.iter().map(decode::<DB>).collect::<Result<Vec<_>, _>>().map_err(storage_error)?;
-    Ok(reading.snapshot(questions, now, &rows))
+    rows.iter().map(decode::<DB>).collect::<Result<_, _>>().map_err(storage_error)
 }
 
 fn decode<DB>(row: &DB::Row) -> Result<Row, sqlx::Error>

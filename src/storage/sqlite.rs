@@ -15,8 +15,10 @@ use sqlx::{Connection, Row as _};
 
 use super::errors::{before, connected, storage_error};
 use super::query::answer;
+use super::recurring::Known;
+use super::schema::{Columns, Schema, Table};
 use super::sql::{Bind, Dialect, Reading};
-use super::{Columns, JOBS, SERVERS, Schema, Session, StorageError};
+use super::{Session, StorageError};
 use crate::config::StorageConfig;
 use crate::jobrunr::{Questions, Snapshot};
 
@@ -34,7 +36,7 @@ pub(super) async fn connect(path: &Path, config: &StorageConfig) -> Result<Box<d
     let deadline = Arc::new(Mutex::new(None));
     interrupt_at(&mut connection, Arc::clone(&deadline)).await?;
     let schema = before(config.statement_timeout, prepare(&mut connection, path, config)).await?;
-    Ok(Box::new(Sqlite { connection, deadline, schema, config: config.clone() }))
+    Ok(Box::new(Sqlite { connection, deadline, schema, known: Known::default(), config: config.clone() }))
 }
 
 /// The instant at which a running statement is to be given up.
@@ -55,9 +57,11 @@ async fn prepare(
     path: &Path,
     config: &StorageConfig,
 ) -> Result<Schema, StorageError> {
-    let jobs = columns(connection, &config.table_prefix.table(JOBS)).await?;
-    let servers = columns(connection, &config.table_prefix.table(SERVERS)).await?;
-    Ok(Schema::new(config, &format!("the database {}", path.display()), jobs, servers)?)
+    let mut found = [const { Columns::new() }; Table::ALL.len()];
+    for (found, table) in found.iter_mut().zip(Table::ALL) {
+        *found = columns(connection, &config.table_prefix.table(table.name())).await?;
+    }
+    Ok(Schema::new(config, &format!("the database {}", path.display()), found)?)
 }
 
 async fn columns(connection: &mut SqliteConnection, table: &str) -> Result<Columns, StorageError> {
@@ -73,6 +77,7 @@ struct Sqlite {
     connection: SqliteConnection,
     deadline: Deadline,
     schema: Schema,
+    known: Known,
     config: StorageConfig,
 }
 
@@ -83,7 +88,7 @@ impl Session for Sqlite {
             *deadline = Some(Instant::now() + self.config.statement_timeout);
         }
         let reading = Reading::new(&SqliteDialect, &self.schema, &self.config);
-        answer::<sqlx::Sqlite>(&mut self.connection, &reading, questions, now).await
+        answer(&mut self.connection, &reading, &mut self.known, questions, now).await
     }
 
     async fn close(self: Box<Self>) {
@@ -125,18 +130,22 @@ impl Dialect for SqliteDialect {
     }
 
     fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
-        let millis = instant.as_millisecond();
-        let text = instant.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
-        #[expect(clippy::cast_precision_loss, reason = "a Julian day is a double, that is its form")]
-        let julian = millis as f64 / MILLIS_A_DAY + EPOCH_JULIAN_DAY;
+        let [millis, seconds, julian, text] = forms(instant);
         vec![
-            (format!("{column} >= {FIRST_MILLIS} AND {column} <= ?"), vec![Bind::Int(millis)]),
-            (
-                format!("{column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS} AND {column} <= ?"),
-                vec![Bind::Int(instant.as_second())],
-            ),
-            (format!("{column} < {FIRST_SECONDS} AND {column} <= ?"), vec![Bind::Real(julian)]),
-            (format!("{column} >= '' AND {column} <= ?"), vec![Bind::Text(text)]),
+            (format!("{column} >= {FIRST_MILLIS} AND {column} <= ?"), vec![millis]),
+            (format!("{column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS} AND {column} <= ?"), vec![seconds]),
+            (format!("{column} < {FIRST_SECONDS} AND {column} <= ?"), vec![julian]),
+            (format!("{column} >= '' AND {column} <= ?"), vec![text]),
+        ]
+    }
+
+    fn after(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
+        let [millis, seconds, julian, text] = forms(instant);
+        vec![
+            (format!("{column} > ? AND {column} >= {FIRST_MILLIS} AND {column} < ''"), vec![millis]),
+            (format!("{column} > ? AND {column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS}"), vec![seconds]),
+            (format!("{column} > ? AND {column} < {FIRST_SECONDS}"), vec![julian]),
+            (format!("{column} > ? AND {column} >= ''"), vec![text]),
         ]
     }
 
@@ -149,7 +158,20 @@ impl Dialect for SqliteDialect {
         ]
     }
 
-    fn text(&self, column: &str) -> String {
-        format!("CAST({column} AS TEXT)")
+    fn text(&self, expression: &str) -> String {
+        format!("CAST({expression} AS TEXT)")
     }
+
+    fn lines(&self, first: &str, second: &str) -> String {
+        format!("{first} || char(10) || {second}")
+    }
+}
+
+/// An instant in the four forms: epoch milliseconds, epoch seconds, a Julian day, text.
+fn forms(instant: Timestamp) -> [Bind; 4] {
+    let millis = instant.as_millisecond();
+    #[expect(clippy::cast_precision_loss, reason = "a Julian day is a double, that is its form")]
+    let julian = millis as f64 / MILLIS_A_DAY + EPOCH_JULIAN_DAY;
+    let text = instant.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
+    [Bind::Int(millis), Bind::Int(instant.as_second()), Bind::Real(julian), Bind::Text(text)]
 }

@@ -152,6 +152,16 @@ impl Database {
         format!("{}jobrunr_backgroundjobservers", self.table_prefix)
     }
 
+    pub(crate) fn recurring_jobs(&self) -> String {
+        format!("{}jobrunr_recurring_jobs", self.table_prefix)
+    }
+
+    /// Makes the tables look like those of JobRunr 7.
+    pub(crate) async fn forget_version_8(&mut self) {
+        let statement = format!("DELETE FROM {}jobrunr_migrations WHERE script LIKE 'v016%'", self.table_prefix);
+        self.execute(&statement).await;
+    }
+
     /// Runs statements as a superuser.
     pub(crate) async fn execute(&mut self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
@@ -216,13 +226,26 @@ impl Database {
                  systemCpuLoad NUMERIC(3,2) NOT NULL, name VARCHAR(128) NULL{pro_servers})"
             ),
         ];
+        let recurring_id = if hand_made { "VARCHAR(128)" } else { "NCHAR(128)" };
+        statements.push(format!(
+            "CREATE TABLE {} (id {recurring_id} PRIMARY KEY, version int NOT NULL, jobAsJson {document} NOT NULL, \
+             createdAt BIGINT NOT NULL)",
+            self.recurring_jobs()
+        ));
         if hand_made {
             return statements;
         }
         statements.push(format!(
-            "CREATE TABLE {prefix}jobrunr_migrations (id NCHAR(36) PRIMARY KEY, script varchar(64) NOT NULL, \
+            "CREATE TABLE {prefix}jobrunr_migrations (id {id} PRIMARY KEY, script varchar(64) NOT NULL, \
              installedOn varchar(29) NOT NULL)"
         ));
+        let migrations = ["v000__create_migrations_table", "v016__alter_jobs_stats_add_awaiting_jobs"];
+        for (number, script) in migrations.into_iter().enumerate() {
+            statements.push(format!(
+                "INSERT INTO {prefix}jobrunr_migrations VALUES \
+                 ('00000000-0000-4000-8000-{number:012}', '{script}.sql', '2026-11-23T20:00:00.000000Z')"
+            ));
+        }
         let indexes = [
             ("jobrunr_state_idx", &jobs, "state"),
             ("jobrunr_job_created_at_idx", &jobs, "createdAt"),
@@ -255,8 +278,9 @@ impl Database {
             let updated_at = self.instant(self.now - job.updated_ago);
             let scheduled_at = job.scheduled_in.map_or("NULL".to_owned(), |due_in| self.instant(self.now + due_in));
             let mut row = format!(
-                "('{id}', 1, '{{}}', 'App.run()', '{}', {updated_at}, {updated_at}, {scheduled_at}, NULL",
-                job.state
+                "('{id}', 1, '{{}}', 'App.run()', '{}', {updated_at}, {updated_at}, {scheduled_at}, {}",
+                job.state,
+                job.recurring_job.as_ref().map_or("NULL".to_owned(), |id| format!("'{id}'"))
             );
             if self.layout.pro {
                 let queue = job.dynamic_queue.as_ref().map_or("NULL".to_owned(), |queue| format!("'{queue}'"));
@@ -296,9 +320,28 @@ impl Database {
         }
     }
 
-    /// Empties both tables.
+    /// Inserts a recurring job as a mapper of JobRunr's writes it; zone UTC, created at [`now`](Self::now).
+    pub(crate) async fn insert_recurring(&mut self, id: &str, expression: &str) {
+        let json = format!(
+            r#"{{"id":"{id}","scheduleExpression":"{expression}","zoneId":"UTC","createdAt":"{}","jobName":"a\nb"}}"#,
+            self.now
+        );
+        self.insert_recurring_json(id, &json).await;
+    }
+
+    pub(crate) async fn insert_recurring_json(&mut self, id: &str, json: &str) {
+        self.n_rows += 1;
+        let created_at = self.now.as_millisecond() + i64::try_from(self.n_rows).unwrap();
+        // MariaDB takes a backslash in a literal for an escape.
+        let json = if self.kind == Kind::MariaDb { json.replace('\\', "\\\\") } else { json.to_owned() };
+        let json = json.replace('\'', "''");
+        let statement = format!("INSERT INTO {} VALUES ('{id}', 1, '{json}', {created_at})", self.recurring_jobs());
+        self.execute(&statement).await;
+    }
+
+    /// Empties the tables.
     pub(crate) async fn clear(&mut self) {
-        for table in [self.jobs(), self.servers()] {
+        for table in [self.jobs(), self.servers(), self.recurring_jobs()] {
             self.execute(&format!("DELETE FROM {table}")).await;
         }
     }

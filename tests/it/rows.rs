@@ -11,6 +11,7 @@ pub(crate) struct Job {
     pub(crate) priority: i32,
     pub(crate) server_tag: String,
     pub(crate) dynamic_queue: Option<String>,
+    pub(crate) recurring_job: Option<String>,
 }
 
 /// A job in a state that it entered so many seconds ago.
@@ -22,6 +23,7 @@ pub(crate) fn job(state: &str, updated_ago: f64) -> Job {
         priority: 0,
         server_tag: "DEFAULT".to_owned(),
         dynamic_queue: None,
+        recurring_job: None,
     }
 }
 
@@ -44,6 +46,12 @@ impl Job {
 
     pub(crate) fn tag(mut self, tag: &str) -> Self {
         self.server_tag = tag.to_owned();
+        self
+    }
+
+    /// Makes it a run of a recurring job.
+    pub(crate) fn run_of(mut self, recurring_job: &str) -> Self {
+        self.recurring_job = Some(recurring_job.to_owned());
         self
     }
 

@@ -2,6 +2,7 @@
 
 mod encodings;
 mod model;
+mod recurring;
 mod rights;
 mod tables;
 
@@ -36,7 +37,12 @@ on_every_database!(
 );
 
 pub(crate) fn question(filter: Filter, look_ahead_seconds: i64) -> Question {
-    Question { filter, look_ahead: SignedDuration::from_secs(look_ahead_seconds) }
+    Question { filter, look_ahead: SignedDuration::from_secs(look_ahead_seconds), demand: false }
+}
+
+/// Everything that needs a server, now or within a minute.
+pub(crate) fn demand() -> Question {
+    Question { demand: true, ..plain() }
 }
 
 /// Every job, and those scheduled within a minute.

@@ -92,7 +92,11 @@ impl Database {
         };
         Answer {
             metric_name: trigger.as_ref().map(Trigger::metric_name),
-            target: trigger.map(|trigger| trigger.target),
+            target: match (&trigger, &decision) {
+                (_, Ok(decision)) => Some(decision.target),
+                (Some(trigger), Err(_)) => Some(trigger.target_at(None).0),
+                (None, Err(_)) => None,
+            },
             reading: decision.map(Reading::from).map_err(|status| status.message().to_owned()),
         }
     }

@@ -2,7 +2,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
-use crate::jobrunr::Filter;
+use crate::jobrunr::{Filter, Planning, Recurring, RecurringJob, Server};
 
 fn now() -> Timestamp {
     "2026-11-23T20:00:00Z".parse().unwrap()
@@ -27,7 +27,8 @@ fn server(workers: u64, heartbeat_seconds_ago: i64) -> Server {
 }
 
 fn snapshot(queue: Queue, servers: Vec<Server>) -> Snapshot {
-    Snapshot { read_at: now(), heartbeat_multiplicand: 4, servers, queues: [(Filter::default(), Ok(queue))].into() }
+    let queues = [(Filter::default(), Ok(queue))].into();
+    Snapshot { read_at: now(), heartbeat_multiplicand: 4, servers, queues, recurring: None }
 }
 
 /// A queue, two jobs of which are being processed, one of them by nobody any more.
@@ -38,6 +39,7 @@ fn queue() -> Queue {
         processing: exactly(2),
         processing_alive: exactly(1),
         scheduled: [(SignedDuration::from_mins(1), exactly(5))].into(),
+        ..Queue::default()
     }
 }
 
@@ -55,6 +57,7 @@ fn each_metric_has_its_value_and_its_reasons() {
     check("metric=worker-usage targetValue=0.8", 0.25, true, "1 of 4 workers of 1 live server occupied");
     check("metric=total-workers targetValue=4", 4.0, true, "1 of 4 workers of 1 live server occupied");
     check("metric=occupied-workers targetValue=4", 1.0, true, "1 of 4 workers of 1 live server occupied");
+    check("metric=demand targetValue=4", 10.0, true, "10 jobs: 3 enqueued, 5 due within PT1M, 1 processing, 1 orphan");
 }
 
 #[test]
@@ -100,6 +103,61 @@ fn usage_is_zero_without_servers_and_never_above_one() {
     check(7, vec![server(4, 0)], 1.0);
 }
 
+fn recurring(planning: Planning, jobs: &[(&str, bool, Result<&str, &str>)]) -> Recurring {
+    let job = |(id, has_run, next_at): &(&str, bool, Result<&str, &str>)| RecurringJob {
+        id: (*id).to_owned(),
+        has_run: *has_run,
+        next_at: next_at.map(|at| at.parse().unwrap()).map_err(str::to_owned),
+    };
+    Recurring { planning, jobs: jobs.iter().map(job).collect(), note: None }
+}
+
+#[test]
+fn demand_names_every_reason_why_a_server_has_to_live() {
+    let idle = || snapshot(Queue::default(), Vec::new());
+    let check = |metadata: &str, snapshot: &Snapshot, expected: &str| {
+        let decision = decide(&trigger(&format!("metric=demand {metadata}")), snapshot, now()).unwrap();
+        let head = format!("{} / {}, {}", decision.value, decision.target, decision.active);
+        assert_eq!(format!("{head}: {}", decision.reasons.join("; ")), expected);
+    };
+    check("targetValue=8", &idle(), "0 / 8, false: nothing to do, now or within PT1M; inactive: 0 is not above 0");
+
+    let minute = SignedDuration::from_mins(1);
+    let awaiting = Queue { awaiting: [(minute, exactly(2))].into(), ..Queue::default() };
+    let text = "2 / 8, true: 2 jobs: 2 awaiting a deadline within PT1M; active: 2 is above 0";
+    check("targetValue=8", &snapshot(awaiting, Vec::new()), text);
+
+    let later = Queue { next_scheduled_at: [(minute, now() + minute * 90)].into(), ..Queue::default() };
+    let later = snapshot(later, vec![server(6, 1)]);
+    let text = "0 / 6, false: nothing to do, now or within PT1M; target: 6 workers a pod, as the live server has; \
+                inactive: 0 is not above 0; \
+                next: a job is scheduled at 2026-11-23T21:30:00Z, which counts from 2026-11-23T21:29:00Z on";
+    check("targetValue=auto", &later, text);
+
+    let jobs = [("a", false, Ok("2026-11-23T23:00:00Z")), ("b", true, Ok("2026-11-23T20:00:30Z"))];
+    let version_8 = Snapshot { recurring: Some(recurring(Planning::AheadOfTime, &jobs)), ..idle() };
+    let text = "1 / 8, true: 1 job: 1 recurring run to be written; \
+                recurring job `a` has no next run: JobRunr writes it as soon as a server lives; active: 1 is above 0";
+    check("targetValue=8", &version_8, text);
+
+    let version_7 = Snapshot { recurring: Some(recurring(Planning::AtItsTime, &jobs)), ..later };
+    let text = "0 / 8, false: nothing to do, now or within PT1M; inactive: 0 is not above 0; \
+                next: a job is scheduled at 2026-11-23T21:30:00Z, which counts from 2026-11-23T21:29:00Z on";
+    check("targetValue=8", &version_7, text);
+    let version_7 = Snapshot { queues: idle().queues, ..version_7 };
+    let text = "0 / 8, false: nothing to do, now or within PT1M; inactive: 0 is not above 0; \
+                next: recurring job `a` runs at 2026-11-23T23:00:00Z, which counts from 2026-11-23T22:59:00Z on";
+    check("targetValue=8", &version_7, text);
+
+    let jobs = [("a", false, Ok("2026-11-23T20:00:30Z")), ("x", false, Err("nobody knows"))];
+    let odd = Recurring { note: Some("take note".to_owned()), ..recurring(Planning::AtItsTime, &jobs) };
+    let text = "1 / 8, true: 1 job: 1 recurring run to be written; \
+                recurring job `a` is to run at 2026-11-23T20:00:30Z: a server has to live by then; take note; \
+                recurring job `x` counts only while a run of it is in the jobs table, since nobody knows; \
+                active: 1 is above 0";
+    check("targetValue=8", &Snapshot { recurring: Some(odd), ..idle() }, text);
+}
+
 #[test]
 fn an_old_snapshot_keeps_its_numbers_and_says_its_age() {
     let later = now() + SignedDuration::from_secs(50);
@@ -135,6 +193,7 @@ proptest! {
             processing: exactly(processing.into()),
             processing_alive: exactly(alive.into()),
             scheduled: [(SignedDuration::from_mins(1), exactly(due.into()))].into(),
+            ..Queue::default()
         };
         let servers = pools.into_iter().map(|(workers, ago)| server(workers.into(), ago)).collect();
         let snapshot = snapshot(queue, servers);
@@ -143,6 +202,50 @@ proptest! {
             prop_assert!(decision.value.is_finite() && 0.0 <= decision.value);
             prop_assert_eq!(decision.active, 0.0 < decision.value || 0 < processing);
         }
+    }
+
+    /// The laws of demand: it is the sum of its reasons, never 0 while one of them stands, and no more work makes it less.
+    #[test]
+    fn demand_is_the_sum_of_its_reasons(
+        enqueued in 0_u64..50, due in 0_u64..50, awaiting in 0_u64..50, processing in 0_u64..50, alive in 0_u64..50,
+        has_run in proptest::collection::vec(any::<bool>(), 0..6), ahead_of_time in any::<bool>(), more in 0_usize..6,
+    ) {
+        let minute = SignedDuration::from_mins(1);
+        let planning = if ahead_of_time { Planning::AheadOfTime } else { Planning::AtItsTime };
+        let jobs: Vec<_> = has_run.iter().map(|has_run| ("a", *has_run, Ok("2026-11-23T20:00:30Z"))).collect();
+        let demand = |counts: [u64; 5], jobs: &[(&str, bool, Result<&str, &str>)]| {
+            let [enqueued, due, awaiting, processing, alive] = counts;
+            let queue = Queue {
+                enqueued: exactly(enqueued),
+                processing: exactly(processing),
+                processing_alive: exactly(alive.min(processing)),
+                scheduled: [(minute, exactly(due))].into(),
+                awaiting: [(minute, exactly(awaiting))].into(),
+                ..Queue::default()
+            };
+            let recurring = Some(recurring(planning, jobs));
+            let snapshot = Snapshot { recurring, ..snapshot(queue, Vec::new()) };
+            decide(&trigger("metric=demand targetValue=auto"), &snapshot, now()).unwrap()
+        };
+        let counts = [enqueued, due, awaiting, processing, alive];
+        let decision = demand(counts, &jobs);
+        let n_recurring = has_run.iter().filter(|has_run| !**has_run).count() as u64;
+        let all = enqueued + due + awaiting + processing + n_recurring;
+        prop_assert_eq!(decision.value, all as f64);
+        prop_assert_eq!(decision.active, 0 < all);
+        // The first reason lists the parts: their sum is the value.
+        let listed = decision.reasons[0].split_once(": ").map_or("", |(_, parts)| parts);
+        let sum: u64 = listed.split(", ").filter_map(|part| part.split(' ').next()?.parse::<u64>().ok()).sum();
+        prop_assert_eq!(sum, all, "{}", &decision.reasons[0]);
+        let more_work = match more {
+            5 => demand(counts, &[jobs.clone(), vec![("b", false, Ok("2026-11-23T20:00:30Z"))]].concat()),
+            kind => {
+                let mut counts = counts;
+                counts[kind] += 1;
+                demand(counts, &jobs)
+            }
+        };
+        prop_assert!(decision.value <= more_work.value);
     }
 
     #[test]

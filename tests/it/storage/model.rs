@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use jobrunr_scaler::config::StorageConfig;
-use jobrunr_scaler::jobrunr::{Count, Filter, Question, Questions, Queue, Server, Snapshot};
+use jobrunr_scaler::jobrunr::{Count, Filter, Planning, Question, Questions, Queue, Recurring, Server, Snapshot};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -42,20 +42,39 @@ fn expected(jobs: &[Job], servers: &[ServerRow], questions: &[Question], now: Ti
         };
         let in_state =
             |state: &str| -> Vec<&Job> { jobs.iter().filter(|job| job.state == state && matches(job)).collect() };
-        let [enqueued, processing, scheduled] = ["ENQUEUED", "PROCESSING", "SCHEDULED"].map(in_state);
-        let due_within = |ahead: SignedDuration| {
-            count(&mut scheduled.iter().filter(|job| job.scheduled_in.is_some_and(|due_in| due_in <= ahead)))
+        let [enqueued, processing, scheduled, awaiting] =
+            ["ENQUEUED", "PROCESSING", "SCHEDULED", "AWAITING"].map(in_state);
+        let due_within = |jobs: &[&Job], ahead: SignedDuration| {
+            count(&mut jobs.iter().filter(|job| job.scheduled_in.is_some_and(|due_in| due_in <= ahead)))
+        };
+        let next = |ahead: SignedDuration, demand: bool| {
+            let jobs = scheduled.iter().chain(awaiting.iter().filter(|_| demand));
+            jobs.filter_map(|job| job.scheduled_in).filter(|due_in| ahead < *due_in).min().map(|due_in| now + due_in)
         };
         let queue = Queue {
             enqueued: count(&mut enqueued.iter()),
             oldest_enqueued_at: enqueued.iter().map(|job| now - job.updated_ago).min(),
             processing: count(&mut processing.iter()),
             processing_alive: count(&mut processing.iter().filter(|job| job.updated_ago <= poll_interval * 4)),
-            scheduled: look_aheads.iter().map(|&ahead| (ahead, due_within(ahead))).collect(),
+            scheduled: look_aheads.keys().map(|&ahead| (ahead, due_within(&scheduled, ahead))).collect(),
+            awaiting: look_aheads
+                .iter()
+                .filter(|(_, demand)| **demand)
+                .map(|(&ahead, _)| (ahead, due_within(&awaiting, ahead)))
+                .collect(),
+            next_scheduled_at: look_aheads
+                .iter()
+                .filter_map(|(&ahead, &demand)| Some((ahead, next(ahead, demand)?)))
+                .collect(),
         };
         queues.insert(filter.clone(), Ok(queue));
     }
-    Snapshot { read_at: now, heartbeat_multiplicand: 4, servers, queues }
+    let recurring = questions.iter().any(|question| question.demand).then(|| Recurring {
+        planning: Planning::AheadOfTime,
+        jobs: Vec::new(),
+        note: None,
+    });
+    Snapshot { read_at: now, heartbeat_multiplicand: 4, servers, queues, recurring }
 }
 
 fn jobs() -> impl Strategy<Value = Vec<Job>> {
@@ -92,7 +111,9 @@ fn questions() -> impl Strategy<Value = Vec<Question>> {
     );
     let filter =
         filter.prop_map(|(priority, server_tag, dynamic_queue)| Filter { priority, server_tag, dynamic_queue });
-    prop::collection::vec((filter, 0_i64..150).prop_map(|(filter, ahead)| question(filter, ahead)), 1..6)
+    let one = (filter, 0_i64..150, prop::bool::ANY);
+    let one = one.prop_map(|(filter, ahead, demand)| Question { demand, ..question(filter, ahead) });
+    prop::collection::vec(one, 1..6)
 }
 
 #[test]

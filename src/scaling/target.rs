@@ -1,0 +1,123 @@
+//! What the HPA steers for: a number, or a pod's worth of jobs.
+
+use crate::jobrunr::{Filter, Server, Snapshot};
+
+/// Workers of a JobRunr server with one CPU and platform threads (`BackgroundJobServerThreadType`). With virtual threads
+/// it is twice that; too small a number brings a pod too many, too large a one lets jobs wait.
+const DEFAULT_WORKERS: u64 = 8;
+
+/// The value that the HPA steers for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// A number, in the metric's unit.
+    Fixed(f64),
+    /// The workers of one pod times `usage`.
+    Auto {
+        /// How much of its workers a pod shall use, a ratio.
+        usage: f64,
+        /// The workers of a pod, for as long as no server was seen.
+        workers_per_pod: Option<u32>,
+    },
+}
+
+impl Target {
+    /// Whether the target may change from one snapshot to the next.
+    #[must_use]
+    pub fn is_auto(self) -> bool {
+        matches!(self, Self::Auto { .. })
+    }
+
+    /// The target at the instant of a snapshot; and why, where it was computed. It depends on nothing else, so that all
+    /// replicas of the scaler give the same.
+    #[must_use]
+    pub fn at(self, filter: &Filter, snapshot: Option<&Snapshot>) -> (f64, Option<String>) {
+        let (usage, workers_per_pod) = match self {
+            Self::Fixed(target) => return (target, None),
+            Self::Auto { usage, workers_per_pod } => (usage, workers_per_pod),
+        };
+        let (workers, source) = workers(filter, snapshot, workers_per_pod);
+        #[expect(clippy::cast_precision_loss, reason = "workers are far below 2^53")]
+        let target = (workers as f64 * usage).max(0.001);
+        let times = if (usage - 1.0).abs() < f64::EPSILON { String::new() } else { format!(" × targetUsage {usage}") };
+        let plural = if workers == 1 { "" } else { "s" };
+        (target, Some(format!("target: {workers} worker{plural} a pod{times}, {source}")))
+    }
+}
+
+/// The workers of one pod, and where that comes from.
+///
+/// Of servers of several sizes the smallest decides: with it, there are enough pods whichever of them comes next.
+fn workers(filter: &Filter, snapshot: Option<&Snapshot>, workers_per_pod: Option<u32>) -> (u64, String) {
+    let counts = |server: &&Server| {
+        0 < server.worker_pool_size && filter.server_tag.as_deref().is_none_or(|tag| server.serves(tag))
+    };
+    let live: Vec<u64> = snapshot.map_or_else(Vec::new, |snapshot| {
+        snapshot.live_servers().filter(counts).map(|server| server.worker_pool_size).collect()
+    });
+    if let Some(&smallest) = live.iter().min() {
+        let source = match live.len() {
+            1 => "as the live server has".to_owned(),
+            n if live.iter().all(|size| *size == smallest) => format!("as each of the {n} live servers has"),
+            n => format!("the smallest of the {n} live servers"),
+        };
+        return (smallest, source);
+    }
+    if let Some(server) = snapshot.and_then(|snapshot| snapshot.servers.iter().find(counts)) {
+        return (server.worker_pool_size, "as the server seen last had".to_owned());
+    }
+    match workers_per_pod {
+        Some(workers) => (workers.into(), "from workersPerPod, as no server was seen".to_owned()),
+        None => (DEFAULT_WORKERS, "JobRunr's default for one CPU, as no server was seen; set workersPerPod".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_pods_worth_of_jobs_is_computed_from_the_servers() {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+        let server = |workers: u64, heartbeat_seconds_ago: i64, tags: Option<&str>| Server {
+            worker_pool_size: workers,
+            poll_interval: SignedDuration::from_secs(15),
+            last_heartbeat: now - SignedDuration::from_secs(heartbeat_seconds_ago),
+            occupied_workers: None,
+            server_tags: tags.map(str::to_owned),
+        };
+        let check =
+            |servers: Vec<Server>, tag: Option<&str>, usage: f64, given: Option<u32>, target: f64, why: &str| {
+                let queues = BTreeMap::new();
+                let snapshot = Snapshot { read_at: now, heartbeat_multiplicand: 4, servers, queues, recurring: None };
+                let filter = Filter { server_tag: tag.map(str::to_owned), ..Filter::default() };
+                let (at, reason) = Target::Auto { usage, workers_per_pod: given }.at(&filter, Some(&snapshot));
+                assert_eq!(at, target, "{why}");
+                assert_eq!(reason.unwrap(), format!("target: {why}"));
+            };
+        let live = |workers| server(workers, 1, None);
+        check(vec![live(8)], None, 1.0, Some(3), 8.0, "8 workers a pod, as the live server has");
+        check(vec![live(8)], None, 0.8, None, 6.4, "8 workers a pod × targetUsage 0.8, as the live server has");
+        check(vec![live(4), live(4)], None, 1.0, None, 4.0, "4 workers a pod, as each of the 2 live servers has");
+        check(
+            vec![live(16), live(1), live(8)],
+            None,
+            1.0,
+            None,
+            1.0,
+            "1 worker a pod, the smallest of the 3 live servers",
+        );
+        let (dead, older) = (server(16, 61, None), server(4, 99, None));
+        check(vec![dead.clone(), older], None, 1.0, Some(3), 16.0, "16 workers a pod, as the server seen last had");
+        check(vec![live(8), dead], None, 1.0, None, 8.0, "8 workers a pod, as the live server has");
+        let tagged = vec![server(2, 1, Some("DEFAULT")), server(32, 1, Some("gpu,DEFAULT"))];
+        check(tagged, Some("gpu"), 1.0, None, 32.0, "32 workers a pod, as the live server has");
+        check(vec![live(0)], None, 1.0, Some(3), 3.0, "3 workers a pod, from workersPerPod, as no server was seen");
+        let default = "8 workers a pod, JobRunr's default for one CPU, as no server was seen; set workersPerPod";
+        check(vec![], None, 1.0, None, 8.0, default);
+        assert_eq!(Target::Fixed(3.5).at(&Filter::default(), None), (3.5, None));
+    }
+}

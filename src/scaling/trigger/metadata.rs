@@ -1,0 +1,314 @@
+//! Reads a trigger's metadata, and says everything that is wrong with it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::SignedDuration;
+use thiserror::Error;
+
+use crate::jobrunr::{Filter, duration};
+use crate::scaling::{Metric, Target};
+
+const STORAGE: &str = "storage";
+const METRIC: &str = "metric";
+const TARGET: &str = "targetValue";
+const ACTIVATION_TARGET: &str = "activationTargetValue";
+const PRIORITY: &str = "priority";
+const SERVER_TAG: &str = "serverTag";
+const DYNAMIC_QUEUE: &str = "dynamicQueue";
+const SCHEDULED_IN: &str = "scheduledIn";
+const KEEP_WHILE_PROCESSING: &str = "keepWhileProcessing";
+const PUSH_INACTIVE: &str = "pushInactive";
+const TARGET_USAGE: &str = "targetUsage";
+const WORKERS_PER_POD: &str = "workersPerPod";
+
+/// The keys that mean something to us.
+const OUR_KEYS: [&str; 12] = [
+    STORAGE,
+    METRIC,
+    TARGET,
+    ACTIVATION_TARGET,
+    PRIORITY,
+    SERVER_TAG,
+    DYNAMIC_QUEUE,
+    SCHEDULED_IN,
+    KEEP_WHILE_PROCESSING,
+    PUSH_INACTIVE,
+    TARGET_USAGE,
+    WORKERS_PER_POD,
+];
+
+/// The keys that KEDA reads itself and sends along all the same (KEDA `pkg/scalers/external_scaler.go`).
+const KEDA_KEYS: [&str; 7] =
+    ["scalerAddress", "enableTLS", "unsafeSsl", "caCert", "tlsClientCert", "tlsClientKey", "tlsCertFile"];
+
+/// KEDA writes targets with three decimals; anything below becomes 0, which the HPA refuses.
+const MIN_TARGET: f64 = 0.001;
+/// Above this a target no longer fits KEDA's 64-bit milli-units.
+const MAX_TARGET: f64 = 9.0e15;
+/// A look-ahead beyond a year is a slip of the pen.
+const MAX_LOOK_AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
+/// More than any pod has.
+const MAX_WORKERS_PER_POD: u32 = 100_000;
+/// Beyond these a usage is a slip of the pen: a percentage, or a number of jobs.
+const TARGET_USAGES: std::ops::RangeInclusive<f64> = 0.01..=10.0;
+/// Longer filter values cannot be in JobRunr's columns.
+const MAX_FILTER_CHARS: usize = 128;
+
+/// The target that is computed from the workers of a pod.
+const AUTO: &str = "auto";
+
+/// One mistake in a trigger's metadata.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum MetadataError {
+    /// A key that has to be there is not.
+    #[error("`{key}` is missing; allowed is {allowed}{hint}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// What is allowed.
+        allowed: String,
+        /// Where a key of nearly that name is given: the question whether that was meant.
+        hint: String,
+    },
+    /// A value that cannot be.
+    #[error("`{key}` is `{value}`; allowed is {allowed}")]
+    Invalid {
+        /// The key.
+        key: &'static str,
+        /// The value as given, shortened where it is very long.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+}
+
+/// All mistakes in a trigger's metadata.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub struct MetadataErrors(pub Vec<MetadataError>);
+
+impl fmt::Display for MetadataErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        write!(f, "trigger metadata: {}", texts.join("; "))
+    }
+}
+
+/// Takes values out of the metadata and collects what is wrong with them.
+pub(super) struct Reader<'a> {
+    values: BTreeMap<&'a str, &'a str>,
+    errors: Vec<MetadataError>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(metadata: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self { values: metadata.into_iter().map(|(key, value)| (key, value.trim())).collect(), errors: Vec::new() }
+    }
+
+    pub(super) fn is_fine(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    pub(super) fn into_errors(self) -> MetadataErrors {
+        MetadataErrors(self.errors)
+    }
+
+    pub(super) fn storage(&self) -> String {
+        self.text(STORAGE).unwrap_or_else(|| "default".to_owned())
+    }
+
+    pub(super) fn keep_while_processing(&mut self) -> bool {
+        self.boolean(KEEP_WHILE_PROCESSING, true)
+    }
+
+    pub(super) fn push_inactive(&mut self) -> bool {
+        self.boolean(PUSH_INACTIVE, false)
+    }
+
+    /// The value of a key; an empty one counts as not given.
+    fn text(&self, key: &str) -> Option<String> {
+        self.values.get(key).filter(|value| !value.is_empty()).map(|&value| value.to_owned())
+    }
+
+    fn missing(&mut self, key: &'static str, allowed: String) {
+        let hint = self
+            .values
+            .keys()
+            .find(|given| !OUR_KEYS.contains(given) && is_likely(given, key))
+            .map(|given| format!("; did you mean `{key}` where `{given}` is written?"))
+            .unwrap_or_default();
+        self.errors.push(MetadataError::Missing { key, allowed, hint });
+    }
+
+    fn invalid(&mut self, key: &'static str, value: &str, allowed: impl Into<String>) {
+        self.errors.push(MetadataError::Invalid { key, value: shortened(value), allowed: allowed.into() });
+    }
+
+    pub(super) fn metric(&mut self) -> Option<Metric> {
+        let allowed = || {
+            let names: Vec<&str> = Metric::ALL.iter().map(|metric| metric.name()).collect();
+            format!("one of {}", names.join(", "))
+        };
+        let Some(name) = self.text(METRIC) else {
+            self.missing(METRIC, allowed());
+            return None;
+        };
+        let metric = Metric::from_name(&name);
+        if metric.is_none() {
+            let likely = closest(&name, Metric::ALL.iter().map(|metric| metric.name()));
+            let hint = likely.map(|l| format!("; did you mean `{l}`?")).unwrap_or_default();
+            self.invalid(METRIC, &name, format!("{}{hint}", allowed()));
+        }
+        metric
+    }
+
+    fn number(&mut self, key: &'static str, range: std::ops::RangeInclusive<f64>, allowed: &str) -> Option<f64> {
+        let text = self.text(key)?;
+        match text.parse::<f64>() {
+            Ok(number) if range.contains(&number) => Some(number),
+            _ => {
+                self.invalid(key, &text, allowed);
+                None
+            }
+        }
+    }
+
+    /// A number, or `auto` where the metric counts jobs: a pod's worth of them can be computed.
+    pub(super) fn target(&mut self, metric: Option<Metric>) -> Option<Target> {
+        let is_auto = self.text(TARGET).is_some_and(|text| text == AUTO);
+        let usage = self.number(TARGET_USAGE, TARGET_USAGES, "a ratio from 0.01 to 10, such as \"0.8\"");
+        let workers_per_pod = self.workers_per_pod();
+        match metric {
+            Some(metric) if is_auto && !metric.counts_jobs() => {
+                let counting = Metric::ALL.into_iter().filter(|metric| metric.counts_jobs());
+                let counting: Vec<&str> = counting.map(Metric::name).collect();
+                let allowed = format!("a number; {AUTO} is for metrics that count jobs: {}", counting.join(", "));
+                self.invalid(TARGET, AUTO, allowed);
+                return None;
+            }
+            _ if is_auto => return Some(Target::Auto { usage: usage.unwrap_or(1.0), workers_per_pod }),
+            _ => {}
+        }
+        let or_auto = if metric.is_some_and(Metric::counts_jobs) { ", or \"auto\"" } else { "" };
+        let allowed = format!("a number from 0.001 to 9e15, such as \"300\" or \"0.8\"{or_auto}");
+        if self.text(TARGET).is_none() {
+            self.missing(TARGET, allowed);
+            return None;
+        }
+        self.number(TARGET, MIN_TARGET..=MAX_TARGET, &allowed).map(Target::Fixed)
+    }
+
+    fn workers_per_pod(&mut self) -> Option<u32> {
+        let text = self.text(WORKERS_PER_POD)?;
+        let workers = text.parse().ok().filter(|workers| (1..=MAX_WORKERS_PER_POD).contains(workers));
+        if workers.is_none() {
+            self.invalid(WORKERS_PER_POD, &text, format!("a whole number from 1 to {MAX_WORKERS_PER_POD}"));
+        }
+        workers
+    }
+
+    pub(super) fn activation_target(&mut self) -> f64 {
+        self.number(ACTIVATION_TARGET, 0.0..=MAX_TARGET, "a number of at least 0; the trigger is active above it")
+            .unwrap_or(0.0)
+    }
+
+    pub(super) fn filter(&mut self) -> Filter {
+        let priority = self.text(PRIORITY).and_then(|text| {
+            let parsed = text.parse::<i32>().ok().filter(|priority| 0 <= *priority);
+            if parsed.is_none() {
+                self.invalid(PRIORITY, &text, "a whole number from 0, which is the highest priority");
+            }
+            parsed
+        });
+        Filter { priority, server_tag: self.filter_text(SERVER_TAG), dynamic_queue: self.filter_text(DYNAMIC_QUEUE) }
+    }
+
+    fn filter_text(&mut self, key: &'static str) -> Option<String> {
+        let text = self.text(key)?;
+        if text.chars().count() <= MAX_FILTER_CHARS && !text.chars().any(char::is_control) {
+            return Some(text);
+        }
+        self.invalid(key, &text, format!("at most {MAX_FILTER_CHARS} characters, none of them a control character"));
+        None
+    }
+
+    pub(super) fn look_ahead(&mut self) -> SignedDuration {
+        let default = SignedDuration::from_mins(1);
+        let Some(text) = self.text(SCHEDULED_IN) else { return default };
+        match duration::parse(&text) {
+            Ok(d) if SignedDuration::ZERO <= d && d <= MAX_LOOK_AHEAD => d,
+            _ => {
+                self.invalid(SCHEDULED_IN, &text, "an ISO-8601 duration from PT0S to P366D, such as PT2M");
+                default
+            }
+        }
+    }
+
+    fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        match self.text(key).as_deref() {
+            None => default,
+            Some(text) if text.eq_ignore_ascii_case("true") => true,
+            Some(text) if text.eq_ignore_ascii_case("false") => false,
+            Some(text) => {
+                let text = text.to_owned();
+                self.invalid(key, &text, "\"true\" or \"false\"");
+                default
+            }
+        }
+    }
+
+    pub(super) fn warnings(&self, metric: Option<Metric>, target: Option<Target>) -> Vec<String> {
+        let mut warnings: Vec<String> = self.values.keys().filter_map(|key| unknown_key(key)).collect();
+        let looks_ahead = |metric| matches!(metric, Metric::ScheduledCount | Metric::Demand);
+        if metric.is_some_and(|metric| !looks_ahead(metric)) && self.values.contains_key(SCHEDULED_IN) {
+            warnings.push(format!("`{SCHEDULED_IN}` has no effect here: it belongs to scheduled-count and demand"));
+        }
+        if let Some(Target::Fixed(_)) = target {
+            let without_effect =
+                [TARGET_USAGE, WORKERS_PER_POD].into_iter().filter(|key| self.values.contains_key(key));
+            warnings.extend(
+                without_effect.map(|key| format!("`{key}` has no effect here: it belongs to `{TARGET}: {AUTO}`")),
+            );
+        }
+        warnings
+    }
+}
+
+/// What to say about a key that is neither ours nor KEDA's.
+fn unknown_key(key: &str) -> Option<String> {
+    if OUR_KEYS.contains(&key) || KEDA_KEYS.contains(&key) {
+        return None;
+    }
+    // A key that ends so holds a value that KEDA took from the environment of the scaled container.
+    if let Some(plain) = key.strip_suffix("FromEnv") {
+        let known = OUR_KEYS.contains(&plain);
+        let remedy = if known { format!(": write `{plain}` with its value instead") } else { String::new() };
+        return Some(format!("`{}` is unknown and ignored{remedy}", shortened(key)));
+    }
+    if key == "metricType" {
+        return Some("`metricType` in the metadata is ignored: it belongs one level up, beside `type`".to_owned());
+    }
+    let hint = closest(key, OUR_KEYS).map(|likely| format!(": did you mean `{likely}`?")).unwrap_or_default();
+    Some(format!("`{}` is unknown and ignored{hint}", shortened(key)))
+}
+
+fn is_likely(given: &str, wanted: &str) -> bool {
+    let (given, wanted) = (given.to_ascii_lowercase(), wanted.to_ascii_lowercase());
+    0.8 <= strsim::jaro_winkler(&given, &wanted)
+}
+
+/// The candidate that a misspelt word most likely stands for.
+fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = given.to_ascii_lowercase();
+    candidates.into_iter().filter(|candidate| is_likely(given, candidate)).max_by(|a, b| {
+        let score = |c: &str| strsim::jaro_winkler(&lower, &c.to_ascii_lowercase());
+        score(a).total_cmp(&score(b))
+    })
+}
+
+/// A value as it may stand in an error or a log: what comes from outside may be huge, and may try to forge lines.
+fn shortened(text: &str) -> String {
+    const MAX: usize = 80;
+    let printable = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    if text.chars().count() <= MAX { printable.collect() } else { printable.take(MAX).chain(['…']).collect() }
+}

@@ -1,0 +1,141 @@
+//! JobRunr's tables, as the database's catalogue describes them.
+
+use std::collections::BTreeMap;
+
+use super::SchemaError;
+use crate::config::StorageConfig;
+
+/// Column names and types of a table, as the database's catalogue has them; empty for no such table.
+pub(super) type Columns = Vec<(String, String)>;
+
+/// The tables whose columns are looked at, and the view of statistics, without JobRunr's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    Jobs,
+    Servers,
+    RecurringJobs,
+    Migrations,
+    Stats,
+}
+
+impl Table {
+    pub(super) const ALL: [Self; 5] = [Self::Jobs, Self::Servers, Self::RecurringJobs, Self::Migrations, Self::Stats];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Jobs => "jobs",
+            Self::Servers => "backgroundjobservers",
+            Self::RecurringJobs => "recurring_jobs",
+            Self::Migrations => "migrations",
+            Self::Stats => "jobs_stats",
+        }
+    }
+
+    /// The columns without which nothing can be said. They have been there since JobRunr 1.0.
+    fn needed(self) -> &'static [&'static str] {
+        match self {
+            Self::Jobs => &["state", "updatedAt", "scheduledAt"],
+            Self::Servers => &["workerPoolSize", "pollIntervalInSeconds", "lastHeartbeat"],
+            Self::RecurringJobs => &["id", "jobAsJson"],
+            Self::Migrations => &["script"],
+            Self::Stats => &[],
+        }
+    }
+}
+
+/// JobRunr's tables as they are in one storage.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Schema {
+    /// The jobs table, prefix included.
+    pub(crate) jobs: String,
+    /// The background job servers' table, prefix included.
+    pub(crate) servers: String,
+    /// The recurring jobs' table, prefix included, whether it can be read or not.
+    pub(crate) recurring_table: String,
+    /// What is known of it; `None` where it cannot be read.
+    pub(crate) recurring: Option<RecurringTable>,
+    /// The migrations' table; `None` where it cannot be read, as in schemas made by hand.
+    pub(crate) migrations: Option<String>,
+    /// Whether the catalogue alone shows that JobRunr 8 or later made the tables.
+    pub(crate) is_version_8: bool,
+    /// Whether the statistics view is there.
+    pub(crate) has_stats: bool,
+    /// JobRunr's major version, where the configuration says it.
+    pub(crate) jobrunr_version: Option<u32>,
+    /// Lower-case column names and types.
+    jobs_columns: BTreeMap<String, String>,
+    servers_columns: BTreeMap<String, String>,
+}
+
+/// The recurring jobs' table.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RecurringTable {
+    /// Prefix included.
+    pub(crate) table: String,
+    /// Whether it has the column `createdAt`, which came with JobRunr 5.1.3.
+    pub(crate) has_created_at: bool,
+}
+
+impl Schema {
+    /// Checks what the catalogue says of the tables; `columns` are those of [`Table::ALL`], in that order.
+    pub(super) fn new(
+        config: &StorageConfig,
+        database: &str,
+        columns: [Columns; Table::ALL.len()],
+    ) -> Result<Self, SchemaError> {
+        let prefix = &config.table_prefix;
+        let [jobs, servers, recurring, migrations, stats] = columns.map(|columns| -> BTreeMap<String, String> {
+            columns.into_iter().map(|(name, kind)| (name.to_lowercase(), kind.to_lowercase())).collect()
+        });
+        let required = [(Table::Jobs, &jobs), (Table::Servers, &servers)];
+        let missing = required.iter().filter(|(_, columns)| columns.is_empty());
+        let missing: Vec<String> = missing.map(|(table, _)| prefix.table(table.name())).collect();
+        if !missing.is_empty() {
+            let prefix = prefix.as_str().to_owned();
+            return Err(SchemaError::TablesMissing { database: database.to_owned(), tables: missing, prefix });
+        }
+        for (table, columns) in required {
+            let missing = lacking(table, columns);
+            if !missing.is_empty() {
+                return Err(SchemaError::ColumnsMissing { table: prefix.table(table.name()), columns: missing });
+            }
+        }
+        let has = |columns: &BTreeMap<String, String>, column: &str| columns.contains_key(&column.to_lowercase());
+        let is_readable = |table, columns: &BTreeMap<String, String>| lacking(table, columns).is_empty();
+        let recurring_table = prefix.table(Table::RecurringJobs.name());
+        let with_runs = is_readable(Table::RecurringJobs, &recurring) && has(&jobs, "recurringJobId");
+        Ok(Self {
+            jobs: prefix.table(Table::Jobs.name()),
+            servers: prefix.table(Table::Servers.name()),
+            recurring: with_runs.then(|| RecurringTable {
+                table: recurring_table.clone(),
+                has_created_at: has(&recurring, "createdAt"),
+            }),
+            recurring_table,
+            migrations: is_readable(Table::Migrations, &migrations).then(|| prefix.table(Table::Migrations.name())),
+            // The view's column came with 8.0.0, the table's with JobRunr Pro 8.
+            is_version_8: has(&stats, "processed") || has(&recurring, "nextRunAt"),
+            has_stats: !stats.is_empty(),
+            jobrunr_version: config.jobrunr_version,
+            jobs_columns: jobs,
+            servers_columns: servers,
+        })
+    }
+
+    pub(crate) fn jobs_have(&self, column: &str) -> bool {
+        self.jobs_columns.contains_key(&column.to_lowercase())
+    }
+
+    pub(crate) fn servers_have(&self, column: &str) -> bool {
+        self.servers_columns.contains_key(&column.to_lowercase())
+    }
+
+    /// The type of a column of the jobs table, lower case.
+    pub(super) fn jobs_type(&self, column: &str) -> &str {
+        self.jobs_columns.get(&column.to_lowercase()).map_or("", String::as_str)
+    }
+}
+
+fn lacking(table: Table, columns: &BTreeMap<String, String>) -> Vec<&'static str> {
+    table.needed().iter().copied().filter(|column| !columns.contains_key(&column.to_lowercase())).collect()
+}

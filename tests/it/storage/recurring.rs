@@ -1,0 +1,148 @@
+//! Recurring jobs: which of them need a server although no job is in the way.
+
+use jiff::SignedDuration;
+use jobrunr_scaler::config::StorageConfig;
+use jobrunr_scaler::jobrunr::{Planning, Questions, Recurring};
+use jobrunr_scaler::storage::Storage;
+
+use super::{demand, on_every_database, plain, read};
+use crate::database::{Database, Kind, Layout};
+use crate::rows::{job, scheduled, server};
+
+on_every_database!(
+    recurring_jobs_without_a_run_are_found,
+    a_thousand_other_jobs_hide_no_run,
+    definitions_are_read_again_when_they_change,
+    a_malformed_definition_spoils_nothing,
+    the_version_of_jobrunr_is_seen_or_configured,
+    every_layout_has_its_recurring_jobs,
+    without_the_table_the_rest_is_answered,
+);
+
+async fn recurring(database: &Database) -> Recurring {
+    recurring_with(database, &database.config()).await
+}
+
+async fn recurring_with(database: &Database, config: &StorageConfig) -> Recurring {
+    read(database, config, [demand()]).await.unwrap().recurring.expect("demand was asked for")
+}
+
+/// The ids of the jobs without a run.
+fn without_run(recurring: &Recurring) -> Vec<&str> {
+    recurring.jobs.iter().filter(|job| !job.has_run).map(|job| job.id.as_str()).collect()
+}
+
+async fn recurring_jobs_without_a_run_are_found(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    for id in ["awaiting", "deleted", "enqueued", "failed", "nothing", "processing", "scheduled", "succeeded"] {
+        database.insert_recurring(id, "0 3 * * *").await;
+        if id != "nothing" {
+            database.insert_jobs(&[job(&id.to_uppercase(), 5.0).due_in(3600.0).run_of(id)]).await;
+        }
+    }
+    let recurring = recurring(&database).await;
+    assert_eq!(without_run(&recurring), ["deleted", "failed", "nothing", "succeeded"], "{kind:?}");
+    assert_eq!((recurring.planning, &recurring.note), (Planning::AheadOfTime, &None), "{kind:?}");
+    // Whoever does not ask does not pay.
+    assert_eq!(read(&database, &database.config(), [plain()]).await.unwrap().recurring, None);
+}
+
+async fn a_thousand_other_jobs_hide_no_run(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    for id in ["enqueued", "nothing", "scheduled", "succeeded"] {
+        database.insert_recurring(id, "0 3 * * *").await;
+    }
+    database.insert_jobs(&vec![job("ENQUEUED", 50.0); 1_500]).await;
+    database.insert_jobs(&vec![scheduled(50.0); 1_500]).await;
+    for state in ["ENQUEUED", "SCHEDULED", "SUCCEEDED"] {
+        database.insert_jobs(&[job(state, 1.0).due_in(9999.0).run_of(&state.to_lowercase())]).await;
+    }
+    assert_eq!(without_run(&recurring(&database).await), ["nothing", "succeeded"], "{kind:?}");
+}
+
+async fn definitions_are_read_again_when_they_change(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    let mut session = database.config().connect().await.unwrap();
+    let questions = Questions::from_iter([demand()]);
+    let mut expected = Vec::new();
+    for (id, expression, next) in [("a", "0 3 * * *", "2026-11-24T03:00:00Z"), ("b", "PT2H", "2026-11-23T14:00:00Z")] {
+        database.insert_recurring(id, expression).await;
+        let snapshot = session.read(&questions, database.now).await.unwrap();
+        expected.push((id.to_owned(), next.parse().unwrap()));
+        let jobs = snapshot.recurring.unwrap().jobs;
+        let seen: Vec<_> = jobs.into_iter().map(|job| (job.id, job.next_at.unwrap())).collect();
+        assert_eq!(seen, expected, "{kind:?}");
+    }
+    database.execute("DELETE FROM jobrunr_recurring_jobs WHERE id = 'a'").await;
+    database.insert_recurring("a", "0 4 * * *").await;
+    database.execute("DELETE FROM jobrunr_recurring_jobs WHERE id = 'b'").await;
+    let jobs = session.read(&questions, database.now).await.unwrap().recurring.unwrap().jobs;
+    assert_eq!(jobs.len(), 1, "{kind:?}");
+    assert_eq!(jobs[0].next_at.as_ref().unwrap().to_string(), "2026-11-24T04:00:00Z", "{kind:?}");
+    session.close().await;
+}
+
+async fn a_malformed_definition_spoils_nothing(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    database.insert_recurring("a", "0 3 * * *").await;
+    database.insert_recurring("empty-item", ", * * * *").await;
+    database.insert_recurring("pro", "com.example.MySchedule(1)").await;
+    database.insert_recurring_json("half", r#"{"id":"half","schedul"#).await;
+    database.insert_recurring_json("nothing", "").await;
+    database.insert_recurring_json("zone", r#"{"scheduleExpression":"0 3 * * *","zoneId":"Mars/Olympus"}"#).await;
+    let recurring = recurring(&database).await;
+    let unknown: Vec<&str> = recurring.unknown().map(|(id, _)| id).collect();
+    assert_eq!(unknown, ["empty-item", "half", "nothing", "pro", "zone"], "{kind:?}");
+    let due = recurring.due(database.now, SignedDuration::from_mins(1));
+    assert_eq!(due.map(|job| job.id.as_str()).collect::<Vec<_>>(), ["a"], "{kind:?}");
+}
+
+async fn the_version_of_jobrunr_is_seen_or_configured(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    database.insert_recurring("a", "0 3 * * *").await;
+    database.insert_servers(&[server(4, 30, 1.0)]).await;
+    assert_eq!(recurring(&database).await.planning, Planning::AheadOfTime, "{kind:?}");
+    database.forget_version_8().await;
+    let version_7 = recurring(&database).await;
+    assert_eq!((version_7.planning, version_7.note), (Planning::AtItsTime, None), "{kind:?}");
+    let configured = StorageConfig { jobrunr_version: Some(8), ..database.config() };
+    assert_eq!(recurring_with(&database, &configured).await.planning, Planning::AheadOfTime, "{kind:?}");
+
+    // Without the migrations the view tells it, and without both nothing does.
+    database.execute("DROP TABLE jobrunr_migrations").await;
+    let unknown = recurring(&database).await;
+    assert_eq!(unknown.planning, Planning::AtItsTime, "{kind:?}");
+    assert!(unknown.note.unwrap().contains("jobrunrVersion"), "{kind:?}");
+    database.execute("CREATE VIEW jobrunr_jobs_stats AS SELECT count(*) AS total FROM jobrunr_jobs").await;
+    let view_7 = recurring(&database).await;
+    assert_eq!((view_7.planning, view_7.note), (Planning::AtItsTime, None), "{kind:?}");
+    database.execute("DROP VIEW jobrunr_jobs_stats").await;
+    database.execute("CREATE VIEW jobrunr_jobs_stats AS SELECT count(*) AS processed FROM jobrunr_jobs").await;
+    let view_8 = recurring(&database).await;
+    assert_eq!((view_8.planning, view_8.note), (Planning::AheadOfTime, None), "{kind:?}");
+}
+
+async fn every_layout_has_its_recurring_jobs(kind: Kind) {
+    let schemas: &[bool] = if kind == Kind::Sqlite { &[false] } else { &[false, true] };
+    for &schema in schemas {
+        for hand_made in [false, true] {
+            let layout = Layout { schema, prefix: "tbl_", hand_made, pro: false };
+            let mut database = Database::with(kind, layout).await;
+            database.insert_recurring("a.b-c_(x)", "0 3 * * *").await;
+            database.insert_recurring("with-run", "0 3 * * *").await;
+            database.insert_jobs(&[scheduled(9999.0).run_of("with-run")]).await;
+            let recurring = recurring(&database).await;
+            assert_eq!(without_run(&recurring), ["a.b-c_(x)"], "{kind:?} {layout:?}");
+            assert_eq!(recurring.note.is_some(), hand_made, "{kind:?} {layout:?}");
+        }
+    }
+}
+
+async fn without_the_table_the_rest_is_answered(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
+    database.execute("DROP TABLE jobrunr_recurring_jobs").await;
+    let recurring = recurring(&database).await;
+    assert!(recurring.jobs.is_empty(), "{kind:?}");
+    assert!(recurring.note.unwrap().contains("jobrunr_recurring_jobs"), "{kind:?}");
+}
