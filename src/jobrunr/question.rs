@@ -56,6 +56,18 @@ impl Questions {
         self.0.iter()
     }
 
+    /// Every question.
+    pub fn all(&self) -> impl Iterator<Item = Question> {
+        self.0.iter().flat_map(|(filter, look_aheads)| {
+            let question = move |(&look_ahead, &demand): (&SignedDuration, &bool)| Question {
+                filter: filter.clone(),
+                look_ahead,
+                demand,
+            };
+            look_aheads.iter().map(question)
+        })
+    }
+
     /// Whether somebody wants everything that needs a server.
     #[must_use]
     pub fn want_demand(&self) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::{DEFAULT_POLL_INTERVAL_SECONDS, Filter, Question, Recurring};
+use super::{DEFAULT_POLL_INTERVAL_SECONDS, Filter, Question, Questions, Recurring};
 
 /// What one storage answered at one instant.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub queues: BTreeMap<Filter, Result<Queue, MissingColumn>>,
     /// The recurring jobs; `None` where nobody asked for them.
     pub recurring: Option<Recurring>,
+    /// What is odd about the storage and costs something, for people.
+    pub notes: Vec<String>,
 }
 
 /// A column that a filter needs and that this storage does not have.
@@ -56,12 +58,15 @@ pub struct Queue {
     pub processing: Count,
     /// Jobs in state PROCESSING whose heartbeat is fresh: each occupies a worker.
     pub processing_alive: Count,
+    /// The oldest heartbeat of a job in state PROCESSING.
+    pub oldest_heartbeat_at: Option<Timestamp>,
     /// Jobs in state SCHEDULED that run within a look-ahead, overdue ones included.
     pub scheduled: BTreeMap<SignedDuration, Count>,
     /// Jobs in state AWAITING whose deadline is within a look-ahead, or was: carbon-aware jobs, whose `scheduledAt` is the
     /// latest instant at which they may run (`CarbonAwareAwaitingState`). Only where demand is asked for.
     pub awaiting: BTreeMap<SignedDuration, Count>,
-    /// The first instant beyond a look-ahead at which a job is scheduled, or its deadline where demand is asked for.
+    /// The first instant beyond a look-ahead at which a job is scheduled, or its deadline where demand is asked for. Not
+    /// known where very many jobs with such an instant are in another state.
     pub next_scheduled_at: BTreeMap<SignedDuration, Timestamp>,
 }
 
@@ -130,17 +135,68 @@ impl Snapshot {
         slowest.or_else(last_seen).unwrap_or(SignedDuration::from_secs(DEFAULT_POLL_INTERVAL_SECONDS.into()))
     }
 
+    /// The first instant beyond the question's look-ahead at which a job is scheduled, as far as known.
+    #[must_use]
+    pub fn next_scheduled_at(&self, question: &Question) -> Option<Timestamp> {
+        let queue = self.queues.get(&question.filter)?.as_ref().ok()?;
+        queue.next_scheduled_at.get(&question.look_ahead).copied()
+    }
+
     /// What will be due next that is not yet, as far as is known at the instant of the read.
     #[must_use]
     pub fn next_due(&self, question: &Question) -> Option<NextDue<'_>> {
         let look_ahead = question.look_ahead;
-        let queue = self.queues.get(&question.filter).and_then(|queue| queue.as_ref().ok());
-        let scheduled = queue.and_then(|queue| queue.next_scheduled_at.get(&look_ahead)).map(|at| (*at, None));
+        let scheduled = self.next_scheduled_at(question).map(|at| (at, None));
         let recurring = self.recurring.as_ref().filter(|_| question.demand);
         let recurring = recurring.and_then(|all| all.next(self.read_at, look_ahead)).map(|(at, id)| (at, Some(id)));
         let (at, recurring_job) = scheduled.into_iter().chain(recurring).min()?;
         let counts_from = at.checked_sub(look_ahead).unwrap_or(Timestamp::MIN);
         Some(NextDue { at, counts_from, recurring_job })
+    }
+
+    /// The next instant at which time alone wakes a trigger or takes a server away, after the read: nobody need ask the
+    /// database to know that. Where something is due already, more of it changes no activity and can wait for a read.
+    #[must_use]
+    pub fn next_change(&self, questions: &Questions) -> Option<Timestamp> {
+        let multiplicand = i32::try_from(self.heartbeat_multiplicand).unwrap_or(i32::MAX);
+        let deaths = self.live_servers().filter_map(|server| {
+            let timeout = server.poll_interval.saturating_mul(multiplicand);
+            // It lives to the end of the microsecond.
+            server.last_heartbeat.checked_add(timeout + SignedDuration::from_micros(1)).ok()
+        });
+        let waiting = questions.all().filter(|question| !self.is_due(question));
+        let dues = waiting.filter_map(|question| Some(self.next_due(&question)?.counts_from));
+        deaths.chain(dues).filter(|at| self.read_at < *at).min()
+    }
+
+    /// Whether a job or a recurring one is due within the question's look-ahead.
+    fn is_due(&self, question: &Question) -> bool {
+        let queue = self.queues.get(&question.filter).and_then(|queue| queue.as_ref().ok());
+        let counts =
+            queue.map(|queue| [queue.scheduled.get(&question.look_ahead), queue.awaiting.get(&question.look_ahead)]);
+        let jobs = counts.into_iter().flatten().flatten().any(|count| 0 < count.n_jobs);
+        let recurring = self.recurring.as_ref().filter(|_| question.demand);
+        jobs || recurring.is_some_and(|all| all.due(self.read_at, question.look_ahead).next().is_some())
+    }
+
+    /// Whether nothing is left to do: no job waits, is due or is being processed.
+    #[must_use]
+    pub fn is_idle(&self, questions: &Questions) -> bool {
+        let queues = self.queues.values().flatten();
+        let is_empty = |queue: &Queue| queue.enqueued.n_jobs == 0 && queue.processing.n_jobs == 0;
+        queues.into_iter().all(is_empty) && !questions.all().any(|question| self.is_due(&question))
+    }
+
+    /// The same at a later instant, where nothing in the storage has changed since and [time alone](Self::next_change)
+    /// changes nothing either. `None` where it does, or where jobs are being processed: their heartbeats grow old.
+    #[must_use]
+    pub fn unchanged_at(&self, questions: &Questions, now: Timestamp) -> Option<Self> {
+        let is_processing = self.queues.values().flatten().any(|queue| 0 < queue.processing.n_jobs);
+        let is_answer = questions.all().all(|question| self.answers(&question));
+        let is_due = questions.all().any(|question| question.demand && self.is_due(&question));
+        let changes = self.next_change(questions).is_some_and(|at| at <= now);
+        let holds = is_answer && !is_processing && !is_due && !changes && self.read_at <= now;
+        holds.then(|| Self { read_at: now, ..self.clone() })
     }
 
     /// Whether this snapshot has an answer to the question.

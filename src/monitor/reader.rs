@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -62,9 +63,19 @@ impl Reader {
             let shared = Arc::clone(&self.shared);
             tokio::select! {
                 () = sleep_until(began + refresh) => {}
+                () = until(self.next_change(&questions)) => {}
                 () = shared.unanswered() => sleep(GATHER).await,
             }
         }
+    }
+
+    /// When time alone changes something, where somebody watches.
+    fn next_change(&self, questions: &Questions) -> Option<Instant> {
+        let kept = self.publish.borrow().kept.clone().filter(|_| self.shared.is_watched())?;
+        let at = kept.snapshot.next_change(questions)?;
+        let wait = at.duration_since(self.shared.clock.now()).max(SignedDuration::ZERO).unsigned_abs();
+        // A little later, since clocks are coarse: a read that comes too early would be for nothing.
+        Some(Instant::now() + self.shared.clock.real(wait) + GATHER)
     }
 
     /// Returns when somebody asks, or at once while somebody watches.
@@ -92,7 +103,8 @@ impl Reader {
         let limit = self.shared.settings.read_timeout;
         let asked_at = Instant::now();
         // Dropping the session on any failure closes its connection: nothing is left half read.
-        match timeout(limit, session.read(questions, self.shared.clock.now())).await {
+        let kept = self.publish.borrow().kept.clone();
+        match timeout(limit, look(session.as_mut(), questions, kept, self.shared.clock.now())).await {
             Ok(snapshot) => {
                 let snapshot = snapshot?;
                 self.session = Some(session);
@@ -130,6 +142,28 @@ impl Reader {
                 });
             }
         }
+    }
+}
+
+/// Reads; or finds that nothing has changed, where a cheaper question tells that and time changes nothing either.
+async fn look(
+    session: &mut dyn Session,
+    questions: &Questions,
+    kept: Option<Kept>,
+    now: Timestamp,
+) -> Result<Snapshot, StorageError> {
+    if let Some(unchanged) = kept.and_then(|kept| kept.snapshot.unchanged_at(questions, now))
+        && session.is_unchanged(questions, &unchanged).await?
+    {
+        return Ok(unchanged);
+    }
+    session.read(questions, now).await
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -73,7 +73,14 @@ impl Session for FakeSession {
             ..Queue::default()
         };
         let queues = questions.iter().map(|(filter, ahead)| (filter.clone(), Ok(queue(ahead)))).collect();
-        Ok(Snapshot { read_at: now, heartbeat_multiplicand: 4, servers: Vec::new(), queues, recurring: None })
+        Ok(Snapshot {
+            read_at: now,
+            heartbeat_multiplicand: 4,
+            servers: Vec::new(),
+            queues,
+            recurring: None,
+            notes: Vec::new(),
+        })
     }
 
     async fn close(self: Box<Self>) {}

@@ -92,7 +92,14 @@ mod tests {
         let check =
             |servers: Vec<Server>, tag: Option<&str>, usage: f64, given: Option<u32>, target: f64, why: &str| {
                 let queues = BTreeMap::new();
-                let snapshot = Snapshot { read_at: now, heartbeat_multiplicand: 4, servers, queues, recurring: None };
+                let snapshot = Snapshot {
+                    read_at: now,
+                    heartbeat_multiplicand: 4,
+                    servers,
+                    queues,
+                    recurring: None,
+                    notes: Vec::new(),
+                };
                 let filter = Filter { server_tag: tag.map(str::to_owned), ..Filter::default() };
                 let (at, reason) = Target::Auto { usage, workers_per_pod: given }.at(&filter, Some(&snapshot));
                 assert_eq!(at, target, "{why}");

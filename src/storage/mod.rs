@@ -1,6 +1,7 @@
 //! One file a database. Reads only; speaks questions and snapshots, and knows nothing of KEDA.
 
 mod errors;
+mod heads;
 mod mysql;
 mod postgres;
 mod query;
@@ -25,6 +26,16 @@ pub trait Session: Send {
     /// # Errors
     /// [`StorageError`]; the session is then of no further use.
     async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError>;
+
+    /// Whether the storage holds what it held at the last read of this session, as far as a question tells that is
+    /// cheaper than a read. `since` is what is known of it.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the session is then of no further use.
+    async fn is_unchanged(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
+        let _ = (questions, since);
+        Ok(false)
+    }
 
     /// Says goodbye to the database.
     async fn close(self: Box<Self>);

@@ -7,8 +7,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Connection, Row as _};
 
 use super::errors::{before, connected, first_host, storage_error};
-use super::query::answer;
-use super::recurring::Known;
+use super::query::{Known, answer, is_still_idle};
 use super::schema::{Columns, Schema, Table};
 use super::sql::{Bind, Dialect, Reading};
 use super::{Session, StorageError};
@@ -125,6 +124,11 @@ impl Session for MySql {
         answer(&mut self.connection, &reading, &mut self.known, questions, now).await
     }
 
+    async fn is_unchanged(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
+        let reading = Reading::new(&MySqlDialect, &self.schema, &self.config);
+        is_still_idle(&mut self.connection, &reading, &self.known, questions, since).await
+    }
+
     async fn close(self: Box<Self>) {
         // Whatever the database says to the goodbye, we are gone.
         let _ = self.connection.close().await;
@@ -149,6 +153,14 @@ impl Dialect for MySqlDialect {
 
     fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
         vec![(format!("{column} <= CAST(? AS DATETIME(6))"), vec![wall_clock(instant)])]
+    }
+
+    fn at_least(&self, column: &str, instant: Timestamp) -> Option<(String, Vec<Bind>)> {
+        Some((format!("{column} >= CAST(? AS DATETIME(6))"), vec![wall_clock(instant)]))
+    }
+
+    fn trusts_statistics(&self) -> bool {
+        true
     }
 
     fn after(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {

@@ -7,8 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{Connection, Row as _};
 
 use super::errors::{before, connected, first_host, storage_error};
-use super::query::answer;
-use super::recurring::Known;
+use super::query::{Known, answer, is_still_idle};
 use super::schema::{Columns, Schema, Table};
 use super::sql::{Bind, Dialect, Reading};
 use super::{Session, StorageError};
@@ -143,6 +142,11 @@ impl Session for Postgres {
         answer(&mut self.connection, &reading, &mut self.known, questions, now).await
     }
 
+    async fn is_unchanged(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
+        let reading = Reading::new(&self.dialect, &self.schema, &self.config);
+        is_still_idle(&mut self.connection, &reading, &self.known, questions, since).await
+    }
+
     async fn close(self: Box<Self>) {
         // Whatever the database says to the goodbye, we are gone.
         let _ = self.connection.close().await;
@@ -153,12 +157,16 @@ impl Session for Postgres {
 /// cast to the column's own type, or the index on the column is of no use.
 struct PostgresDialect {
     scheduled_at: &'static str,
+    updated_at: &'static str,
 }
 
 impl PostgresDialect {
     fn new(schema: &Schema) -> Self {
-        let zoned = schema.jobs_type("scheduledAt").ends_with("with time zone");
-        Self { scheduled_at: if zoned { "timestamptz" } else { "timestamp" } }
+        let kind = |column| {
+            let is_zoned = schema.jobs_type(column).ends_with("with time zone");
+            if is_zoned { "timestamptz" } else { "timestamp" }
+        };
+        Self { scheduled_at: kind("scheduledAt"), updated_at: kind("updatedAt") }
     }
 }
 
@@ -178,6 +186,14 @@ impl Dialect for PostgresDialect {
 
     fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
         vec![(format!("{column} <= ?::text::{}", self.scheduled_at), vec![wall_clock(instant)])]
+    }
+
+    fn at_least(&self, column: &str, instant: Timestamp) -> Option<(String, Vec<Bind>)> {
+        Some((format!("{column} >= ?::text::{}", self.updated_at), vec![wall_clock(instant)]))
+    }
+
+    fn trusts_statistics(&self) -> bool {
+        true
     }
 
     fn after(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {

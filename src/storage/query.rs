@@ -1,5 +1,7 @@
 //! Runs the one statement, on whichever database.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::mysql::MySqlConnection;
@@ -7,10 +9,13 @@ use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Row as _, Type};
 
+use tokio::time::Instant;
+
 use super::StorageError;
 use super::errors::storage_error;
-use super::recurring::Known;
-use super::sql::{Bind, Reading, Row, Statement};
+use super::heads::Heads;
+use super::recurring;
+use super::sql::{Bind, Part, Reading, Row, Statement, of};
 use crate::jobrunr::{Questions, Snapshot};
 
 /// A connection to whichever database.
@@ -52,15 +57,56 @@ pub(super) async fn answer(
     questions: &Questions,
     now: Timestamp,
 ) -> Result<Snapshot, StorageError> {
+    let from_heads = known.heads.suffice(questions);
+    let statements = Reading { heads: from_heads.then_some(&known.heads), ..*reading }.statements(questions, now);
+    let began = Instant::now();
     let mut rows = Vec::new();
-    for statement in reading.statements(questions, now) {
+    for statement in statements {
         rows.extend(connection.rows(statement).await?);
     }
     let mut snapshot = reading.snapshot(questions, now, &rows);
+    if from_heads {
+        known.heads.look_at(&snapshot);
+    } else {
+        known.heads.look_at_all(&snapshot, began.elapsed());
+    }
     if questions.want_demand() {
-        known.add(connection, reading, &rows, &mut snapshot).await?;
+        known.recurring.add(connection, reading, &rows, &mut snapshot).await?;
     }
     Ok(snapshot)
+}
+
+/// Whether an idle storage is idle still: the cheapest question there is. What it finds is the business of a read.
+///
+/// # Errors
+/// [`StorageError`]
+pub(super) async fn is_still_idle(
+    connection: &mut dyn Connection,
+    reading: &Reading<'_>,
+    known: &Known,
+    questions: &Questions,
+    snapshot: &Snapshot,
+) -> Result<bool, StorageError> {
+    // A server's heartbeats have to be read; and of several next instants a new one may lie between.
+    let nexts: BTreeSet<_> = questions.all().map(|question| snapshot.next_scheduled_at(&question)).collect();
+    let next = nexts.first().copied().flatten();
+    if !snapshot.is_idle(questions) || !snapshot.servers.is_empty() || 1 < nexts.len() {
+        return Ok(false);
+    }
+    let from_heads = known.heads.suffice(questions);
+    let reading = Reading { heads: from_heads.then_some(&known.heads), ..*reading };
+    let demand = questions.want_demand();
+    let rows = connection.rows(reading.work(next, demand)).await?;
+    let no_work = of(&rows, Part::Work).all(|row| row.a == Some(0));
+    let no_server = of(&rows, Part::Server).next().is_none();
+    Ok(no_work && no_server && (!demand || known.recurring.has_same_mark(&rows)))
+}
+
+/// What a session knows from its earlier reads.
+#[derive(Default)]
+pub(super) struct Known {
+    recurring: recurring::Known,
+    heads: Heads,
 }
 
 async fn rows<DB>(connection: &mut DB::Connection, statement: Statement) -> Result<Vec<Row>, StorageError>

@@ -30,6 +30,12 @@ struct Definitions {
     read_at: Instant,
 }
 
+impl Definitions {
+    fn is_current(&self, mark: (Option<i64>, Option<i64>)) -> bool {
+        self.mark == mark && (mark.1.is_some() || mark.0 == Some(0) || self.read_at.elapsed() < READ_AGAIN_AFTER)
+    }
+}
+
 impl Known {
     /// Adds the recurring jobs to a snapshot, from the rows of its read and from what else has to be asked.
     pub(super) async fn add(
@@ -54,16 +60,19 @@ impl Known {
         Ok(())
     }
 
+    /// Whether the definitions are those that are known.
+    pub(super) fn has_same_mark(&self, rows: &[Row]) -> bool {
+        let mark = of(rows, Part::Recurring).next().map(|row| (row.a, row.b));
+        mark.is_none_or(|mark| self.definitions.as_ref().is_some_and(|known| known.is_current(mark)))
+    }
+
     async fn definitions(
         &mut self,
         connection: &mut dyn Connection,
         reading: &Reading<'_>,
         mark: (Option<i64>, Option<i64>),
     ) -> Result<&Definitions, StorageError> {
-        let is_new = |known: &Definitions| {
-            known.mark == mark && (mark.1.is_some() || mark.0 == Some(0) || known.read_at.elapsed() < READ_AGAIN_AFTER)
-        };
-        let known = match self.definitions.take().filter(is_new) {
+        let known = match self.definitions.take().filter(|known| known.is_current(mark)) {
             Some(known) => known,
             None => {
                 let rows = connection.rows(reading.definitions()).await?;

@@ -62,6 +62,8 @@ pub(crate) struct Schema {
     pub(crate) has_stats: bool,
     /// JobRunr's major version, where the configuration says it.
     pub(crate) jobrunr_version: Option<u32>,
+    /// What is odd about the tables and costs something.
+    pub(crate) notes: Vec<String>,
     /// Lower-case column names and types.
     jobs_columns: BTreeMap<String, String>,
     servers_columns: BTreeMap<String, String>,
@@ -117,6 +119,7 @@ impl Schema {
             is_version_8: has(&stats, "processed") || has(&recurring, "nextRunAt"),
             has_stats: !stats.is_empty(),
             jobrunr_version: config.jobrunr_version,
+            notes: Vec::new(),
             jobs_columns: jobs,
             servers_columns: servers,
         })

@@ -6,7 +6,7 @@
 //! | part | slot | a | b | c | d | text |
 //! |---|---|---|---|---|---|---|
 //! | 1 enqueued | filter | jobs | oldest, µs | | | |
-//! | 2 processing | filter | jobs | with a fresh heartbeat | | | |
+//! | 2 processing | filter | jobs | with a fresh heartbeat | oldest heartbeat, µs | | |
 //! | 3 scheduled | filter | jobs | look-ahead's place | | | |
 //! | 4 server | – | workers | poll interval, s | last heartbeat, µs | occupied workers | server tags |
 //! | 5 awaiting | filter | jobs | look-ahead's place | | | |
@@ -15,6 +15,7 @@
 //! | 8 recurring | – | definitions | sum of `createdAt` | | | |
 //! | 9 definition | – | `createdAt`, ms | | | | id, line break, JSON |
 //! | 10 migration | – | rows of JobRunr 8's | | | | |
+//! | 11 work | – | 1 where there is some | | | | |
 
 mod writer;
 
@@ -24,6 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::writer::Writer;
 use super::Schema;
+use super::heads::Heads;
 use crate::config::StorageConfig;
 use crate::jobrunr::{
     Count, DEFAULT_POLL_INTERVAL_SECONDS, Filter, LookAheads, MissingColumn, Questions, Queue, Server, Snapshot,
@@ -63,7 +65,11 @@ pub(crate) trait Dialect: Send + Sync {
     /// A condition for the rows whose column is at or before `instant`, answered by an index on the column. Several
     /// conditions where the database keeps instants in several forms; no row meets two of them.
     fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)>;
-    /// The same for the rows whose column is after `instant`.
+    /// The condition that a column is at or after `instant`. `None` where the database has no use for it.
+    fn at_least(&self, column: &str, instant: Timestamp) -> Option<(String, Vec<Bind>)>;
+    /// Whether the database takes the index that promises most by its statistics, which may be wrong.
+    fn trusts_statistics(&self) -> bool;
+    /// The same as [`at_most`](Self::at_most) for the rows whose column is after `instant`.
     fn after(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)>;
     /// Conditions that split the rows into those whose column can be compared with itself. `[""]` where all can.
     fn comparable(&self, column: &str) -> Vec<String> {
@@ -83,6 +89,8 @@ pub(crate) struct Reading<'a> {
     /// `None` counts exactly.
     pub(crate) count_limit: Option<u64>,
     pub(crate) heartbeat_multiplicand: u32,
+    /// Where to begin; `None` looks at everything.
+    pub(crate) heads: Option<&'a Heads>,
 }
 
 /// Which recurring jobs have a run, as far as the first [`MAX_RUNS`] jobs of each state say.
@@ -95,7 +103,8 @@ pub(crate) struct Runs {
 
 impl<'a> Reading<'a> {
     pub(crate) fn new(dialect: &'a dyn Dialect, schema: &'a Schema, config: &StorageConfig) -> Self {
-        Self { dialect, schema, count_limit: config.count_limit, heartbeat_multiplicand: config.heartbeat_multiplicand }
+        let (count_limit, heartbeat_multiplicand) = (config.count_limit, config.heartbeat_multiplicand);
+        Self { dialect, schema, count_limit, heartbeat_multiplicand, heads: None }
     }
 
     /// Writes the statement; more than one where there are very many questions. Filters whose columns are missing are
@@ -123,6 +132,18 @@ impl<'a> Reading<'a> {
             writer.recurring();
         }
         writer.finish()
+    }
+
+    /// Looks whether there is any work, where there was none: nothing enqueued or being processed, and nothing scheduled
+    /// before `next`. The marks of the servers and of the recurring jobs come along.
+    pub(crate) fn work(&self, next: Option<Timestamp>, demand: bool) -> Statement {
+        let mut writer = Writer::new(self);
+        writer.work(next);
+        writer.servers();
+        if demand {
+            writer.recurring();
+        }
+        writer.only()
     }
 
     /// Reads the definitions of the recurring jobs.
@@ -158,7 +179,8 @@ impl<'a> Reading<'a> {
         }
         let servers = of(rows, Part::Server).map(server).collect();
         let multiplicand = self.heartbeat_multiplicand;
-        Snapshot { read_at: now, heartbeat_multiplicand: multiplicand, servers, queues, recurring: None }
+        let notes = self.schema.notes.clone();
+        Snapshot { read_at: now, heartbeat_multiplicand: multiplicand, servers, queues, recurring: None, notes }
     }
 
     fn queue(&self, rows: &[Row], slot: usize, look_aheads: &LookAheads) -> Queue {
@@ -170,6 +192,7 @@ impl<'a> Reading<'a> {
             oldest_enqueued_at: of(Part::Enqueued).filter_map(|row| row.b).min().map(instant),
             processing: self.count(sum(Part::Processing)),
             processing_alive: self.count(alive),
+            oldest_heartbeat_at: of(Part::Processing).filter_map(|row| row.c).min().map(instant),
             ..Queue::default()
         };
         for (place, (&look_ahead, demand)) in look_aheads.iter().enumerate() {
@@ -217,6 +240,7 @@ pub(crate) enum Part {
     Recurring = 8,
     Definition = 9,
     Migration = 10,
+    Work = 11,
 }
 
 /// A row of an answer.

@@ -28,7 +28,7 @@ fn server(workers: u64, heartbeat_seconds_ago: i64) -> Server {
 
 fn snapshot(queue: Queue, servers: Vec<Server>) -> Snapshot {
     let queues = [(Filter::default(), Ok(queue))].into();
-    Snapshot { read_at: now(), heartbeat_multiplicand: 4, servers, queues, recurring: None }
+    Snapshot { read_at: now(), heartbeat_multiplicand: 4, servers, queues, recurring: None, notes: Vec::new() }
 }
 
 /// A queue, two jobs of which are being processed, one of them by nobody any more.

@@ -1,10 +1,16 @@
 //! Writes the parts of the statement.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::super::heads::Heads;
 use super::{Bind, MAX_PARTS, MAX_RUNS, Part, RUN_STATES, Reading, Statement};
 use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Filter};
 
+/// Jobs looked at in one state, or by one index, to count those that are due. JobRunr's indexes know the state or the
+/// instant, never both: whichever is walked, very many jobs that are not meant may be in the way.
+const MAX_LOOKED_AT: u32 = 20_000;
+/// Jobs looked at to find the next one that is scheduled. Where it is not among them, polling finds it in its time.
+const MAX_LOOKED_AHEAD: u32 = 1_000;
 /// Server rows read at most. Dead rows stay while no server lives; these are the newest.
 const MAX_SERVERS: u32 = 1_000;
 /// Recurring jobs read at most: the open-source version is sold as being good for a hundred.
@@ -91,6 +97,12 @@ impl<'a> Writer<'a> {
         condition
     }
 
+    /// The condition that a job lies at or behind the head, where one is known.
+    fn from(&mut self, head: Option<Timestamp>) -> String {
+        let condition = head.and_then(|head| self.reading.dialect.at_least("updatedAt", head));
+        condition.map_or_else(String::new, |(condition, binds)| format!(" AND {}", self.bound(&condition, binds)))
+    }
+
     /// Counts jobs up to the limit: the database stops there.
     fn count(&self, condition: &str) -> String {
         let limit = self.reading.count_limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
@@ -104,11 +116,12 @@ impl<'a> Writer<'a> {
         let dialect = self.reading.dialect;
         for (nth, comparable) in dialect.comparable("updatedAt").into_iter().enumerate() {
             self.start_part(Part::Enqueued, slot);
+            let head = self.reading.heads.and_then(|heads| heads.get(filter)).map(|head| head.enqueued);
             let n_jobs = (nth == 0).then(|| {
-                let condition = self.condition(&["ENQUEUED"], filter);
+                let condition = self.condition(&["ENQUEUED"], filter) + &self.from(head);
                 self.count(&condition)
             });
-            let condition = self.condition(&["ENQUEUED"], filter);
+            let condition = self.condition(&["ENQUEUED"], filter) + &self.from(head);
             let jobs = &self.reading.schema.jobs;
             let oldest = format!(
                 "(SELECT {} FROM (SELECT min(updatedAt) AS oldest FROM {jobs} WHERE {condition}{comparable}) head)",
@@ -120,13 +133,23 @@ impl<'a> Writer<'a> {
 
     pub(super) fn processing(&mut self, slot: usize, filter: &Filter, now: Timestamp) {
         self.start_part(Part::Processing, slot);
-        let all = self.condition(&["PROCESSING"], filter);
+        let head = self.reading.heads.and_then(|heads| heads.get(filter)).map(|head| head.processing);
+        let all = self.condition(&["PROCESSING"], filter) + &self.from(head);
         let all = self.count(&all);
-        let alive = self.condition(&["PROCESSING"], filter);
-        let updated = self.reading.dialect.micros("updatedAt");
+        let alive = self.condition(&["PROCESSING"], filter) + &self.from(head);
+        let dialect = self.reading.dialect;
+        let updated = dialect.micros("updatedAt");
         let oldest_alive = self.oldest_heartbeat(now);
         let alive = self.count(&format!("{alive} AND {updated} >= {oldest_alive}"));
-        self.columns([Some(&all), Some(&alive), None, None], None);
+        let oldest = dialect.at_least("updatedAt", now).map(|_| {
+            let condition = self.condition(&["PROCESSING"], filter) + &self.from(head);
+            let jobs = &self.reading.schema.jobs;
+            format!(
+                "(SELECT {} FROM (SELECT min(updatedAt) AS oldest FROM {jobs} WHERE {condition}) head)",
+                dialect.micros("oldest")
+            )
+        });
+        self.columns([Some(&all), Some(&alive), oldest.as_deref(), None], None);
     }
 
     /// The instant, in µs, from which on a job's heartbeat is fresh. The servers refresh their jobs every poll
@@ -155,13 +178,49 @@ impl<'a> Writer<'a> {
         let state = if part == Part::Awaiting { "AWAITING" } else { "SCHEDULED" };
         self.start_part(part, slot);
         let dialect = self.reading.dialect;
+        let is_bounded = dialect.trusts_statistics() && self.reading.count_limit.is_some();
+        let n_jobs =
+            if is_bounded { self.bounded_due(state, filter, until) } else { self.exact_due(state, filter, until) };
+        self.columns([Some(&n_jobs), Some(&dialect.int(&place.to_string())), None, None], None);
+    }
+
+    fn exact_due(&mut self, state: &str, filter: &Filter, until: Timestamp) -> String {
         let mut counts = Vec::new();
-        for (due, binds) in dialect.at_most("scheduledAt", until) {
+        for (due, binds) in self.reading.dialect.at_most("scheduledAt", until) {
             let condition = self.condition(&[state], filter);
             let due = self.bound(&due, binds);
             counts.push(self.count(&format!("{condition} AND {due}")));
         }
-        self.columns([Some(&counts.join(" + ")), Some(&dialect.int(&place.to_string())), None, None], None);
+        counts.join(" + ")
+    }
+
+    /// Counts by the state: exact where that many jobs or fewer are in it. Where there are more, it counts by the instant
+    /// too, from the last that is due backwards, and takes what finds more.
+    fn bounded_due(&mut self, state: &str, filter: &Filter, until: Timestamp) -> String {
+        let dialect = self.reading.dialect;
+        let jobs = &self.reading.schema.jobs;
+        let columns = columns(filter);
+        let mut by_instant = Vec::new();
+        for (due, binds) in dialect.at_most("scheduledAt", until) {
+            let due = self.bound(&due, binds);
+            let condition = self.condition(&[state], filter);
+            by_instant.push(format!(
+                "(SELECT count(*) FROM (SELECT {columns} FROM {jobs} WHERE {due} ORDER BY scheduledAt DESC LIMIT \
+                 {MAX_LOOKED_AT}) latest WHERE {condition})"
+            ));
+        }
+        let mut is_due = Vec::new();
+        for (due, binds) in dialect.at_most("scheduledAt", until) {
+            is_due.push(self.bound(&due, binds));
+        }
+        let condition = self.condition(&[state], filter);
+        dialect.int(&format!(
+            "(SELECT CASE WHEN count(*) < {MAX_LOOKED_AT} THEN COALESCE(sum(due), 0) \
+             ELSE GREATEST(sum(due), {}) END FROM (SELECT CASE WHEN {} THEN 1 ELSE 0 END AS due FROM {jobs} \
+             WHERE {condition} LIMIT {MAX_LOOKED_AT}) looked_at)",
+            by_instant.join(" + "),
+            is_due.join(" OR "),
+        ))
     }
 
     /// Finds the first instant after `until` at which a job is scheduled or, for `demand`, has its deadline.
@@ -169,12 +228,14 @@ impl<'a> Writer<'a> {
         let states: &[&str] = if demand { &["SCHEDULED", "AWAITING"] } else { &["SCHEDULED"] };
         self.start_part(Part::Next, slot);
         let dialect = self.reading.dialect;
+        let columns = columns(filter);
         let mut firsts = Vec::new();
         for (nth, (later, binds)) in dialect.after("scheduledAt", until).into_iter().enumerate() {
-            let condition = self.condition(states, filter);
             let later = self.bound(&later, binds);
+            let condition = self.condition(states, filter);
             firsts.push(format!(
-                "SELECT {} AS at FROM (SELECT scheduledAt FROM {} WHERE {condition} AND {later} \
+                "SELECT {} AS at FROM (SELECT scheduledAt FROM (SELECT {columns} FROM {} WHERE {later} \
+                 ORDER BY scheduledAt LIMIT {MAX_LOOKED_AHEAD}) ahead{nth} WHERE {condition} \
                  ORDER BY scheduledAt LIMIT 1) first{nth}",
                 dialect.micros("scheduledAt"),
                 self.reading.schema.jobs
@@ -182,6 +243,33 @@ impl<'a> Writer<'a> {
         }
         let first = format!("(SELECT min(at) FROM ({}) firsts)", firsts.join(" UNION ALL "));
         self.columns([Some(&first), Some(&dialect.int(&place.to_string())), None, None], None);
+    }
+
+    /// Looks whether there is any work: see [`Reading::work`].
+    pub(super) fn work(&mut self, next: Option<Timestamp>) {
+        self.start_part(Part::Work, 0);
+        let dialect = self.reading.dialect;
+        let head = self.reading.heads.and_then(Heads::first);
+        let mut conditions = Vec::new();
+        for (state, head) in
+            [("ENQUEUED", head.map(|head| head.enqueued)), ("PROCESSING", head.map(|head| head.processing))]
+        {
+            conditions.push(format!("state = '{state}'{}", self.from(head)));
+        }
+        let is_before = next.and_then(|next| next.checked_sub(SignedDuration::from_micros(1)).ok());
+        let befores = is_before.map_or_else(
+            || vec![("scheduledAt IS NOT NULL".to_owned(), Vec::new())],
+            |before| dialect.at_most("scheduledAt", before),
+        );
+        for (before, binds) in befores {
+            let before = self.bound(&before, binds);
+            conditions.push(format!("state IN ('SCHEDULED', 'AWAITING') AND {before}"));
+        }
+        let jobs = &self.reading.schema.jobs;
+        let looks: Vec<String> =
+            conditions.iter().map(|condition| format!("EXISTS (SELECT 1 FROM {jobs} WHERE {condition})")).collect();
+        let found = format!("CASE WHEN {} THEN 1 ELSE 0 END", looks.join(" OR "));
+        self.columns([Some(&dialect.int(&found)), None, None, None], None);
     }
 
     pub(super) fn servers(&mut self) {
@@ -256,4 +344,20 @@ impl<'a> Writer<'a> {
         self.columns([Some(&self.reading.dialect.int("count(*)")), None, None, None], None);
         self.statement.sql += &format!(" FROM {migrations} WHERE script LIKE 'v016%'");
     }
+}
+
+/// The columns that tell whether a job is meant. Others are left where they are: a job may be large.
+fn columns(filter: &Filter) -> String {
+    let mut columns = "state, scheduledAt".to_owned();
+    for (column, is_wanted) in [
+        ("priority", filter.priority.is_some()),
+        ("serverTag", filter.server_tag.is_some()),
+        ("dynamicQueue", filter.dynamic_queue.is_some()),
+    ] {
+        if is_wanted {
+            columns += ", ";
+            columns += column;
+        }
+    }
+    columns
 }
