@@ -159,7 +159,7 @@ GRANT ALL PRIVILEGES ON *.* TO jobrunr@'%' WITH GRANT OPTION;
 SQL
   chmod a+r "$dir/init.sql"
   # The socket's name is relative to the data, where the server works: an absolute one would have to be short.
-  start_server "$MARIADB_LOG" mariadb_is_ready TERM "${2:-}" "${as_server[@]}" "$MARIADBD" --no-defaults \
+  start_server "$MARIADB_LOG" mariadb_is_ready TERM "${2:-}" "${as_server[@]}" "$MARIADBD" --no-defaults --userstat=ON \
     --datadir="$MARIADB_DATA" --bind-address=127.0.0.1 --port=@PORT@ --socket=mariadb.sock --pid-file=mariadb.pid \
     --init-file="$dir/init.sql" --skip-name-resolve --default-time-zone=+00:00 --character-set-server=utf8mb4 \
     --max-connections=300 --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \

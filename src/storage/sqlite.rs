@@ -205,3 +205,55 @@ fn forms(instant: Timestamp) -> [Bind; 4] {
     let text = instant.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
     [Bind::Int(millis), Bind::Int(instant.as_second()), Bind::Real(julian), Bind::Text(text)]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::jobrunr::{Filter, Question};
+
+    const TABLES: &str = "
+        CREATE TABLE jobrunr_jobs (id TEXT PRIMARY KEY, jobAsJson TEXT, state TEXT, createdAt TIMESTAMP,
+            updatedAt TIMESTAMP, scheduledAt TIMESTAMP, recurringJobId TEXT);
+        CREATE INDEX state_idx ON jobrunr_jobs (state);
+        CREATE INDEX scheduled_at_idx ON jobrunr_jobs (scheduledAt);
+        CREATE INDEX rci_idx ON jobrunr_jobs (recurringJobId);
+        CREATE INDEX state_updated_idx ON jobrunr_jobs (state, updatedAt);
+        CREATE TABLE jobrunr_recurring_jobs (id TEXT PRIMARY KEY, jobAsJson TEXT, createdAt BIGINT);
+        CREATE TABLE jobrunr_backgroundjobservers (id TEXT PRIMARY KEY, workerPoolSize INT, pollIntervalInSeconds INT,
+            lastHeartbeat TIMESTAMP);";
+
+    /// SQLite counts no rows, but tells its plan: whatever looks at jobs has to search an index.
+    #[tokio::test]
+    async fn no_statement_scans_the_jobs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobrunr.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql(TABLES).execute(&mut connection).await.unwrap();
+        let env = HashMap::from([("JOBRUNR_SCALER_URL".to_owned(), format!("sqlite:{}", path.display()))]);
+        let config = Config::load(None, env).unwrap().config.storages.into_values().next().unwrap();
+        let schema = prepare(&mut connection, &path, &config).await.unwrap();
+        let reading = Reading::new(&SqliteDialect, &schema, &config);
+        let now = Timestamp::UNIX_EPOCH;
+        let look_ahead = SignedDuration::from_mins(1);
+        let questions = Questions::from_iter([Question { filter: Filter::default(), look_ahead, demand: true }]);
+        let mut statements = reading.statements(&questions, now);
+        statements.push(reading.runs_of(&["a"], &["ENQUEUED", "SCHEDULED"]));
+        let mut n_searches = 0;
+        for statement in statements {
+            let explain = format!("EXPLAIN QUERY PLAN {}", statement.sql);
+            let plan = sqlx::query(sqlx::AssertSqlSafe(explain)).fetch_all(&mut connection).await.unwrap();
+            for row in plan {
+                let step: String = row.try_get("detail").unwrap();
+                assert!(!step.starts_with("SCAN jobrunr_jobs"), "{step}\n{}", statement.sql);
+                n_searches += usize::from(step.starts_with("SEARCH jobrunr_jobs"));
+            }
+        }
+        assert!(20 < n_searches, "{n_searches}");
+    }
+}

@@ -2,6 +2,7 @@
 
 mod encodings;
 mod model;
+mod plans;
 mod recurring;
 mod rights;
 mod tables;

@@ -8,7 +8,7 @@ use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Filter};
 
 /// Jobs looked at in one state, or by one index, to count those that are due. JobRunr's indexes know the state or the
 /// instant, never both: whichever is walked, very many jobs that are not meant may be in the way.
-const MAX_LOOKED_AT: u32 = 20_000;
+const MAX_LOOKED_AT: u32 = 10_000;
 /// Jobs looked at to find the next one that is scheduled. Where it is not among them, polling finds it in its time.
 const MAX_LOOKED_AHEAD: u32 = 1_000;
 /// Server rows read at most. Dead rows stay while no server lives; these are the newest.
@@ -295,8 +295,14 @@ impl<'a> Writer<'a> {
         for (slot, state) in RUN_STATES.iter().enumerate() {
             self.start_part(Part::Run, slot);
             self.columns([Some(&self.reading.dialect.int("count(*)")), None, None, None], Some("recurringJobId"));
+            let head = self.reading.heads.and_then(Heads::first);
+            let from = match *state {
+                "ENQUEUED" => self.from(head.map(|head| head.enqueued)),
+                "PROCESSING" => self.from(head.map(|head| head.processing)),
+                _ => String::new(),
+            };
             self.statement.sql += &format!(
-                " FROM (SELECT recurringJobId FROM {} WHERE state = '{state}' LIMIT {MAX_RUNS}) runs \
+                " FROM (SELECT recurringJobId FROM {} WHERE state = '{state}'{from} LIMIT {MAX_RUNS}) runs \
                  GROUP BY recurringJobId",
                 self.reading.schema.jobs
             );

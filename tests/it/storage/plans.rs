@@ -1,0 +1,158 @@
+//! What a read costs on a large, ugly table: counted in rows that the database touched, not in time.
+
+use jiff::SignedDuration;
+use jobrunr_scaler::jobrunr::{Filter, Questions};
+use jobrunr_scaler::storage::Storage;
+use sqlx::Connection;
+
+use super::{demand, plain, question, queue};
+use crate::database::{Database, Kind};
+use crate::rows::server;
+use crate::scaler::eventually;
+
+/// Rows of an ugly table: done jobs keep the time for which they were scheduled, as with JobRunr 8, and there are so many
+/// enqueued and scheduled ones that neither an index on the state nor one on the instant finds the few that are meant.
+const N_DONE: u32 = 200_000;
+const N_ENQUEUED: u32 = 60_000;
+const N_SCHEDULED: u32 = 60_000;
+/// Counting ends at 10,000 jobs, and so does a look at due jobs, by the state as well as by the instant, for each of two
+/// look-aheads. Walking any of the parts of the table would be more.
+const MOST_ROWS: i64 = 60_000;
+
+/// Fills the jobs table as fast as the database can. Statistics, where there are any, are from before.
+async fn make_ugly(database: &mut Database) {
+    let (kind, jobs, now) = (database.kind, database.jobs(), database.now);
+    let series = |n: u32| match kind {
+        Kind::Postgres => format!("generate_series(1, {n}) AS numbers(n)"),
+        Kind::MariaDb => format!("(SELECT seq AS n FROM seq_1_to_{n}) numbers"),
+        Kind::Sqlite => format!(
+            "(WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {n}) \
+             SELECT n FROM series) numbers"
+        ),
+    };
+    let base = now.strftime("%Y-%m-%d %H:%M:%S").to_string();
+    // Seconds before or after now, with the number of the row in it.
+    let instant = |seconds: &str| match kind {
+        Kind::Postgres => format!("timestamp '{base}' + ({seconds}) * interval '1 second'"),
+        Kind::MariaDb => format!("'{base}' + INTERVAL ({seconds}) SECOND"),
+        Kind::Sqlite => format!("{} + ({seconds}) * 1000", now.as_millisecond()),
+    };
+    let id = |first: u32| match kind {
+        Kind::Postgres => format!("lpad(({first} + n)::text, 36, '0')"),
+        Kind::MariaDb => format!("LPAD({first} + n, 36, '0')"),
+        Kind::Sqlite => format!("printf('%036d', {first} + n)"),
+    };
+    let parts = [
+        ("SUCCEEDED", N_DONE, 0, "-n".to_owned(), instant("-n - 1")),
+        ("ENQUEUED", N_ENQUEUED, 1_000_000, "-n".to_owned(), "NULL".to_owned()),
+        ("SCHEDULED", N_SCHEDULED, 2_000_000, "-n".to_owned(), instant("86400 + n")),
+    ];
+    for (state, n_rows, first, updated, scheduled_at) in parts {
+        let updated_at = instant(&updated);
+        database
+            .execute(&format!(
+                "INSERT INTO {jobs} (id, version, jobAsJson, jobSignature, state, createdAt, updatedAt, scheduledAt) \
+                 SELECT {}, 1, '{{}}', 'App.run()', '{state}', {updated_at}, {updated_at}, {scheduled_at} FROM {}",
+                id(first),
+                series(n_rows)
+            ))
+            .await;
+    }
+}
+
+/// The rows of the jobs table that everybody has read so far, in the table and in its indexes.
+async fn rows_read(database: &mut Database) -> i64 {
+    match database.kind {
+        Kind::Postgres => {
+            let indexes =
+                "SELECT coalesce(sum(idx_tup_read), 0)::int8 FROM pg_stat_user_indexes WHERE relname = 'jobrunr_jobs'";
+            let table =
+                "SELECT coalesce(sum(seq_tup_read), 0)::int8 FROM pg_stat_user_tables WHERE relname = 'jobrunr_jobs'";
+            database.number(indexes).await + database.number(table).await
+        }
+        Kind::MariaDb => {
+            let name = database.name.clone();
+            let rows = "SELECT CAST(COALESCE(SUM(ROWS_READ), 0) AS SIGNED) FROM information_schema.TABLE_STATISTICS";
+            database.number(&format!("{rows} WHERE TABLE_SCHEMA = '{name}' AND TABLE_NAME = 'jobrunr_jobs'")).await
+        }
+        Kind::Sqlite => unreachable!("SQLite does not count: its plan is tested beside its dialect"),
+    }
+}
+
+/// The rows read since. PostgreSQL tells what a session has done when it ends, and that may take a moment.
+async fn touched_since(database: &mut Database, before: i64) -> i64 {
+    eventually("the database's count of rows", async || Some(rows_read(database).await - before).filter(|n| 0 < *n))
+        .await
+}
+
+async fn a_read_of_an_ugly_table_touches_few_rows(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    if kind == Kind::Postgres {
+        database.execute("ALTER TABLE jobrunr_jobs SET (autovacuum_enabled = false); ANALYZE jobrunr_jobs").await;
+    }
+    database.insert_servers(&[server(4, 15, 1.0)]).await;
+    make_ugly(&mut database).await;
+    let before = rows_read(&mut database).await;
+    let mut session = database.config().connect().await.unwrap();
+    let questions = Questions::from_iter([demand(), question(Filter::default(), 7_200)]);
+    let snapshot = session.read(&questions, database.now).await.unwrap();
+    session.close().await;
+    let queue = queue(&snapshot, &Filter::default());
+    assert_eq!((queue.enqueued.n_jobs, queue.enqueued.limited), (10_000, true));
+    assert_eq!(queue.oldest_enqueued_at, Some(database.now - SignedDuration::from_secs(i64::from(N_ENQUEUED))));
+    assert_eq!(queue.scheduled[&SignedDuration::from_mins(1)].n_jobs, 0);
+    let next = snapshot.next_scheduled_at(&plain()).unwrap();
+    assert_eq!(next, database.now + SignedDuration::from_secs(86_401));
+    let touched = touched_since(&mut database, before).await;
+    println!("{kind:?}: a read touched {touched} rows");
+    assert!(touched < MOST_ROWS, "{kind:?}: a read touched {touched} rows");
+}
+
+#[tokio::test]
+async fn postgres_touches_few_rows_of_an_ugly_table() {
+    a_read_of_an_ugly_table_touches_few_rows(Kind::Postgres).await;
+}
+
+#[tokio::test]
+async fn mariadb_touches_few_rows_of_an_ugly_table() {
+    a_read_of_an_ugly_table_touches_few_rows(Kind::MariaDb).await;
+}
+
+/// PostgreSQL keeps the index entries of jobs that have moved on while somebody might still have to see them there.
+#[tokio::test]
+async fn postgres_walks_over_what_has_moved_on_only_rarely() {
+    const N_DEAD: i64 = 40_000;
+    const N_READS: usize = 20;
+    let mut database = Database::new(Kind::Postgres).await;
+    database.execute("ALTER TABLE jobrunr_jobs SET (autovacuum_enabled = false)").await;
+    let instant = format!("timestamp '{}' - (50000 - n) * interval '1 second'", database.now.strftime("%F %T"));
+    database
+        .execute(&format!(
+            "INSERT INTO jobrunr_jobs (id, version, jobAsJson, jobSignature, state, createdAt, updatedAt) \
+             SELECT lpad(n::text, 36, '0'), 1, '{{}}', 'App.run()', 'ENQUEUED', {instant}, {instant} \
+             FROM generate_series(1, {N_DEAD} + 500) AS numbers(n)"
+        ))
+        .await;
+    let mut old = sqlx::postgres::PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM jobrunr_jobs")
+        .execute(&mut old)
+        .await
+        .unwrap();
+    let update = "UPDATE jobrunr_jobs SET state = 'SUCCEEDED' WHERE id <= lpad";
+    database.execute(&format!("{update}('{N_DEAD}', 36, '0')")).await;
+
+    let before = rows_read(&mut database).await;
+    let mut session = database.config().connect().await.unwrap();
+    let questions = Questions::from_iter([demand()]);
+    for _ in 0..N_READS {
+        let snapshot = session.read(&questions, database.now).await.unwrap();
+        assert_eq!(queue(&snapshot, &Filter::default()).enqueued.n_jobs, 500);
+    }
+    session.close().await;
+    let touched = touched_since(&mut database, before).await;
+    println!("{N_READS} reads touched {touched} rows");
+    // The dead entries are met by the count, the head and the runs of recurring jobs: once, not twenty times.
+    assert!(N_DEAD < touched, "without dead entries this shows nothing: {touched}");
+    assert!(touched < 2 * 3 * N_DEAD + 20 * 3 * 600, "{N_READS} reads touched {touched} rows");
+    drop(old);
+}
