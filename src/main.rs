@@ -26,6 +26,8 @@ enum Command {
     Demo(DemoArgs),
     /// Say when a recurring job runs next, as JobRunr computes it.
     NextRun(cli::next_run::NextRunArgs),
+    /// Print the statements with which PostgreSQL tells of new jobs at once.
+    NotifySql(cli::notify_sql::NotifySqlArgs),
 }
 
 #[derive(clap::Args)]
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain(&args),
         Command::Demo(args) => finish(block_on(cli::demo::run(args))),
         Command::NextRun(args) => next_run(&args),
+        Command::NotifySql(args) => notify_sql(&args),
     }
 }
 
@@ -69,6 +72,20 @@ fn explain(args: &cli::explain::ExplainArgs) -> ExitCode {
 fn next_run(args: &cli::next_run::NextRunArgs) -> ExitCode {
     let (input, output, errors) = (std::io::stdin().lock(), std::io::stdout().lock(), std::io::stderr().lock());
     ExitCode::from(cli::next_run::run(args, input, output, errors, jiff::Timestamp::now()))
+}
+
+fn notify_sql(args: &cli::notify_sql::NotifySqlArgs) -> ExitCode {
+    match cli::notify_sql::run(args) {
+        Ok(sql) => {
+            print!("{sql}");
+            ExitCode::SUCCESS
+        }
+        Err(cli::notify_sql::NotifySqlError::Configuration(mistakes)) => {
+            eprintln!("{mistakes}");
+            ExitCode::from(cli::EXIT_BAD_CONFIGURATION)
+        }
+        Err(error) => finish(Err(error.into())),
+    }
 }
 
 /// Runs a command to its end.

@@ -4,11 +4,13 @@
 //! many ask, there is one connection, one statement at a time, and at most one read a refresh; while nobody asks there
 //! is none.
 
+mod listener;
 mod reader;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -106,6 +108,10 @@ struct Shared {
     interests: Mutex<HashMap<Question, Interest>>,
     wanted: Notify,
     new_question: Notify,
+    new_watcher: Notify,
+    /// The database has told of new jobs.
+    nudged: Notify,
+    is_listening: AtomicBool,
     state: watch::Receiver<State>,
 }
 
@@ -126,8 +132,12 @@ impl Monitor {
             interests: Mutex::default(),
             wanted: Notify::new(),
             new_question: Notify::new(),
+            new_watcher: Notify::new(),
+            nudged: Notify::new(),
+            is_listening: AtomicBool::new(false),
             state,
         });
+        tokio::spawn(listener::run(name.clone(), Arc::clone(&storage), Arc::clone(&shared), stop.clone()));
         tokio::spawn(reader::run(name, storage, Arc::clone(&shared), publish, stop));
         Self { shared }
     }
@@ -184,6 +194,12 @@ impl Monitor {
         self.shared.state.borrow().kept.as_ref().map(|kept| Arc::clone(&kept.snapshot))
     }
 
+    /// Whether the database tells of new jobs at once, so that nobody waits for the next read.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.shared.is_listening.load(Ordering::Relaxed)
+    }
+
     /// Watches a question: as long as the watcher lives, the storage is read each refresh.
     ///
     /// # Errors
@@ -193,6 +209,7 @@ impl Monitor {
         let mut state = self.shared.state.clone();
         state.mark_unchanged();
         self.shared.wanted.notify_one();
+        self.shared.new_watcher.notify_one();
         Ok(Watcher { monitor: self.clone(), question, state })
     }
 }
@@ -244,6 +261,12 @@ impl Shared {
             if self.interests().keys().any(unanswered) {
                 return;
             }
+        }
+    }
+
+    async fn until_watched(&self) {
+        while !self.is_watched() {
+            self.new_watcher.notified().await;
         }
     }
 

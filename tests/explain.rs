@@ -12,11 +12,13 @@ use sqlx::{AssertSqlSafe, Connection};
 use tempfile::TempDir;
 
 /// As JobRunr writes them: instants in epoch milliseconds.
-const TABLES: [&str; 2] = [
+const TABLES: [&str; 4] = [
     "CREATE TABLE jobrunr_jobs (id TEXT PRIMARY KEY, version INT, jobAsJson TEXT, jobSignature TEXT, state TEXT, \
      createdAt TIMESTAMP, updatedAt TIMESTAMP, scheduledAt TIMESTAMP, recurringJobId TEXT)",
     "CREATE TABLE jobrunr_backgroundjobservers (id TEXT PRIMARY KEY, workerPoolSize INT, pollIntervalInSeconds INT, \
      firstHeartbeat TIMESTAMP, lastHeartbeat TIMESTAMP, running INT)",
+    "CREATE INDEX jobrunr_jobs_state_updated_idx ON jobrunr_jobs (state, updatedAt)",
+    "CREATE INDEX jobrunr_job_scheduled_at_idx ON jobrunr_jobs (scheduledAt)",
 ];
 
 const COUNT: &str = "\

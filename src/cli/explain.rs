@@ -22,7 +22,7 @@ use crate::config::ConfigErrors;
 use crate::scaling::manifest::ScaledObject;
 use ask::{Asker, Database, Remote};
 use input::InputErrors;
-pub use report::{ReplicasReport, Report, ScaledObjectReport, TriggerReport};
+pub use report::{ReplicasReport, Report, ScaledObjectReport, StorageReport, TriggerReport};
 use table::Style;
 
 /// Exit codes of the command, beside [`EXIT_BAD_CONFIGURATION`].
@@ -112,7 +112,8 @@ async fn explain(args: &ExplainArgs) -> Result<bool, ExplainError> {
     let asker = asker(args)?;
     let objects = input::scaled_objects(&args.files)?;
     loop {
-        let report = Report { scaled_objects: answers(&objects, &asker, args.replicas).await };
+        let scaled_objects = answers(&objects, &asker, args.replicas).await;
+        let report = Report { scaled_objects, storages: asker.storages().await };
         print(&report, args)?;
         let Some(seconds) = args.watch else { return Ok(report.is_healthy()) };
         tokio::time::sleep(Duration::from_secs(seconds)).await;

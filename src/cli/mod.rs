@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod explain;
 pub mod next_run;
+pub mod notify_sql;
 pub mod serve;
 
 use std::io::IsTerminal;
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, ConfigErrors, Loaded, LogConfig, LogFormat, variables};
+use crate::config::{Config, ConfigErrors, Loaded, LogConfig, LogFormat, StorageConfig, StorageName, variables};
 
 /// The exit code for a bad configuration: `EX_USAGE` of sysexits.h.
 pub const EXIT_BAD_CONFIGURATION: u8 = 64;
@@ -21,6 +22,24 @@ pub const EXIT_BAD_CONFIGURATION: u8 = 64;
 /// All its mistakes at once.
 pub fn load_config(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
     Config::load(file, variables())
+}
+
+/// The storage of that name, or the only one.
+///
+/// # Errors
+/// Which names there are.
+fn storage_named<'a>(config: &'a Config, name: Option<&str>) -> Result<(&'a StorageName, &'a StorageConfig), String> {
+    let names = || config.storages.keys().map(StorageName::as_str).collect::<Vec<_>>().join(", ");
+    match name {
+        Some(name) => config
+            .storages
+            .get_key_value(name)
+            .ok_or_else(|| format!("--storage is `{name}`, which is not configured; there are: {}", names())),
+        None if config.storages.len() == 1 => {
+            config.storages.iter().next().ok_or_else(|| "no storage is configured".to_owned())
+        }
+        None => Err(format!("several storages are configured; choose one with --storage: {}", names())),
+    }
 }
 
 /// Sends the log to standard error, so that standard output is a command's own.

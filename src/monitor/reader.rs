@@ -18,6 +18,9 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 const LAST_BACKOFF: Duration = Duration::from_secs(15);
 /// The triggers of a ScaledObject are asked at once: their questions shall go into one read.
 const GATHER: Duration = Duration::from_millis(5);
+/// Reads that the database's telling brings are at least so far apart, where there is nothing to do and where there is.
+const NUDGE_PAUSE_IDLE: Duration = Duration::from_millis(10);
+const NUDGE_PAUSE_BUSY: Duration = Duration::from_millis(250);
 /// A connection that nobody has used for this long is given back to the database.
 const IDLE_AFTER: Duration = Duration::from_secs(300);
 
@@ -28,7 +31,7 @@ pub(super) async fn run(
     publish: watch::Sender<State>,
     stop: CancellationToken,
 ) {
-    let mut reader = Reader { name, storage, shared, publish, session: None, n_failures: 0 };
+    let mut reader = Reader { name, storage, shared, publish, session: None, n_failures: 0, noted: Vec::new() };
     stop.run_until_cancelled(reader.read_for_ever()).await;
     if let Some(session) = reader.session.take() {
         say_goodbye(session).await;
@@ -42,6 +45,8 @@ struct Reader {
     publish: watch::Sender<State>,
     session: Option<Box<dyn Session>>,
     n_failures: u32,
+    /// What was said of the storage, so that it is said once.
+    noted: Vec<String>,
 }
 
 impl Reader {
@@ -64,9 +69,17 @@ impl Reader {
             tokio::select! {
                 () = sleep_until(began + refresh) => {}
                 () = until(self.next_change(&questions)) => {}
+                () = nudged(&shared, began + self.nudge_pause(&questions)) => {}
                 () = shared.unanswered() => sleep(GATHER).await,
             }
         }
+    }
+
+    /// How far apart reads are that the database's telling brings: hardly where there was nothing to do, for then somebody
+    /// waits to be woken; further where there is work already.
+    fn nudge_pause(&self, questions: &Questions) -> Duration {
+        let is_idle = self.publish.borrow().kept.as_ref().is_some_and(|kept| kept.snapshot.is_idle(questions));
+        if is_idle { NUDGE_PAUSE_IDLE } else { NUDGE_PAUSE_BUSY }
     }
 
     /// When time alone changes something, where somebody watches.
@@ -122,6 +135,10 @@ impl Reader {
                     info!(storage, n_failures = self.n_failures, "the database answers again");
                 }
                 self.n_failures = 0;
+                if self.noted != snapshot.notes {
+                    snapshot.notes.iter().for_each(|note| warn!(storage, "{note}"));
+                    self.noted.clone_from(&snapshot.notes);
+                }
                 let kept = Kept { snapshot: Arc::new(snapshot), at: asked_at };
                 self.publish.send_modify(|state| {
                     *state = State { kept: Some(kept), failure: None, n_reads: state.n_reads + 1 };
@@ -158,6 +175,12 @@ async fn look(
         return Ok(unchanged);
     }
     session.read(questions, now).await
+}
+
+/// Returns when the database has told of new jobs, but not before `earliest`.
+async fn nudged(shared: &Shared, earliest: Instant) {
+    sleep_until(earliest).await;
+    shared.nudged.notified().await;
 }
 
 async fn until(instant: Option<Instant>) {

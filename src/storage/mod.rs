@@ -3,6 +3,7 @@
 mod errors;
 mod heads;
 mod mysql;
+mod notify;
 mod postgres;
 mod query;
 mod recurring;
@@ -14,9 +15,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub use notify::notify_sql;
+use schema::Schema;
+
 use crate::config::{Address, SecretError, StorageConfig};
 use crate::jobrunr::{Questions, Snapshot};
-use schema::Schema;
 
 /// A connection to one JobRunr database. Whoever gets an error drops the session and connects anew.
 #[async_trait]
@@ -49,6 +52,24 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// [`StorageError`]
     async fn connect(&self) -> Result<Box<dyn Session>, StorageError>;
+
+    /// Listens to a database that tells of new jobs by itself; `None` where it does not.
+    ///
+    /// # Errors
+    /// [`StorageError`]
+    async fn listen(&self) -> Result<Option<Box<dyn Listener>>, StorageError> {
+        Ok(None)
+    }
+}
+
+/// A connection on which a database tells of new jobs.
+#[async_trait]
+pub trait Listener: Send {
+    /// Returns when there is something new. Dropping the wait loses nothing.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the listener is then of no further use.
+    async fn changed(&mut self) -> Result<(), StorageError>;
 }
 
 #[async_trait]
@@ -58,6 +79,13 @@ impl Storage for StorageConfig {
             Address::Postgres(address) => postgres::connect(address, self).await,
             Address::Mysql(address) => mysql::connect(address, self).await,
             Address::Sqlite(address) => sqlite::connect(address, self).await,
+        }
+    }
+
+    async fn listen(&self) -> Result<Option<Box<dyn Listener>>, StorageError> {
+        match &self.address {
+            Address::Postgres(address) => postgres::listen(address, self).await,
+            Address::Mysql(_) | Address::Sqlite(_) => Ok(None),
         }
     }
 }

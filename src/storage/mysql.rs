@@ -89,7 +89,8 @@ async fn prepare(
     for (found, table) in found.iter_mut().zip(Table::ALL) {
         *found = columns(connection, prefix.schema(), &prefix.table(table.name())).await?;
     }
-    Ok(Schema::new(config, &format!("the database {}", address.database), found)?)
+    let indexes = indexes(connection, prefix.schema(), &prefix.table(Table::Jobs.name())).await?;
+    Ok(Schema::new(config, &format!("the database {}", address.database), found, indexes)?)
 }
 
 async fn columns(
@@ -108,6 +109,24 @@ async fn columns(
     .await
     .map_err(storage_error)?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(storage_error)
+}
+
+/// The columns of each index, separated by commas.
+async fn indexes(
+    connection: &mut MySqlConnection,
+    database: Option<&str>,
+    table: &str,
+) -> Result<Vec<String>, StorageError> {
+    let name = table.rsplit('.').next().unwrap_or(table);
+    sqlx::query_scalar(
+        "SELECT CAST(GROUP_CONCAT(column_name ORDER BY seq_in_index) AS CHAR) FROM information_schema.statistics \
+         WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? GROUP BY index_name",
+    )
+    .bind(database)
+    .bind(name)
+    .fetch_all(connection)
+    .await
+    .map_err(storage_error)
 }
 
 struct MySql {

@@ -10,13 +10,25 @@ use super::errors::{before, connected, first_host, storage_error};
 use super::query::{Known, answer, is_still_idle};
 use super::schema::{Columns, Schema, Table};
 use super::sql::{Bind, Dialect, Reading};
-use super::{Session, StorageError};
+use super::{Listener, Session, StorageError, notify};
 use crate::config::{ServerAddress, StorageConfig, TlsMode};
 use crate::jobrunr::{Questions, Snapshot};
 
 pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<Box<dyn Session>, StorageError> {
     let session = first_host(address, |host, port| connect_to(host, port, address, config)).await?;
     Ok(Box::new(session))
+}
+
+/// Listens on a connection of its own, where the trigger is installed. A standby tells nothing.
+pub(super) async fn listen(
+    address: &ServerAddress,
+    config: &StorageConfig,
+) -> Result<Option<Box<dyn Listener>>, StorageError> {
+    first_host(address, |host, port| async move {
+        let options = options(host, port, address)?.options(settings(address, config));
+        notify::listen(options, &format!("{host}:{port}"), config).await
+    })
+    .await
 }
 
 async fn connect_to(
@@ -99,7 +111,8 @@ async fn prepare(
     for (found, table) in found.iter_mut().zip(Table::ALL) {
         *found = columns(connection, &config.table_prefix.table(table.name()), table).await?;
     }
-    Ok(Schema::new(config, &format!("the database {}", address.database), found)?)
+    let indexes = indexes(connection, &config.table_prefix.table(Table::Jobs.name())).await?;
+    Ok(Schema::new(config, &format!("the database {}", address.database), found, indexes)?)
 }
 
 async fn refuse_standby(connection: &mut PgConnection) -> Result<(), StorageError> {
@@ -125,6 +138,20 @@ async fn columns(connection: &mut PgConnection, name: &str, table: Table) -> Res
     .await
     .map_err(storage_error)?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(storage_error)
+}
+
+/// The columns of each index, separated by commas. One on a part of the rows, or unfinished, is as good as none.
+async fn indexes(connection: &mut PgConnection, table: &str) -> Result<Vec<String>, StorageError> {
+    sqlx::query_scalar(
+        "SELECT string_agg(attname, ',' ORDER BY place) FROM pg_index \
+         CROSS JOIN LATERAL unnest(indkey) WITH ORDINALITY AS keys (number, place) \
+         JOIN pg_attribute ON attrelid = indrelid AND attnum = number \
+         WHERE indrelid = to_regclass($1) AND indisvalid AND indpred IS NULL GROUP BY indexrelid",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+    .map_err(storage_error)
 }
 
 struct Postgres {

@@ -64,6 +64,9 @@ pub(crate) struct Schema {
     pub(crate) jobrunr_version: Option<u32>,
     /// What is odd about the tables and costs something.
     pub(crate) notes: Vec<String>,
+    /// Whether an index of the jobs begins with the instant for which they are scheduled, as JobRunr's does. JobRunr Pro's
+    /// has the state before it, which is better, and a table made by hand may have neither.
+    pub(crate) has_instant_index: bool,
     /// Lower-case column names and types.
     jobs_columns: BTreeMap<String, String>,
     servers_columns: BTreeMap<String, String>,
@@ -79,13 +82,17 @@ pub(crate) struct RecurringTable {
 }
 
 impl Schema {
-    /// Checks what the catalogue says of the tables; `columns` are those of [`Table::ALL`], in that order.
+    /// Checks what the catalogue says of the tables; `columns` are those of [`Table::ALL`], in that order, and `indexes` the
+    /// columns of each index of the jobs, separated by commas.
     pub(super) fn new(
         config: &StorageConfig,
         database: &str,
         columns: [Columns; Table::ALL.len()],
+        indexes: Vec<String>,
     ) -> Result<Self, SchemaError> {
         let prefix = &config.table_prefix;
+        let indexes: Vec<Vec<String>> =
+            indexes.iter().map(|columns| columns.to_lowercase().split(',').map(str::to_owned).collect()).collect();
         let [jobs, servers, recurring, migrations, stats] = columns.map(|columns| -> BTreeMap<String, String> {
             columns.into_iter().map(|(name, kind)| (name.to_lowercase(), kind.to_lowercase())).collect()
         });
@@ -119,7 +126,8 @@ impl Schema {
             is_version_8: has(&stats, "processed") || has(&recurring, "nextRunAt"),
             has_stats: !stats.is_empty(),
             jobrunr_version: config.jobrunr_version,
-            notes: Vec::new(),
+            notes: missing_indexes(&prefix.table(Table::Jobs.name()), prefix.index_prefix(), &indexes),
+            has_instant_index: begins(&indexes, &["scheduledAt"]),
             jobs_columns: jobs,
             servers_columns: servers,
         })
@@ -141,4 +149,61 @@ impl Schema {
 
 fn lacking(table: Table, columns: &BTreeMap<String, String>) -> Vec<&'static str> {
     table.needed().iter().copied().filter(|column| !columns.contains_key(&column.to_lowercase())).collect()
+}
+
+/// Whether an index begins with these columns.
+fn begins(indexes: &[Vec<String>], columns: &[&str]) -> bool {
+    let is_same = |(given, wanted): (&String, &&str)| given.eq_ignore_ascii_case(wanted);
+    indexes.iter().any(|index| columns.len() <= index.len() && index.iter().zip(columns).all(is_same))
+}
+
+/// What the lack of an index costs, and how to make it. Old schemas and those made by hand lack some.
+fn missing_indexes(jobs: &str, prefix: &str, indexes: &[Vec<String>]) -> Vec<String> {
+    let mut notes = Vec::new();
+    // JobRunr Pro's indexes have other columns in between.
+    let by_update = indexes.iter().any(|index| {
+        index.first().is_some_and(|first| first == "state") && index.iter().any(|column| column == "updatedat")
+    });
+    let remedy = format!(
+        "create it as JobRunr does since 5.2: CREATE INDEX {prefix}jobrunr_jobs_state_updated_idx ON {jobs} (state, updatedAt)"
+    );
+    if !begins(indexes, &["state"]) {
+        notes.push(format!("{jobs} has no index that begins with state: every read walks the whole table; {remedy}"));
+    } else if !by_update {
+        notes.push(format!(
+            "{jobs} has no index on (state, updatedAt): finding the oldest job walks all that are enqueued; {remedy}"
+        ));
+    }
+    if !begins(indexes, &["scheduledAt"]) && !begins(indexes, &["state", "scheduledAt"]) {
+        notes.push(format!(
+            "{jobs} has no index on scheduledAt: finding what is due walks all jobs that are scheduled; create it as JobRunr \
+             does: CREATE INDEX {prefix}jobrunr_job_scheduled_at_idx ON {jobs} (scheduledAt)"
+        ));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_index_is_named_with_what_it_costs() {
+        let check = |indexes: &[&str], expected: &[&str]| {
+            let indexes: Vec<Vec<String>> =
+                indexes.iter().map(|columns| columns.split(',').map(str::to_owned).collect()).collect();
+            let notes = missing_indexes("tbl_jobrunr_jobs", "tbl_", &indexes);
+            assert_eq!(notes.len(), expected.len(), "{indexes:?}: {notes:?}");
+            for (note, expected) in notes.iter().zip(expected) {
+                assert!(note.contains(expected), "{indexes:?}: {note}");
+            }
+        };
+        let (whole, oldest, due) = ("walks the whole table", "finding the oldest", "finding what is due");
+        check(&["id", "state", "scheduledat", "state,updatedat"], &[]);
+        check(&["id"], &[whole, due]);
+        // Before JobRunr 5.2.
+        check(&["id", "state", "updatedat", "scheduledat"], &[oldest]);
+        // JobRunr Pro.
+        check(&["state,priority,updatedat", "state,scheduledat,priority"], &[]);
+    }
 }

@@ -67,7 +67,8 @@ async fn prepare(
     for (found, table) in found.iter_mut().zip(Table::ALL) {
         *found = columns(connection, &config.table_prefix.table(table.name())).await?;
     }
-    Ok(Schema::new(config, &format!("the database {}", path.display()), found)?)
+    let indexes = indexes(connection, &config.table_prefix.table(Table::Jobs.name())).await?;
+    Ok(Schema::new(config, &format!("the database {}", path.display()), found, indexes)?)
 }
 
 async fn columns(connection: &mut SqliteConnection, table: &str) -> Result<Columns, StorageError> {
@@ -77,6 +78,18 @@ async fn columns(connection: &mut SqliteConnection, table: &str) -> Result<Colum
         .await
         .map_err(storage_error)?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(storage_error)
+}
+
+/// The columns of each index, separated by commas.
+async fn indexes(connection: &mut SqliteConnection, table: &str) -> Result<Vec<String>, StorageError> {
+    sqlx::query_scalar(
+        "SELECT group_concat(name) FROM (SELECT list.name AS of_index, info.name FROM pragma_index_list(?) AS list, \
+         pragma_index_info(list.name) AS info ORDER BY list.name, info.seqno) GROUP BY of_index",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+    .map_err(storage_error)
 }
 
 struct Sqlite {

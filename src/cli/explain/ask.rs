@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Response, Status};
 
+use super::report::StorageReport;
 use crate::cli::serve;
 use crate::clock::Clock;
-use crate::config::StorageConfig;
+use crate::config::{Address, StorageConfig};
 use crate::grpc::proto::external_scaler_client::ExternalScalerClient;
 use crate::grpc::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
 use crate::grpc::{Scaler, StorageEntry};
+use crate::jobrunr::duration;
 use crate::scaling::manifest::{self, ScaledObject};
 use crate::scaling::{Decision, Trigger};
+use crate::storage::Storage;
 
 /// Longer than a scaler that works ever takes. KEDA itself would wait for ever.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -46,6 +50,14 @@ pub(super) enum Asker {
 }
 
 impl Asker {
+    /// What there is to say of the storages; a running scaler does not tell.
+    pub(super) async fn storages(&self) -> Vec<StorageReport> {
+        match self {
+            Self::Database(database) => database.storages().await,
+            Self::Remote(_) => Vec::new(),
+        }
+    }
+
     pub(super) async fn ask(&self, object: &ScaledObject, trigger: &manifest::Trigger) -> Answer {
         let reference = ScaledObjectRef {
             name: object.name.clone(),
@@ -63,13 +75,16 @@ impl Asker {
 pub(super) struct Database {
     scaler: Scaler,
     storages: BTreeMap<String, (StorageEntry, Duration)>,
+    configs: BTreeMap<String, StorageConfig>,
+    /// Whether a storage tells of new jobs, once that is known.
+    telling: tokio::sync::Mutex<BTreeMap<String, bool>>,
     _readers_end_with_us: DropGuard,
 }
 
 impl Database {
-    pub(super) fn new(storages: &BTreeMap<String, StorageConfig>) -> Self {
+    pub(super) fn new(configs: &BTreeMap<String, StorageConfig>) -> Self {
         let (clock, stop) = (Clock::System, CancellationToken::new());
-        let entries = storages.iter().map(|(name, storage)| {
+        let entries = configs.iter().map(|(name, storage)| {
             let entry = serve::entry(name, storage, clock, &stop);
             // It connects, looks at the tables, and reads.
             let first_read = storage.connect_timeout + 2 * storage.statement_timeout;
@@ -77,7 +92,47 @@ impl Database {
         });
         let storages: BTreeMap<_, _> = entries.collect();
         let entries = storages.iter().map(|(name, (entry, _))| (name.clone(), entry.clone())).collect();
-        Self { scaler: Scaler::new(entries, clock, stop.clone()), storages, _readers_end_with_us: stop.drop_guard() }
+        Self {
+            scaler: Scaler::new(entries, clock, stop.clone()),
+            storages,
+            configs: configs.clone(),
+            telling: tokio::sync::Mutex::default(),
+            _readers_end_with_us: stop.drop_guard(),
+        }
+    }
+
+    /// What there is to say of the storages that were read.
+    pub(super) async fn storages(&self) -> Vec<StorageReport> {
+        let mut reports = Vec::new();
+        for (name, (entry, _)) in &self.storages {
+            let (Some(snapshot), Some(config)) = (entry.monitor.last_known(), self.configs.get(name)) else { continue };
+            let tells_of_new_jobs = self.tells_of_new_jobs(name, config).await;
+            let activation = match &config.address {
+                _ if tells_of_new_jobs => "PostgreSQL tells of new jobs at once".to_owned(),
+                address => {
+                    let refresh = SignedDuration::try_from(config.refresh).unwrap_or(SignedDuration::MAX);
+                    let hint = match address {
+                        Address::Postgres(_) => ", or at once with the trigger that `jobrunr-scaler notify-sql` prints",
+                        Address::Mysql(_) | Address::Sqlite(_) => "",
+                    };
+                    format!("new jobs are seen within {}{hint}", duration::format(refresh))
+                }
+            };
+            let warnings = snapshot.notes.clone();
+            reports.push(StorageReport { name: name.clone(), tells_of_new_jobs, activation, warnings });
+        }
+        reports
+    }
+
+    async fn tells_of_new_jobs(&self, name: &str, config: &StorageConfig) -> bool {
+        let mut telling = self.telling.lock().await;
+        if let Some(known) = telling.get(name) {
+            return *known;
+        }
+        let listener = timeout(config.connect_timeout, config.listen()).await;
+        let tells = matches!(listener, Ok(Ok(Some(_))));
+        telling.insert(name.to_owned(), tells);
+        tells
     }
 
     async fn ask(&self, reference: &ScaledObjectRef) -> Answer {

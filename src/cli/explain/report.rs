@@ -15,6 +15,22 @@ use crate::scaling::manifest::{self, ScaledObject};
 pub struct Report {
     /// The ScaledObjects, in the order of the manifests.
     pub scaled_objects: Vec<ScaledObjectReport>,
+    /// The storages behind their triggers. Empty where a running scaler was asked.
+    pub storages: Vec<StorageReport>,
+}
+
+/// A storage, and how it is read.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageReport {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Whether the database tells of new jobs by itself: PostgreSQL with the trigger of `notify-sql`.
+    pub tells_of_new_jobs: bool,
+    /// How soon a new job is seen, in words.
+    pub activation: String,
+    /// What is odd about the tables and costs something.
+    pub warnings: Vec<String>,
 }
 
 /// A ScaledObject, its triggers, and what they come to.

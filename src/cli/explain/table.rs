@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 
 use super::outcome::replicas_text;
-use super::{Report, ScaledObjectReport, TriggerReport};
+use super::{Report, ScaledObjectReport, StorageReport, TriggerReport};
 
 /// Lines are broken to fit in here. Wider ones are hard to read on any terminal.
 const WIDTH: usize = 100;
@@ -43,8 +43,19 @@ enum Colour {
 
 /// The report as text, one block a ScaledObject.
 pub(super) fn text(report: &Report, style: Style) -> String {
-    let blocks: Vec<String> = report.scaled_objects.iter().map(|object| block(object, style)).collect();
+    let objects = report.scaled_objects.iter().map(|object| block(object, style));
+    let storages = report.storages.iter().map(|storage| storage_block(storage, style));
+    let blocks: Vec<String> = objects.chain(storages).collect();
     blocks.join("\n")
+}
+
+fn storage_block(storage: &StorageReport, style: Style) -> String {
+    let mut text = String::new();
+    paragraph(&mut text, "", &format!("storage {}: {}", storage.name, storage.activation), |line| line.to_owned());
+    for warning in &storage.warnings {
+        paragraph(&mut text, "  ", &format!("warning: {warning}"), |line| style.paint(line, Colour::Yellow));
+    }
+    text
 }
 
 fn block(object: &ScaledObjectReport, style: Style) -> String {

@@ -178,10 +178,16 @@ impl<'a> Writer<'a> {
         let state = if part == Part::Awaiting { "AWAITING" } else { "SCHEDULED" };
         self.start_part(part, slot);
         let dialect = self.reading.dialect;
-        let is_bounded = dialect.trusts_statistics() && self.reading.count_limit.is_some();
+        let is_bounded = self.is_two_sided() && self.reading.count_limit.is_some();
         let n_jobs =
             if is_bounded { self.bounded_due(state, filter, until) } else { self.exact_due(state, filter, until) };
         self.columns([Some(&n_jobs), Some(&dialect.int(&place.to_string())), None, None], None);
+    }
+
+    /// Whether jobs that are due are found by the state or by the instant, but not by both. An index on both finds them
+    /// at once; without one on the instant only the state is left; and SQLite prefers the state.
+    fn is_two_sided(&self) -> bool {
+        self.reading.dialect.trusts_statistics() && self.reading.schema.has_instant_index
     }
 
     fn exact_due(&mut self, state: &str, filter: &Filter, until: Timestamp) -> String {
@@ -233,12 +239,18 @@ impl<'a> Writer<'a> {
         for (nth, (later, binds)) in dialect.after("scheduledAt", until).into_iter().enumerate() {
             let later = self.bound(&later, binds);
             let condition = self.condition(states, filter);
+            let jobs = &self.reading.schema.jobs;
+            let among = if self.reading.schema.has_instant_index {
+                format!(
+                    "(SELECT {columns} FROM {jobs} WHERE {later} ORDER BY scheduledAt LIMIT {MAX_LOOKED_AHEAD}) \
+                     ahead{nth} WHERE {condition}"
+                )
+            } else {
+                format!("{jobs} WHERE {later} AND {condition}")
+            };
             firsts.push(format!(
-                "SELECT {} AS at FROM (SELECT scheduledAt FROM (SELECT {columns} FROM {} WHERE {later} \
-                 ORDER BY scheduledAt LIMIT {MAX_LOOKED_AHEAD}) ahead{nth} WHERE {condition} \
-                 ORDER BY scheduledAt LIMIT 1) first{nth}",
+                "SELECT {} AS at FROM (SELECT scheduledAt FROM {among} ORDER BY scheduledAt LIMIT 1) first{nth}",
                 dialect.micros("scheduledAt"),
-                self.reading.schema.jobs
             ));
         }
         let first = format!("(SELECT min(at) FROM ({}) firsts)", firsts.join(" UNION ALL "));

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::grpc::proto::IsActiveResponse;
+use jobrunr_scaler::storage::notify_sql;
 use tonic::{Code, Streaming};
 
 use super::{empty, sqlite};
-use crate::rows::job;
-use crate::scaler::{next_push, reference, start};
+use crate::database::{Database, Kind};
+use crate::rows::{job, scheduled, server};
+use crate::scaler::{RunningScaler, eventually, next_push, reference, start, start_all};
 
 const COUNT: &str = "metric=enqueued-count targetValue=1";
 const SOON: Duration = Duration::from_secs(3);
@@ -107,4 +110,101 @@ async fn five_hundred_streams_share_a_connection() {
     database.insert_jobs(&[crate::rows::scheduled(-1.0)]).await;
     let pushes = futures::future::join_all(streams.iter_mut().map(|stream| next_push(stream, SOON))).await;
     assert_eq!(pushes, [Some(true); 500]);
+}
+
+/// Reads so rarely that a test would wait long for the next.
+const RARE: Duration = Duration::from_secs(20);
+
+async fn start_rare(database: &Database) -> RunningScaler {
+    start_all([("default", StorageConfig { refresh: RARE, max_staleness: 3 * RARE, ..database.config() })]).await
+}
+
+#[tokio::test]
+async fn a_job_that_enters_the_look_ahead_wakes_without_a_read() {
+    for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
+        let mut database = Database::new(kind).await.at_present();
+        database.insert_jobs(&[scheduled(62.5)]).await;
+        let due = Instant::now() + Duration::from_millis(2_500);
+        let scaler = start_rare(&database).await;
+        for metadata in ["metric=scheduled-count targetValue=1", "metric=demand targetValue=1"] {
+            let mut stream = scaler.watch(metadata).await;
+            assert_eq!(next_push(&mut stream, RARE / 2).await, Some(true), "{kind:?} {metadata}");
+            assert!(due - Duration::from_millis(300) < Instant::now(), "{kind:?} {metadata}: too early");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_time_is_up_is_seen_without_a_read() {
+    let mut database = sqlite().await;
+    database.insert_servers(&[server(4, 5, 18.0)]).await;
+    let scaler = start_rare(&database).await;
+    let metadata = "metric=total-workers targetValue=1 pushInactive=true";
+    let mut stream = scaler.watch(metadata).await;
+    assert_eq!(next_push(&mut stream, RARE / 2).await, Some(true));
+    let falls =
+        eventually("the falling edge", async || (next_push(&mut stream, RARE / 2).await == Some(false)).then_some(()));
+    tokio::time::timeout(RARE / 2, falls).await.unwrap();
+}
+
+#[tokio::test]
+async fn postgres_tells_of_new_jobs_once_it_may() {
+    let mut database = Database::new(Kind::Postgres).await.at_present();
+    database.execute(&notify_sql(&"".parse().unwrap())).await;
+    // Twice is once.
+    database.execute(&notify_sql(&"".parse().unwrap())).await;
+    let scaler = start_rare(&database).await;
+    let mut stream = scaler.watch("metric=demand targetValue=1 pushInactive=true").await;
+    assert_eq!(next_push(&mut stream, Duration::from_secs(2)).await, None);
+    database.insert_jobs(&[job("ENQUEUED", 0.0)]).await;
+    assert_eq!(next_push(&mut stream, RARE / 4).await, Some(true));
+    let connections = "SELECT count(*)::int8 FROM pg_stat_activity WHERE application_name = 'jobrunr-scaler' AND datname = current_database()";
+    assert_eq!(database.number(connections).await, 2);
+
+    // Without the connection that listens nothing is lost: what comes meanwhile is seen when it is back.
+    database.clear().await;
+    database
+        .execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'jobrunr-scaler' \
+             AND datname = current_database() AND query LIKE 'LISTEN%'",
+        )
+        .await;
+    let falls =
+        eventually("the falling edge", async || (next_push(&mut stream, RARE / 2).await == Some(false)).then_some(()));
+    falls.await;
+    database.insert_jobs(&[job("ENQUEUED", 0.0)]).await;
+    assert_eq!(next_push(&mut stream, RARE / 2).await, Some(true));
+}
+
+#[tokio::test]
+async fn a_target_that_is_computed_follows_the_servers() {
+    const AUTO: &str = "metric=demand targetValue=auto targetUsage=0.5 workersPerPod=6";
+    let mut database = sqlite().await;
+    let scaler = start(database.config()).await;
+    assert_eq!(scaler.spec(AUTO).await.unwrap().target_size_float, 3.0);
+    let mut stream = scaler.client.clone().stream_metric_spec(reference(AUTO)).await.unwrap().into_inner();
+    let mut expected = 3.0;
+    for workers in [16, 5] {
+        let specs = stream.message().await.unwrap().unwrap().metric_specs;
+        assert_eq!(specs.len(), 1);
+        assert_eq!(specs[0].target_size_float, expected);
+        // Whoever asks gets what the stream has said.
+        assert_eq!(scaler.spec(AUTO).await.unwrap(), specs[0]);
+        database.insert_servers(&[server(workers, 15, 0.0)]).await;
+        expected = f64::from(workers) / 2.0;
+    }
+    assert_eq!(stream.message().await.unwrap().unwrap().metric_specs[0].target_size_float, 2.5);
+    scaler.begin_stop();
+    assert!(stream.message().await.unwrap().is_none(), "the stream ends well");
+}
+
+#[tokio::test]
+async fn two_replicas_compute_the_same_target_from_the_first_call_on() {
+    let mut database = sqlite().await;
+    database.insert_servers(&[server(16, 15, 1.0), server(4, 15, 2.0)]).await;
+    for _ in 0..2 {
+        let scaler = start(database.config()).await;
+        let spec = scaler.spec("metric=demand targetValue=auto").await.unwrap();
+        assert_eq!((spec.target_size, spec.target_size_float), (4, 4.0));
+    }
 }

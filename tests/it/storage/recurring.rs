@@ -134,6 +134,10 @@ async fn every_layout_has_its_recurring_jobs(kind: Kind) {
             let recurring = recurring(&database).await;
             assert_eq!(without_run(&recurring), ["a.b-c_(x)"], "{kind:?} {layout:?}");
             assert_eq!(recurring.note.is_some(), hand_made, "{kind:?} {layout:?}");
+            // A table made by hand has no indexes here, and that is said.
+            let notes = read(&database, &database.config(), [demand()]).await.unwrap().notes;
+            assert_eq!(notes.len(), if hand_made { 2 } else { 0 }, "{kind:?} {layout:?}: {notes:?}");
+            assert!(notes.iter().all(|note| note.contains("tbl_jobrunr_jobs (s")), "{notes:?}");
         }
     }
 }
