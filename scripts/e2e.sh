@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# The scaler against real JobRunr, in two parts.
+# The scaler against real JobRunr, in three parts.
 #
 # 1. The numbers. JobRunr 8 on PostgreSQL, MariaDB and SQLite, and 7 and 6 on PostgreSQL, are brought into several
 #    situations, and what the scaler says of each is compared with what JobRunr's own dashboard says.
 # 2. The walk-through of JobRunr's guide to autoscaling: jobs are scheduled, workers come before they are due, all of
 #    them run once, the workers go. Real workers, and a loop in the place of KEDA and the HPA.
+# 3. Zero is safe: recurring jobs of JobRunr 8 and 7, the orphan of a killed worker and a long job, without a worker that
+#    stays.
 #
 # Needs a JDK of Java 17 or later, Maven, curl, jq, PostgreSQL and MariaDB; as root on Debian it installs what is missing.
-# With the argument `numbers` or `walk-through` it does that part alone. JOBRUNR_SCALER_BIN names a scaler that is built
+# With the argument `numbers`, `walk-through` or `zero` it does that part alone. JOBRUNR_SCALER_BIN names a scaler that is built
 # already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,6 +23,8 @@ source scripts/lib/e2e-processes.sh
 source scripts/lib/e2e-compare.sh
 # shellcheck source=scripts/lib/e2e-autoscale.sh
 source scripts/lib/e2e-autoscale.sh
+# shellcheck source=scripts/lib/e2e-zero.sh
+source scripts/lib/e2e-zero.sh
 
 readonly APP=examples/jobrunr-app
 differences=0
@@ -196,7 +200,8 @@ check() {
 }
 
 part=${1:-all}
-[[ $part == all || $part == numbers || $part == walk-through ]] || fail "usage: $0 [numbers|walk-through]"
+[[ $part =~ ^(all|numbers|walk-through|zero)$ ]] || fail "usage: $0 [numbers|walk-through|zero]"
+does() { [[ $part == all || $part == "$1" ]]; }
 
 step "Tools"
 require_tools
@@ -209,7 +214,7 @@ build_app
 step "Build the scaler"
 build_scaler
 
-if [[ $part != walk-through ]]; then
+if does numbers; then
   step "The scaler's numbers and the dashboard's"
   printf '%-10s  %-7s  %-15s  %-20s  %9s  %9s\n' database JobRunr situation metric dashboard scaler
   for combination in "postgresql 8" "mariadb 8" "sqlite 8" "postgresql 7" "postgresql 6"; do
@@ -218,9 +223,15 @@ if [[ $part != walk-through ]]; then
   done
   ((differences == 0)) || fail "the scaler and the dashboard differ in $differences numbers"
 fi
-if [[ $part != numbers ]]; then
+if does walk-through; then
   step "The guide's walk-through"
   walk_through
+fi
+if does zero; then
+  step "Zero is safe"
+  # Two at a time: the JVMs of more would start too slowly on a small machine.
+  zero_scenarios zero_cron_7 zero_long_job
+  zero_scenarios zero_recurring_8 zero_orphan
 fi
 
 step "The scaler agrees with JobRunr"

@@ -16,9 +16,12 @@ fn the_demo_tells_the_guides_story() {
         "HPA   5 → ",
         "→ 0: no trigger was active for 300 s",
         "40 of 40",
+        "app   defines the recurring job nightly-report",
+        "pods  the master writes the next run of nightly-report, for 1",
     ] {
         assert!(text.contains(told), "`{told}` is missing in\n{text}");
     }
+    assert_eq!(text.matches("KEDA  0 → 1: ").count(), 2, "once for the jobs, once for the recurring one\n{text}");
     assert!(!text.contains('\x1b'), "no control characters where there is no terminal");
     assert_eq!(errors, "");
 }

@@ -40,6 +40,7 @@ dashboard_read() {
           "occupied-workers": $occupied,
           "total-workers": $workers,
           "worker-usage": (if $workers > 0 then $occupied / $workers else 0 end),
+          "demand PT1M": ($enqueued.total + $processing.total + ($scheduled.items | due_in(60))),
           latencySince: $since
         }'
 }
@@ -64,7 +65,7 @@ spec:
 YAML
   local name
   for name in enqueued-latency enqueued-count "scheduled-count PT1M" "scheduled-count PT2H" occupied-workers \
-    total-workers worker-usage; do
+    total-workers worker-usage "demand PT1M"; do
     cat >>"$1" <<YAML
     - type: external
       metricType: Value
@@ -86,7 +87,7 @@ scaler_read() {
     jq --compact-output --exit-status '
       .scaledObjects[0].triggers as $t
       | ["enqueued-latency", "enqueued-count", "scheduled-count PT1M", "scheduled-count PT2H", "occupied-workers",
-         "total-workers", "worker-usage"]
+         "total-workers", "worker-usage", "demand PT1M"]
       | [to_entries[] | {key: .value, value: $t[.key].value}] | from_entries'
 }
 

@@ -10,6 +10,7 @@ mod database;
 mod explained;
 mod hints;
 mod keda;
+mod recurring;
 mod scaled_object;
 mod summary;
 mod view;
@@ -150,7 +151,7 @@ async fn play(
 ) -> Result<End, DemoError> {
     let start = clock.now();
     let database = Database::create(file, start).await?;
-    let application = Application::new(database, clock, Arc::clone(board), Work::new(start, args.keep));
+    let application = Application::new(database, clock, Arc::clone(board), Work::new(start, args.keep), start);
     let storages = storages(file)?;
     let stop = CancellationToken::new();
     let _server_ends_with_us = stop.clone().drop_guard();

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::board::{Board, Who};
 use super::database::{Database, uuid};
+use super::recurring;
 use super::work::Work;
 use crate::clock::Clock;
 
@@ -29,6 +30,8 @@ const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(3);
 const KEEP_JOBS: SignedDuration = SignedDuration::from_hours(1);
 /// Servers' ids begin here, far from the jobs'.
 const SERVER_IDS: u64 = 1 << 40;
+/// And those of a recurring job's runs here.
+const RUN_IDS: u64 = 1 << 41;
 /// How often the stand-in looks at its pods.
 const STEP: Duration = Duration::from_millis(500);
 /// Faster than this no step can be.
@@ -43,6 +46,8 @@ pub(super) struct Application {
     pods: Vec<Pod>,
     n_pods_made: u64,
     n_jobs_made: u64,
+    start: Timestamp,
+    has_recurring: bool,
 }
 
 /// One pod with a background job server.
@@ -67,8 +72,9 @@ struct RunningJob {
 }
 
 impl Application {
-    pub(super) fn new(database: Database, clock: Clock, board: Arc<Board>, work: Work) -> Self {
-        Self { database, clock, board, work, pods: Vec::new(), n_pods_made: 0, n_jobs_made: 0 }
+    pub(super) fn new(database: Database, clock: Clock, board: Arc<Board>, work: Work, start: Timestamp) -> Self {
+        let pods = Vec::new();
+        Self { database, clock, board, work, pods, n_pods_made: 0, n_jobs_made: 0, start, has_recurring: false }
     }
 
     /// Works until dropped.
@@ -83,6 +89,7 @@ impl Application {
 
     async fn step(&mut self, now: Timestamp) -> Result<(), sqlx::Error> {
         self.make_work(now).await?;
+        self.define_recurring(now).await?;
         self.scale(now);
         for place in 0..self.pods.len() {
             self.step_pod(place, now).await?;
@@ -102,6 +109,32 @@ impl Application {
         self.n_jobs_made += batch.n_jobs;
         self.board.made(now, batch.n_jobs, scheduled_at.unwrap_or(now));
         self.board.tell(now, Who::Application, batch.to_string());
+        Ok(())
+    }
+
+    async fn define_recurring(&mut self, now: Timestamp) -> Result<(), sqlx::Error> {
+        if self.has_recurring || now < recurring::defined_at(self.start) {
+            return Ok(());
+        }
+        self.has_recurring = true;
+        let schedule = recurring::schedule(self.start);
+        self.database.define_recurring(recurring::ID, &schedule, now).await?;
+        self.board.tell(now, Who::Application, format!("defines the recurring job {}, cron {schedule}", recurring::ID));
+        Ok(())
+    }
+
+    /// The master makes sure that the recurring job has a next run.
+    async fn write_run(&mut self, now: Timestamp) -> Result<(), sqlx::Error> {
+        let Some(schedule) = self.database.schedule_without_run(recurring::ID).await? else { return Ok(()) };
+        let Some(at) = recurring::next_run(&schedule, now) else { return Ok(()) };
+        self.n_jobs_made += 1;
+        self.database.write_run(RUN_IDS + self.n_jobs_made, recurring::ID, at, now).await?;
+        if !self.board.planned_run(at) {
+            return Ok(());
+        }
+        let due = at.duration_since(self.start).as_secs();
+        let text = format!("the master writes the next run of {}, for {:02}:{:02}", recurring::ID, due / 60, due % 60);
+        self.board.tell(now, Who::Pods, text);
         Ok(())
     }
 
@@ -151,6 +184,11 @@ impl Application {
                 self.board.tell(now, Who::Pods, format!("{} is the master and enqueues {n_jobs} jobs", pod.name));
             }
         }
+        if polls && is_master {
+            self.write_run(now).await?;
+        }
+        let Some(pod) = self.pods.get_mut(place) else { return Ok(()) };
+        let database = &mut self.database;
         // A worker that comes free takes the next job at once; an idle server looks each poll interval.
         if polls || has_finished {
             pod.take_jobs(database, now).await?;

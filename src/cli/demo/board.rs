@@ -42,6 +42,10 @@ pub(super) struct State {
     pub(super) first_start: Option<Timestamp>,
     /// When the last job was done.
     pub(super) all_done: Option<Timestamp>,
+    /// For when the first run of the recurring job is planned.
+    pub(super) run_at: Option<Timestamp>,
+    /// When it was done.
+    pub(super) run_done: Option<Timestamp>,
 }
 
 /// What the scaler said of one trigger.
@@ -98,6 +102,8 @@ impl Board {
             first_ready: None,
             first_start: None,
             all_done: None,
+            run_at: None,
+            run_done: None,
         };
         Self { state: Mutex::new(state) }
     }
@@ -134,6 +140,14 @@ impl Board {
         state.first_work.get_or_insert((at, due));
     }
 
+    /// Notes the first run of the recurring job; whether it was the first.
+    pub(super) fn planned_run(&self, at: Timestamp) -> bool {
+        let mut state = self.lock();
+        let is_first = state.run_at.is_none();
+        state.run_at.get_or_insert(at);
+        is_first
+    }
+
     pub(super) fn cut(&self, n_jobs: u64) {
         self.lock().n_cut += n_jobs;
     }
@@ -150,6 +164,9 @@ impl Board {
         }
         if 0 < counts.processing {
             state.first_start.get_or_insert(at);
+        }
+        if 0 < counts.recurring_runs {
+            state.run_done.get_or_insert(at);
         }
         if 0 < state.n_made && counts.open() == 0 {
             state.all_done.get_or_insert(at);
@@ -185,8 +202,20 @@ impl State {
         self.scalings.iter().map(|(_, replicas)| *replicas).max().unwrap_or_default()
     }
 
-    /// Whether the work is done and no pod is left.
+    /// When the pods were gone after the last job.
+    pub(super) fn zero_after_work(&self) -> Option<Timestamp> {
+        let done = self.all_done?;
+        self.scalings.iter().find(|(at, replicas)| done <= *at && *replicas == 0).map(|(at, _)| *at)
+    }
+
+    /// When pods came again after that.
+    pub(super) fn woken_again(&self) -> Option<Timestamp> {
+        let zero = self.zero_after_work()?;
+        self.scalings.iter().find(|(at, replicas)| zero < *at && 0 < *replicas).map(|(at, _)| *at)
+    }
+
+    /// Whether the work is done, the pods were gone, and the recurring job has run all the same.
     pub(super) fn is_over(&self) -> bool {
-        self.all_done.is_some() && self.replicas.spec == 0 && self.replicas.status == 0
+        self.zero_after_work().is_some() && self.run_done.is_some()
     }
 }

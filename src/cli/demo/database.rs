@@ -35,6 +35,10 @@ const SCHEMA: &str = "
     CREATE INDEX jobrunr_bgjobsrvrs_fsthb_idx ON jobrunr_backgroundjobservers (firstHeartbeat);
     CREATE INDEX jobrunr_bgjobsrvrs_lsthb_idx ON jobrunr_backgroundjobservers (lastHeartbeat);
 
+    CREATE TABLE jobrunr_migrations (id NCHAR(36) PRIMARY KEY, script VARCHAR(64) NOT NULL, installedOn VARCHAR(29) NOT NULL);
+    INSERT INTO jobrunr_migrations VALUES ('00000000-0000-7000-8000-000000000016',
+        'v016__alter_jobs_stats_add_awaiting_jobs.sql', '2026-11-23T20:00:00.000000Z');
+
     CREATE TABLE jobrunr_metadata (
         id VARCHAR(156) PRIMARY KEY, name VARCHAR(92) NOT NULL, owner VARCHAR(64) NOT NULL, value TEXT NOT NULL,
         createdAt TIMESTAMP NOT NULL, updatedAt TIMESTAMP NOT NULL);
@@ -55,6 +59,8 @@ pub(super) struct Counts {
     pub(super) enqueued: u64,
     pub(super) processing: u64,
     pub(super) succeeded: u64,
+    /// Runs of the recurring job that succeeded. Its runs are in none of the other numbers.
+    pub(super) recurring_runs: u64,
 }
 
 impl Counts {
@@ -111,6 +117,51 @@ impl Database {
                 .await?;
         }
         transaction.commit().await
+    }
+
+    /// A client defines a recurring job. JobRunr's own `createdAt` of a definition is in milliseconds everywhere.
+    pub(super) async fn define_recurring(
+        &mut self,
+        id: &str,
+        schedule: &str,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        let json = json!({
+            "version": 0, "jobSignature": JOB_SIGNATURE, "jobName": id, "labels": [], "id": id,
+            "scheduleExpression": schedule, "zoneId": "UTC", "createdBy": "API", "createdAt": now.to_string(),
+        });
+        let query = sqlx::query("INSERT INTO jobrunr_recurring_jobs VALUES (?1, 1, ?2, ?3)").bind(id);
+        query.bind(json.to_string()).bind(now.as_millisecond()).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// The schedule of a recurring job that is defined and has no run that is not done yet.
+    pub(super) async fn schedule_without_run(&mut self, id: &str) -> Result<Option<String>, sqlx::Error> {
+        let sql = "SELECT json_extract(jobAsJson, '$.scheduleExpression') FROM jobrunr_recurring_jobs WHERE id = ?1 \
+                   AND NOT EXISTS (SELECT 1 FROM jobrunr_jobs WHERE recurringJobId = ?1 \
+                   AND state IN ('AWAITING', 'SCHEDULED', 'ENQUEUED', 'PROCESSING'))";
+        sqlx::query_scalar(sql).bind(id).fetch_optional(&mut self.connection).await
+    }
+
+    /// The master writes the next run of a recurring job, ahead of time as JobRunr 8 does.
+    pub(super) async fn write_run(
+        &mut self,
+        number: u64,
+        recurring_job: &str,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), sqlx::Error> {
+        let id = uuid(number);
+        sqlx::query("INSERT INTO jobrunr_jobs VALUES (?1, 1, ?2, ?3, 'SCHEDULED', ?4, ?4, ?5, ?6)")
+            .bind(&id)
+            .bind(job_as_json(&id, number))
+            .bind(JOB_SIGNATURE)
+            .bind(now.as_millisecond())
+            .bind(at.as_millisecond())
+            .bind(recurring_job)
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
     }
 
     /// The master enqueues what is scheduled until `until`. The column `scheduledAt` stays, as it does since JobRunr 8.
@@ -210,7 +261,9 @@ impl Database {
 
     /// Counts the jobs by state.
     pub(super) async fn counts(&mut self) -> Result<Counts, sqlx::Error> {
-        let sql = "SELECT state, count(*) FROM jobrunr_jobs GROUP BY state";
+        let sql = "SELECT state, count(*) FROM jobrunr_jobs WHERE recurringJobId IS NULL GROUP BY state \
+                   UNION ALL SELECT 'RECURRING', count(*) FROM jobrunr_jobs WHERE recurringJobId IS NOT NULL \
+                   AND state = 'SUCCEEDED'";
         let mut counts = Counts::default();
         for row in sqlx::query(sql).fetch_all(&mut self.connection).await? {
             let n_jobs = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default();
@@ -219,6 +272,7 @@ impl Database {
                 "ENQUEUED" => counts.enqueued = n_jobs,
                 "PROCESSING" => counts.processing = n_jobs,
                 "SUCCEEDED" => counts.succeeded = n_jobs,
+                "RECURRING" => counts.recurring_runs = n_jobs,
                 _ => {}
             }
         }

@@ -8,13 +8,14 @@ use super::view::Paint;
 
 /// What is going to be played.
 pub(super) fn opening(speed: f64, keep: bool) -> String {
-    let ends = if keep { "until Ctrl-C".to_owned() } else { format!("about {:.0} s", 530.0 / speed) };
+    let ends = if keep { "until Ctrl-C".to_owned() } else { format!("about {:.0} s", 685.0 / speed) };
     format!(
         "The story of JobRunr's guide to autoscaling, {} times as fast ({ends}).
  Real:   the scaler and its gRPC answers, JobRunr's tables in SQLite,
          the rules of KEDA and of the HPA.
  Played: the application and its pods of 4 workers, KEDA and the HPA themselves.
-40 jobs will be scheduled to run in two minutes, and a pod is to have 8 of them.
+40 jobs will be scheduled to run in two minutes, and a pod is to have 8 of them. When all is
+done and the pods are gone, a recurring job is due.
 ",
         shown(speed)
     )

@@ -1,4 +1,5 @@
-//! The ScaledObject of the demo: the three triggers of JobRunr's guide to autoscaling. It is played and printed from here.
+//! The ScaledObject of the demo: the three triggers of JobRunr's guide to
+//! autoscaling, and `demand`, which makes zero safe. It is played and printed from here.
 
 use std::collections::HashMap;
 
@@ -23,7 +24,7 @@ pub(super) struct TriggerSpec {
     scheduled_in: Option<&'static str>,
 }
 
-pub(super) const TRIGGERS: [TriggerSpec; 3] = [
+pub(super) const TRIGGERS: [TriggerSpec; 4] = [
     TriggerSpec {
         metric: "scheduled-count",
         metric_type: MetricType::AverageValue,
@@ -32,6 +33,7 @@ pub(super) const TRIGGERS: [TriggerSpec; 3] = [
     },
     TriggerSpec { metric: "worker-usage", metric_type: MetricType::Value, target: "0.8", scheduled_in: None },
     TriggerSpec { metric: "enqueued-latency", metric_type: MetricType::Value, target: "300", scheduled_in: None },
+    TriggerSpec { metric: "demand", metric_type: MetricType::AverageValue, target: "8", scheduled_in: None },
 ];
 
 impl TriggerSpec {

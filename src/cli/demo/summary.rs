@@ -27,7 +27,7 @@ pub(super) fn summary(state: &State, paint: Paint) -> (String, Vec<String>) {
             Some(false) => paint.bad("✗"),
             None => " ".to_owned(),
         };
-        text.push_str(&format!(" {mark} {:<34}{}\n", line.name, line.found));
+        text.push_str(&format!(" {mark} {:<38}{}\n", line.name, line.found));
     }
     let bad = lines.into_iter().filter(|line| line.good == Some(false));
     (text, bad.map(|line| format!("{}: {}", line.name, line.found)).collect())
@@ -37,7 +37,7 @@ fn lines(state: &State) -> Vec<Line> {
     let due = state.first_work.map(|(_, due)| due);
     let asked_for_work = state.first_work.map(|(at, _)| at);
     let pods_in_time = state.scalings.iter().find(|(at, n)| *n == GUIDES_PODS && due.is_some_and(|due| *at < due));
-    let zero = state.scalings.last().filter(|(_, replicas)| *replicas == 0).map(|(at, _)| *at);
+    let zero = state.zero_after_work();
     let line = |name, found, good| Line { name, found, good };
     vec![
         line("jobs done", format!("{} of {}", state.counts.succeeded, state.n_made), Some(is_all_done(state))),
@@ -51,7 +51,13 @@ fn lines(state: &State) -> Vec<Line> {
         ),
         line("first job began", state.first_start.map_or("never".to_owned(), |at| before(due, at)), None),
         line("most pods", state.peak().to_string(), Some(GUIDES_PODS < state.peak())),
-        line("last job done → zero pods", between(state.all_done, zero), Some(zero.is_some() && state.is_over())),
+        line("last job done → zero pods", between(state.all_done, zero), Some(zero.is_some())),
+        line(
+            "at zero, woken for the recurring job",
+            state.woken_again().map_or("never".to_owned(), |at| before(state.run_at, at)),
+            Some(state.woken_again().is_some_and(|at| state.run_at.is_some_and(|due| at < due))),
+        ),
+        line("recurring job done", lateness(state), Some(state.run_done.is_some())),
     ]
 }
 
@@ -79,6 +85,15 @@ fn before(due: Option<Timestamp>, at: Timestamp) -> String {
     let early = due.map_or(SignedDuration::ZERO, |due| due.duration_since(at));
     let side = if early.is_negative() { "after" } else { "before" };
     format!("{} {side} their time", seconds(early.abs()))
+}
+
+fn lateness(state: &State) -> String {
+    match (state.run_at, state.run_done) {
+        (Some(at), Some(done)) => {
+            format!("{} after its time", seconds(done.duration_since(at).max(SignedDuration::ZERO)))
+        }
+        _ => "never".to_owned(),
+    }
 }
 
 fn seconds(duration: SignedDuration) -> String {
