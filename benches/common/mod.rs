@@ -1,0 +1,156 @@
+//! What the benchmarks share: their size, their tables, and a scaler to ask.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
+use jobrunr_scaler::grpc::proto::{GetMetricsRequest, ScaledObjectRef};
+use tonic::transport::Channel;
+
+/// Whether only to see that it works: a few seconds, for CI.
+pub(crate) fn is_quick() -> bool {
+    std::env::args().any(|argument| argument == "--quick")
+}
+
+/// Whether to take the largest size.
+pub(crate) fn is_full() -> bool {
+    std::env::args().any(|argument| argument == "--full")
+}
+
+/// The small number where it is to be quick.
+pub(crate) fn sized<T>(quick: T, usual: T) -> T {
+    if is_quick() { quick } else { usual }
+}
+
+/// Prints a heading and what the figures are of.
+pub(crate) fn heading(title: &str, about: &str) {
+    let size = if is_quick() { " (quick: not worth comparing)" } else { "" };
+    println!("\n{title}{size}\n{about}\n");
+}
+
+/// Prints rows below headings, numbers to the right.
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) {
+    let mut widths: Vec<usize> = headings.iter().map(|heading| heading.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &[String]| {
+        let cells = cells.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        println!("  {}", cells.collect::<Vec<_>>().join("  "));
+    };
+    line(&headings.iter().map(|&heading| heading.to_owned()).collect::<Vec<_>>());
+    rows.iter().for_each(|row| line(row));
+}
+
+/// Whether a wanted figure was met, for the last column.
+pub(crate) fn verdict(is_met: bool) -> String {
+    if is_met { "ok" } else { "missed" }.to_owned()
+}
+
+/// Durations in milliseconds, as people read them.
+pub(crate) fn ms(duration: Duration) -> String {
+    format!("{:.2}", duration.as_secs_f64() * 1_000.0)
+}
+
+/// Times of one thing.
+#[derive(Default)]
+pub(crate) struct Times(Vec<Duration>);
+
+impl Times {
+    pub(crate) fn add(&mut self, time: Duration) {
+        self.0.push(time);
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn extend(&mut self, others: Times) {
+        self.0.extend(others.0);
+    }
+
+    /// The time that this part of all were at most.
+    pub(crate) fn at(&mut self, part: f64) -> Duration {
+        self.0.sort();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of a list in memory")]
+        let place = ((self.0.len() as f64 - 1.0) * part).round() as usize;
+        self.0.get(place).copied().unwrap_or_default()
+    }
+}
+
+/// The program itself, serving.
+pub(crate) struct Scaler {
+    child: Child,
+    pub(crate) address: String,
+    /// From its start until it served.
+    pub(crate) started_in: Duration,
+}
+
+impl Drop for Scaler {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_jobrunr-scaler"))
+}
+
+impl Scaler {
+    /// Starts it for one storage, and waits until it takes connections.
+    pub(crate) fn start(url: &str) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        let began = Instant::now();
+        let mut command = Command::new(binary());
+        command.args(["serve", "--listen", &address]).env_clear().env("JOBRUNR_SCALER_URL", url);
+        command.env("JOBRUNR_SCALER_LOG_FILTER", "warn");
+        let child = command.stdin(Stdio::null()).spawn().unwrap();
+        while std::net::TcpStream::connect(&address).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the scaler does not serve");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Self { child, address, started_in: began.elapsed() }
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    /// Resident memory, MiB.
+    pub(crate) fn memory(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+
+    /// Time on a processor so far; in hundredths of a second, which is what Linux counts in.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+/// A trigger, its metadata written as `key=value key=value`.
+pub(crate) fn reference(metadata: &str) -> ScaledObjectRef {
+    let pairs = metadata.split(' ').filter_map(|pair| pair.split_once('='));
+    let scaler_metadata = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    ScaledObjectRef { name: "worker".to_owned(), namespace: "shop".to_owned(), scaler_metadata }
+}
+
+/// What KEDA asks for a trigger in a poll.
+pub(crate) async fn poll(client: &mut ExternalScalerClient<Channel>, reference: &ScaledObjectRef) {
+    let spec = client.get_metric_spec(reference.clone()).await.unwrap().into_inner().metric_specs.remove(0);
+    let request = GetMetricsRequest { scaled_object_ref: Some(reference.clone()), metric_name: spec.metric_name };
+    client.get_metrics(request).await.unwrap();
+    client.is_active(reference.clone()).await.unwrap();
+}

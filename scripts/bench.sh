@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs the benchmarks, against a PostgreSQL and a MariaDB server of its own:
+#
+#   scripts/bench.sh                     all of them; some ten minutes on a laptop
+#   scripts/bench.sh calls growth        these
+#   scripts/bench.sh --full growth       up to ten million rows
+#   scripts/bench.sh --quick             only whether they work, on what is compiled for the tests
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/lib/databases.sh
+source scripts/lib/databases.sh
+
+require_rust
+options=() profile=() benches=()
+for argument in "$@"; do
+  case $argument in
+  --quick) options+=(--quick) profile=(--profile test) ;;
+  --full) options+=(--full) ;;
+  *) benches+=(--bench "$argument") ;;
+  esac
+done
+((${#benches[@]})) || benches=(--bench calls --bench growth --bench activation --bench fleet --bench footprint)
+
+work=$(mktemp -d)
+trap 'stop_databases; rm -rf "$work"' EXIT
+start_postgres "$work"
+start_mariadb "$work"
+export TEST_POSTGRES_URL=$PG_URL TEST_MARIADB_URL=$MARIADB_URL
+
+printf '%s, %s processors, %s of memory\n' \
+  "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(free --human | awk '/^Mem:/ {print $2}')"
+cargo bench --quiet "${profile[@]}" "${benches[@]}" -- "${options[@]}"
