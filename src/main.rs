@@ -26,6 +26,8 @@ enum Command {
     Demo(DemoArgs),
     /// Say when a recurring job runs next, as JobRunr computes it.
     NextRun(cli::next_run::NextRunArgs),
+    /// Ask a running scaler whether it is ready: for probes where there is no curl.
+    Health(cli::health::HealthArgs),
     /// Print the statements with which PostgreSQL tells of new jobs at once.
     NotifySql(cli::notify_sql::NotifySqlArgs),
 }
@@ -38,6 +40,9 @@ struct ServeArgs {
     /// Where to listen; overrides the configuration.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Where to serve health and metrics; overrides the configuration.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http: Option<SocketAddr>,
 }
 
 fn main() -> ExitCode {
@@ -46,6 +51,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain(&args),
         Command::Demo(args) => finish(block_on(cli::demo::run(args))),
         Command::NextRun(args) => next_run(&args),
+        Command::Health(args) => finish(block_on(cli::health::run(args))),
         Command::NotifySql(args) => notify_sql(&args),
     }
 }
@@ -60,6 +66,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
     };
     let mut config = loaded.config;
     config.listen = args.listen.unwrap_or(config.listen);
+    config.http = args.http.or(config.http);
     cli::start_log(&config.log);
     finish(block_on(cli::serve::run(config, &loaded.warnings)))
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::jobrunr::{Question, Questions, Snapshot};
+use crate::metrics::Metrics;
 use crate::storage::Storage;
 
 /// A caller waits this long for a fresh answer: KEDA sets no deadline and holds a lock, so that every call has to end
@@ -112,6 +113,7 @@ struct Shared {
     /// The database has told of new jobs.
     nudged: Notify,
     is_listening: AtomicBool,
+    metrics: Metrics,
     state: watch::Receiver<State>,
 }
 
@@ -123,6 +125,7 @@ impl Monitor {
         storage: Arc<dyn Storage>,
         settings: MonitorSettings,
         clock: Clock,
+        metrics: Metrics,
         stop: CancellationToken,
     ) -> Self {
         let (publish, state) = watch::channel(State::default());
@@ -135,6 +138,7 @@ impl Monitor {
             new_watcher: Notify::new(),
             nudged: Notify::new(),
             is_listening: AtomicBool::new(false),
+            metrics,
             state,
         });
         tokio::spawn(listener::run(name.clone(), Arc::clone(&storage), Arc::clone(&shared), stop.clone()));
@@ -262,6 +266,11 @@ impl Shared {
                 return;
             }
         }
+    }
+
+    fn set_listening(&self, storage: &str, is_listening: bool) {
+        self.is_listening.store(is_listening, Ordering::Relaxed);
+        self.metrics.listening(storage, is_listening);
     }
 
     async fn until_watched(&self) {

@@ -244,7 +244,7 @@ impl Serving {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let mut command = bench.command(&["serve", "--listen", &address]);
+        let mut command = bench.command(&["serve", "--listen", &address, "--http", "127.0.0.1:0"]);
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let serving = Self { process, address };
         let is_up = || {

@@ -111,7 +111,7 @@ impl Scaler {
         let began = Instant::now();
         let mut command = Command::new(binary());
         command.args(["serve", "--listen", &address]).env_clear().env("JOBRUNR_SCALER_URL", url);
-        command.env("JOBRUNR_SCALER_LOG_FILTER", "warn");
+        command.env("JOBRUNR_SCALER_LOG_FILTER", "warn").env("JOBRUNR_SCALER_HTTP", "off");
         let child = command.stdin(Stdio::null()).spawn().unwrap();
         while std::net::TcpStream::connect(&address).is_err() {
             assert!(began.elapsed() < Duration::from_secs(20), "the scaler does not serve");

@@ -38,6 +38,7 @@ use self::work::Work;
 use super::serve::{RunError, serve};
 use crate::clock::Clock;
 use crate::config::{Address, Config, ConfigErrors, StorageConfig, StorageName};
+use crate::metrics::Metrics;
 
 /// A story that takes longer than this by its own clock will not end well.
 const LONGEST: SignedDuration = SignedDuration::from_mins(15);
@@ -158,7 +159,7 @@ async fn play(
     let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
     let keda = Keda::new(channel, address, clock, Arc::clone(board));
     tokio::select! {
-        result = serve(listener, &storages, clock, stop) => result.map(|()| End::Interrupted).map_err(DemoError::from),
+        result = serve(listener, &storages, clock, Metrics::default(), stop) => result.map(|()| End::Interrupted).map_err(DemoError::from),
         result = application.run() => result.map(|()| End::Interrupted).map_err(DemoError::from),
         result = view.run() => result.map(|()| End::Interrupted).map_err(DemoError::Output),
         () = keda.run() => Ok(End::Interrupted),

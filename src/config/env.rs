@@ -7,7 +7,7 @@ use super::raw::{Given, Key, Raw, RawStorage};
 const PREFIX: &str = "JOBRUNR_SCALER_";
 
 /// Variables that are no key of a storage. `CONFIG` is the command line's `--config`.
-const GENERAL: [&str; 4] = ["LISTEN", "LOG_FORMAT", "LOG_FILTER", "CONFIG"];
+const GENERAL: [&str; 5] = ["LISTEN", "HTTP", "LOG_FORMAT", "LOG_FILTER", "CONFIG"];
 
 /// The environment of this process, without what is not Unicode (which no setting can be, and `std::env::vars` would
 /// panic about).
@@ -29,6 +29,7 @@ pub(super) fn overlay(raw: &mut Raw, env: impl IntoIterator<Item = (String, Stri
 fn set(raw: &mut Raw, name: &str, given: Given, report: &mut Report) {
     match name {
         "LISTEN" => set_general(&mut raw.listen, given),
+        "HTTP" => set_general(&mut raw.http, given),
         "LOG_FORMAT" => set_general(&mut raw.log_format, given),
         "LOG_FILTER" => set_general(&mut raw.log_filter, given),
         "CONFIG" => {}

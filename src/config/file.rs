@@ -68,6 +68,7 @@ impl Reader<'_> {
         for (key, value) in self.map(root, "") {
             match key.value.as_str() {
                 "listen" => raw.listen = self.text(value, "listen"),
+                "http" => raw.http = self.text(value, "http"),
                 "log" => self.log(value, &mut raw),
                 "storages" => self.storages(value, &mut raw),
                 name if Key::of_file(name).is_some() => {
@@ -75,7 +76,7 @@ impl Reader<'_> {
                         format!("`{name}` belongs to a storage; write it under `storages:` and the storage's name");
                     self.mistake(key.referenced, name, text);
                 }
-                _ => self.unknown(key, "", &["listen", "log", "storages"]),
+                _ => self.unknown(key, "", &["listen", "http", "log", "storages"]),
             }
         }
         raw

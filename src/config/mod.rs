@@ -37,12 +37,16 @@ pub const EXAMPLE: &str = include_str!("../../config.example.yaml");
 
 /// The port of KEDA's calls when `listen` is not given.
 const DEFAULT_PORT: u16 = 9090;
+/// The port of health and metrics when `http` is not given.
+const DEFAULT_HTTP_PORT: u16 = 8080;
 
 /// All settings, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to answer KEDA. Default `0.0.0.0:9090`.
     pub listen: SocketAddr,
+    /// Where to answer health checks and Prometheus over HTTP; `None` for nowhere. Default `0.0.0.0:8080`.
+    pub http: Option<SocketAddr>,
     /// What to log, and how.
     pub log: LogConfig,
     /// The databases to read, at least one.
@@ -138,8 +142,10 @@ fn check(
     let mut raw = raw.unwrap_or_default();
     env::overlay(&mut raw, env, &mut report);
     let config = Config {
-        listen: given(raw.listen, parse_listen, &mut report)
+        listen: given(raw.listen, |text| parse_address(text, DEFAULT_PORT), &mut report)
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT))),
+        http: given(raw.http, parse_http, &mut report)
+            .unwrap_or_else(|| Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_HTTP_PORT)))),
         log: LogConfig {
             format: given(raw.log_format, parse_log_format, &mut report).unwrap_or_default(),
             filter: given(raw.log_filter, parse_log_filter, &mut report).unwrap_or_else(|| "info".to_owned()),
@@ -182,9 +188,16 @@ fn given<T, E: fmt::Display>(
     }
 }
 
-fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+fn parse_http(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    parse_address(text, DEFAULT_HTTP_PORT).map(Some).map_err(|error| format!("{error}; `off` for none"))
+}
+
+fn parse_address(text: &str, default_port: u16) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
-        let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(DEFAULT_PORT);
+        let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(default_port);
         let value = shown(text);
         format!(
             "{value} is no IP address with a port; write for example `0.0.0.0:{port}`, or `[::]:{port}` for IPv6 too"

@@ -73,6 +73,7 @@ pub(super) struct Given {
 #[derive(Default)]
 pub(super) struct Raw {
     pub(super) listen: Option<Given>,
+    pub(super) http: Option<Given>,
     pub(super) log_format: Option<Given>,
     pub(super) log_filter: Option<Given>,
     pub(super) storages: BTreeMap<StorageName, RawStorage>,

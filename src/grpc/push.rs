@@ -8,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::convert;
-use super::proto::{GetMetricSpecResponse, IsActiveResponse};
+use super::proto::{GetMetricSpecResponse, IsActiveResponse, ScaledObjectRef};
+use super::scaler::tell;
 use crate::clock::Clock;
+use crate::metrics::{Metrics, OpenStream, Push, StreamKind};
 use crate::monitor::Watcher;
 use crate::scaling::{Trigger, decide};
 
@@ -28,27 +30,34 @@ pub(super) struct Pushes {
     next: Option<Instant>,
     /// Whether the push after a second is still to come.
     second_due: bool,
+    /// Whether the push before was the one that it follows.
+    after_first: bool,
 }
 
 impl Pushes {
     pub(super) fn new(inactive_too: bool) -> Self {
-        Self { inactive_too, active: false, next: None, second_due: true }
+        Self { inactive_too, active: false, next: None, second_due: true, after_first: false }
     }
 
     /// What to send at `now`, if anything, given whether the trigger is active.
-    pub(super) fn due(&mut self, active: bool, now: Instant) -> Option<bool> {
+    pub(super) fn due(&mut self, active: bool, now: Instant) -> Option<Push> {
         let was_active = std::mem::replace(&mut self.active, active);
         if !active {
             self.next = None;
-            return (was_active && self.inactive_too).then_some(false);
+            return (was_active && self.inactive_too).then_some(Push::Inactive);
         }
         let is_due = !was_active || self.next.is_some_and(|next| next <= now);
         if !is_due {
             return None;
         }
-        let pause = if std::mem::take(&mut self.second_due) { SECOND_PUSH_AFTER } else { REPEAT_AFTER };
-        self.next = Some(now + pause);
-        Some(true)
+        let is_first = std::mem::take(&mut self.second_due);
+        self.next = Some(now + if is_first { SECOND_PUSH_AFTER } else { REPEAT_AFTER });
+        let is_second = std::mem::replace(&mut self.after_first, is_first);
+        Some(match (was_active, is_second) {
+            (false, _) => Push::Edge,
+            (true, true) => Push::Second,
+            (true, false) => Push::Repeat,
+        })
     }
 
     /// When to look again even if nothing changes.
@@ -60,13 +69,17 @@ impl Pushes {
 /// The activity of a trigger, as KEDA wants it pushed. There is no queue behind it: a message is made when the client
 /// has room for one, from what is known then, so that a slow reader gets the newest and delays nobody.
 pub(super) fn activity(
+    reference: ScaledObjectRef,
     trigger: Trigger,
     watcher: Watcher,
     clock: Clock,
+    metrics: Metrics,
     stop: CancellationToken,
 ) -> BoxStream<'static, Result<IsActiveResponse, Status>> {
     let pushes = Pushes::new(trigger.push_inactive);
-    let stream = stream::unfold(Stream { trigger, watcher, clock, pushes }, |mut stream| async move {
+    let _open = metrics.stream(StreamKind::Activity);
+    let state = Stream { reference, trigger, watcher, clock, metrics, pushes, _open };
+    let stream = stream::unfold(state, |mut stream| async move {
         let result = stream.next().await;
         Some((Ok(IsActiveResponse { result }), stream))
     });
@@ -80,15 +93,16 @@ pub(super) fn specs(
     trigger: Trigger,
     first: f64,
     watcher: Watcher,
+    open: OpenStream,
     stop: CancellationToken,
 ) -> BoxStream<'static, Result<GetMetricSpecResponse, Status>> {
-    let state = (trigger, watcher, None::<f64>);
-    let stream = stream::unfold(state, move |(trigger, mut watcher, sent)| async move {
+    let state = (trigger, watcher, None::<f64>, open);
+    let stream = stream::unfold(state, move |(trigger, mut watcher, sent, open)| async move {
         let target = match sent {
             None => first,
             Some(sent) => changed_target(&trigger, &mut watcher, sent).await,
         };
-        Some((Ok(convert::metric_spec(&trigger, target)), (trigger, watcher, Some(target))))
+        Some((Ok(convert::metric_spec(&trigger, target)), (trigger, watcher, Some(target), open)))
     });
     stream.take_until(stop.cancelled_owned()).boxed()
 }
@@ -106,10 +120,13 @@ async fn changed_target(trigger: &Trigger, watcher: &mut Watcher, sent: f64) -> 
 }
 
 struct Stream {
+    reference: ScaledObjectRef,
     trigger: Trigger,
     watcher: Watcher,
     clock: Clock,
+    metrics: Metrics,
     pushes: Pushes,
+    _open: OpenStream,
 }
 
 impl Stream {
@@ -118,10 +135,12 @@ impl Stream {
             // A database that does not answer is no reason to say anything: KEDA keeps what it has.
             let active = self.watcher.newest().ok().and_then(|snapshot| {
                 let decision = decide(&self.trigger, &snapshot, self.clock.now()).ok()?;
+                tell(&self.metrics, &self.reference, &self.trigger, &decision);
                 Some(decision.active)
             });
             if let Some(push) = active.and_then(|active| self.pushes.due(active, Instant::now())) {
-                return push;
+                self.metrics.pushed(push);
+                return push != Push::Inactive;
             }
             match self.pushes.next_repeat() {
                 Some(at) => tokio::select! {
@@ -148,7 +167,7 @@ mod tests {
         let mut sent = Vec::new();
         for &(at, active) in course {
             if let Some(push) = pushes.due(active, start + Duration::from_millis(at)) {
-                sent.push((at, push));
+                sent.push((at, push != Push::Inactive));
             }
         }
         sent

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
-use tracing::warn;
+use tonic::{Code, Request, Response, Status};
+use tracing::{info, warn};
 
 use super::proto::external_scaler_server::ExternalScaler;
 use super::proto::{GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef};
 use super::{convert, push};
 use crate::clock::Clock;
+use crate::metrics::{Metrics, StreamKind};
 use crate::monitor::Monitor;
 use crate::scaling::{Decision, Trigger, decide};
 
@@ -37,6 +39,7 @@ impl StorageEntry {
 pub struct Scaler {
     storages: BTreeMap<String, StorageEntry>,
     clock: Clock,
+    metrics: Metrics,
     /// Ends all streams.
     stop: CancellationToken,
     warned: Mutex<HashSet<String>>,
@@ -45,8 +48,13 @@ pub struct Scaler {
 impl Scaler {
     /// A scaler for these storages, by name. `stop` ends its streams.
     #[must_use]
-    pub fn new(storages: BTreeMap<String, StorageEntry>, clock: Clock, stop: CancellationToken) -> Self {
-        Self { storages, clock, stop, warned: Mutex::default() }
+    pub fn new(
+        storages: BTreeMap<String, StorageEntry>,
+        clock: Clock,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { storages, clock, metrics, stop, warned: Mutex::default() }
     }
 
     /// What the trigger of this call comes to, before it becomes a message: for `explain`, which shows what KEDA gets.
@@ -55,7 +63,7 @@ impl Scaler {
     /// The status that KEDA gets.
     pub async fn explain(&self, reference: &ScaledObjectRef) -> Result<Decision, Status> {
         let (trigger, storage) = self.trigger(reference)?;
-        self.decision(&trigger, storage).await
+        self.decision(reference, &trigger, storage).await
     }
 
     fn trigger(&self, reference: &ScaledObjectRef) -> Result<(Trigger, &StorageEntry), Status> {
@@ -99,11 +107,78 @@ impl Scaler {
         }
     }
 
-    async fn decision(&self, trigger: &Trigger, storage: &StorageEntry) -> Result<Decision, Status> {
+    async fn decision(
+        &self,
+        reference: &ScaledObjectRef,
+        trigger: &Trigger,
+        storage: &StorageEntry,
+    ) -> Result<Decision, Status> {
         let answer = storage.monitor.ask(&trigger.question).await;
         let snapshot = answer.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
-        decide(trigger, &snapshot, self.clock.now())
-            .map_err(|missing| convert::missing_column_status(&trigger.storage, &missing))
+        let decision = decide(trigger, &snapshot, self.clock.now())
+            .map_err(|missing| convert::missing_column_status(&trigger.storage, &missing))?;
+        tell(&self.metrics, reference, trigger, &decision);
+        Ok(decision)
+    }
+
+    async fn answer_is_active(&self, reference: &ScaledObjectRef) -> Result<IsActiveResponse, Status> {
+        let (trigger, storage) = self.trigger(reference)?;
+        let decision = self.decision(reference, &trigger, storage).await?;
+        Ok(IsActiveResponse { result: decision.active })
+    }
+
+    async fn answer_metric_spec(&self, reference: &ScaledObjectRef) -> Result<GetMetricSpecResponse, Status> {
+        let (trigger, storage) = self.trigger(reference)?;
+        let target = target(&trigger, storage).await;
+        Ok(convert::metric_spec(&trigger, target))
+    }
+
+    async fn answer_metrics(&self, request: &GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
+        let Some(reference) = &request.scaled_object_ref else {
+            return Err(Status::invalid_argument(
+                "scaledObjectRef is missing: it names the ScaledObject and its metadata",
+            ));
+        };
+        let (trigger, storage) = self.trigger(reference)?;
+        let name = trigger.metric_name();
+        // Old clients of Kubernetes lower-case the name on its way (kubernetes#72996).
+        if !request.metric_name.eq_ignore_ascii_case(&name) {
+            let text = format!("metricName is `{}`; this trigger's metric is `{name}`", request.metric_name);
+            return Err(Status::not_found(text));
+        }
+        let decision = self.decision(reference, &trigger, storage).await?;
+        Ok(convert::metric_value(&trigger, &decision))
+    }
+
+    /// Counts a call, and makes its answer a response.
+    async fn counted<T>(
+        &self,
+        method: &'static str,
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<Response<T>, Status> {
+        let began = Instant::now();
+        let answer = answer.await;
+        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        self.metrics.called(method, code, began.elapsed());
+        answer.map(Response::new)
+    }
+}
+
+/// Shows what a trigger came to, and says in the log what has changed of it.
+pub(super) fn tell(metrics: &Metrics, reference: &ScaledObjectRef, trigger: &Trigger, decision: &Decision) {
+    let change = metrics.decided(&reference.namespace, &reference.name, trigger, decision);
+    if let Some(change) = change {
+        info!(
+            scaled_object = %format_args!("{}/{}", reference.namespace, reference.name),
+            storage = trigger.storage,
+            metric = %trigger.metric,
+            value = decision.value,
+            target = decision.target,
+            active = decision.active,
+            pods = change.pods,
+            "{}",
+            decision.reasons.join("; ")
+        );
     }
 }
 
@@ -124,9 +199,7 @@ async fn target(trigger: &Trigger, storage: &StorageEntry) -> f64 {
 #[tonic::async_trait]
 impl ExternalScaler for Scaler {
     async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
-        let (trigger, storage) = self.trigger(request.get_ref())?;
-        let decision = self.decision(&trigger, storage).await?;
-        Ok(Response::new(IsActiveResponse { result: decision.active }))
+        self.counted("IsActive", self.answer_is_active(request.get_ref())).await
     }
 
     type StreamIsActiveStream = BoxStream<'static, Result<IsActiveResponse, Status>>;
@@ -135,37 +208,26 @@ impl ExternalScaler for Scaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
-        let (trigger, storage) = self.trigger(request.get_ref())?;
-        let watcher = storage.monitor.watch(trigger.question.clone());
-        let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
-        Ok(Response::new(push::activity(trigger, watcher, self.clock, self.stop.clone())))
+        let answer = async {
+            let reference = request.into_inner();
+            let (trigger, storage) = self.trigger(&reference)?;
+            let watcher = storage.monitor.watch(trigger.question.clone());
+            let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
+            let metrics = self.metrics.clone();
+            Ok(push::activity(reference, trigger, watcher, self.clock, metrics, self.stop.clone()))
+        };
+        self.counted("StreamIsActive", answer).await
     }
 
     async fn get_metric_spec(
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
-        let (trigger, storage) = self.trigger(request.get_ref())?;
-        let target = target(&trigger, storage).await;
-        Ok(Response::new(convert::metric_spec(&trigger, target)))
+        self.counted("GetMetricSpec", self.answer_metric_spec(request.get_ref())).await
     }
 
     async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
-        let request = request.into_inner();
-        let Some(reference) = &request.scaled_object_ref else {
-            return Err(Status::invalid_argument(
-                "scaledObjectRef is missing: it names the ScaledObject and its metadata",
-            ));
-        };
-        let (trigger, storage) = self.trigger(reference)?;
-        let name = trigger.metric_name();
-        // Old clients of Kubernetes lower-case the name on its way (kubernetes#72996).
-        if !request.metric_name.eq_ignore_ascii_case(&name) {
-            let text = format!("metricName is `{}`; this trigger's metric is `{name}`", request.metric_name);
-            return Err(Status::not_found(text));
-        }
-        let decision = self.decision(&trigger, storage).await?;
-        Ok(Response::new(convert::metric_value(&trigger, &decision)))
+        self.counted("GetMetrics", self.answer_metrics(request.get_ref())).await
     }
 
     type StreamMetricSpecStream = BoxStream<'static, Result<GetMetricSpecResponse, Status>>;
@@ -174,16 +236,21 @@ impl ExternalScaler for Scaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
-        let (trigger, storage) = self.trigger(request.get_ref())?;
-        if !trigger.target.is_auto() {
-            let (target, _) = trigger.target_at(None);
-            let now = stream::once(async move { Ok(convert::metric_spec(&trigger, target)) });
-            let stream = now.chain(stream::pending()).take_until(self.stop.clone().cancelled_owned());
-            return Ok(Response::new(stream.boxed()));
-        }
-        let first = target(&trigger, storage).await;
-        let watcher = storage.monitor.watch(trigger.question.clone());
-        let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
-        Ok(Response::new(push::specs(trigger, first, watcher, self.stop.clone())))
+        let answer = async {
+            let (trigger, storage) = self.trigger(request.get_ref())?;
+            let open = self.metrics.stream(StreamKind::Spec);
+            if !trigger.target.is_auto() {
+                let (target, _) = trigger.target_at(None);
+                let now = stream::once(async move { Ok(convert::metric_spec(&trigger, target)) });
+                // The stream keeps what counts it.
+                let stream = now.chain(stream::pending()).map(move |spec| (spec, &open).0);
+                return Ok(stream.take_until(self.stop.clone().cancelled_owned()).boxed());
+            }
+            let first = target(&trigger, storage).await;
+            let watcher = storage.monitor.watch(trigger.question.clone());
+            let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
+            Ok(push::specs(trigger, first, watcher, open, self.stop.clone()))
+        };
+        self.counted("StreamMetricSpec", answer).await
     }
 }

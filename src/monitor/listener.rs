@@ -1,7 +1,6 @@
 //! The task that hears of new jobs where the database tells of them. Polling goes on beside it: what is not heard is seen.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -30,9 +29,9 @@ async fn listen_for_ever(storage_name: &str, storage: &dyn Storage, shared: &Sha
             Ok(None) => sleep(LOOK_AGAIN_AFTER).await,
             Ok(Some(listener)) => {
                 info!(storage = storage_name, "the database tells of new jobs at once");
-                shared.is_listening.store(true, Ordering::Relaxed);
+                shared.set_listening(storage_name, true);
                 let end = hear(listener, shared).await;
-                shared.is_listening.store(false, Ordering::Relaxed);
+                shared.set_listening(storage_name, false);
                 backoff = FIRST_BACKOFF;
                 if let Err(error) = end {
                     warn!(storage = storage_name, %error, "the database tells of new jobs no more; polling goes on");

@@ -131,6 +131,7 @@ impl Reader {
         let storage = &self.name;
         match outcome {
             Ok((snapshot, asked_at)) => {
+                self.shared.metrics.read(storage, Some(asked_at.elapsed()));
                 if 0 < self.n_failures {
                     info!(storage, n_failures = self.n_failures, "the database answers again");
                 }
@@ -145,6 +146,7 @@ impl Reader {
                 });
             }
             Err(error) => {
+                self.shared.metrics.read(storage, None);
                 // Once is enough: the same database may be away for hours.
                 if self.n_failures == 0 {
                     warn!(storage, %error, "the database does not answer; the last snapshot serves until maxStaleness");

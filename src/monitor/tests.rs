@@ -95,7 +95,8 @@ fn start() -> (Monitor, Arc<Fake>) {
     let settings =
         MonitorSettings { refresh: REFRESH, max_staleness: MAX_STALENESS, read_timeout: Duration::from_secs(6) };
     let storage = Arc::new(FakeStorage(Arc::clone(&fake)));
-    let monitor = Monitor::start("x".to_owned(), storage, settings, Clock::System, CancellationToken::new());
+    let monitor =
+        Monitor::start("x".to_owned(), storage, settings, Clock::System, Metrics::default(), CancellationToken::new());
     (monitor, fake)
 }
 

@@ -1,10 +1,13 @@
 //! The program as a process: exit codes, signals, what it prints.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
+
+use jobrunr_scaler::metrics::Metrics;
 
 use crate::database::{Database, Kind};
 use crate::scaler::{next_push, reference};
@@ -15,7 +18,12 @@ fn program(env: &[(&str, &str)]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("JOBRUNR_SCALER_")) {
         command.env_remove(name);
     }
-    command.args(["serve"]).envs(env.iter().copied()).stderr(Stdio::piped()).stdout(Stdio::piped());
+    command
+        .args(["serve"])
+        .env("JOBRUNR_SCALER_HTTP", "127.0.0.1:0")
+        .envs(env.iter().copied())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped());
     command
 }
 
@@ -30,6 +38,22 @@ fn exit_code(child: &mut Child) -> Option<i32> {
     }
 }
 
+/// What an address answers to a path, head and body.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// The exit code of `health` and what it says.
+fn health(address: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jobrunr-scaler"));
+    let output = command.args(["health", "--http", address]).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
 #[tokio::test]
 async fn serve_ends_well_on_a_signal() {
     for signal in ["TERM", "INT"] {
@@ -37,15 +61,32 @@ async fn serve_ends_well_on_a_signal() {
         let env = [("JOBRUNR_SCALER_URL", database.url.as_str()), ("JOBRUNR_SCALER_LOG_FORMAT", "json")];
         let mut child = program(&env).args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = log.by_ref().find_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            (line["message"] == "listening").then(|| line["address"].as_str().unwrap().to_owned())
-        });
-        let mut client = ExternalScalerClient::connect(format!("http://{}", address.unwrap())).await.unwrap();
+        let mut address_of = |message: &str| {
+            let address = log.by_ref().find_map(|line| {
+                let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+                (line["message"] == message).then(|| line["address"].as_str().unwrap().to_owned())
+            });
+            address.unwrap()
+        };
+        let (http, address) = (address_of("health and metrics"), address_of("listening"));
+        let mut client = ExternalScalerClient::connect(format!("http://{address}")).await.unwrap();
         let metadata = reference("metric=enqueued-count targetValue=1");
         let mut stream = client.stream_is_active(metadata.clone()).await.unwrap().into_inner();
         assert!(!client.is_active(metadata).await.unwrap().into_inner().result);
         assert_eq!(next_push(&mut stream, Duration::from_millis(50)).await, None);
+
+        assert!(get(&http, "/healthz").starts_with("HTTP/1.1 200"));
+        assert!(get(&http, "/nowhere").starts_with("HTTP/1.1 404"));
+        let metrics = get(&http, "/metrics");
+        for told in [
+            "jobrunr_scaler_calls_total{method=\"IsActive\",code=\"Ok\"} 1",
+            "jobrunr_scaler_streams{kind=\"activity\"} 1",
+            "jobrunr_scaler_storage_up{storage=\"default\"} 1",
+            "metric=\"enqueued-count\",filter=\"\"} 0",
+        ] {
+            assert!(metrics.contains(told), "{told}: {metrics}");
+        }
+        assert_eq!(health(&http).0, Some(0));
 
         let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
         assert!(sent.success());
@@ -54,6 +95,29 @@ async fn serve_ends_well_on_a_signal() {
         assert_eq!(exit_code(&mut child), Some(0), "{signal}");
         assert!(log.any(|line| line.unwrap().contains("stopped")));
     }
+}
+
+/// Nobody is to be sent to a scaler that stops, while its last calls finish.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scaler_that_stops_is_not_ready_any_more() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let serving = tokio::spawn(jobrunr_scaler::http::serve(listener, Metrics::default(), stop.clone()));
+    let check = async |path: &'static str, status: &str, code: i32| {
+        let of = address.clone();
+        let answer = tokio::task::spawn_blocking(move || (get(&of, path), health(&of))).await.unwrap();
+        assert!(answer.0.starts_with(status), "{path}: {}", answer.0);
+        assert_eq!(answer.1.0, Some(code), "{}", answer.1.1);
+    };
+    check("/readyz", "HTTP/1.1 200", 0).await;
+    stop.cancel();
+    check("/readyz", "HTTP/1.1 503", 1).await;
+    check("/healthz", "HTTP/1.1 200", 1).await;
+    serving.abort();
+    let _ = serving.await;
+    let nobody = health(&address);
+    assert!(nobody.0 == Some(1) && nobody.1.contains("does not answer"), "{}", nobody.1);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use jobrunr_scaler::clock::Clock;
 use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
 use jobrunr_scaler::grpc::proto::{GetMetricsRequest, IsActiveResponse, MetricSpec, MetricValue, ScaledObjectRef};
+use jobrunr_scaler::metrics::Metrics;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +44,7 @@ pub(crate) async fn start_all<'a>(storages: impl IntoIterator<Item = (&'a str, S
         storages.into_iter().map(|(name, config)| (name.to_owned(), config)).collect();
     let stop = CancellationToken::new();
     let ends = stop.clone();
-    let task = tokio::spawn(async move { serve(listener, &storages, Clock::System, ends).await });
+    let task = tokio::spawn(async move { serve(listener, &storages, Clock::System, Metrics::default(), ends).await });
     let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
     RunningScaler { client: ExternalScalerClient::new(channel.clone()), channel, stop, task }
 }

@@ -17,6 +17,7 @@ use crate::grpc::proto::external_scaler_client::ExternalScalerClient;
 use crate::grpc::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
 use crate::grpc::{Scaler, StorageEntry};
 use crate::jobrunr::duration;
+use crate::metrics::Metrics;
 use crate::scaling::manifest::{self, ScaledObject};
 use crate::scaling::{Decision, Trigger};
 use crate::storage::Storage;
@@ -83,9 +84,9 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn new(configs: &BTreeMap<String, StorageConfig>) -> Self {
-        let (clock, stop) = (Clock::System, CancellationToken::new());
+        let (clock, metrics, stop) = (Clock::System, Metrics::default(), CancellationToken::new());
         let entries = configs.iter().map(|(name, storage)| {
-            let entry = serve::entry(name, storage, clock, &stop);
+            let entry = serve::entry(name, storage, clock, &metrics, &stop);
             // It connects, looks at the tables, and reads.
             let first_read = storage.connect_timeout + 2 * storage.statement_timeout;
             (name.clone(), (entry, first_read))
@@ -93,7 +94,7 @@ impl Database {
         let storages: BTreeMap<_, _> = entries.collect();
         let entries = storages.iter().map(|(name, (entry, _))| (name.clone(), entry.clone())).collect();
         Self {
-            scaler: Scaler::new(entries, clock, stop.clone()),
+            scaler: Scaler::new(entries, clock, metrics, stop.clone()),
             storages,
             configs: configs.clone(),
             telling: tokio::sync::Mutex::default(),

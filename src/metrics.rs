@@ -1,0 +1,280 @@
+//! What the scaler tells of itself, for Prometheus.
+//!
+//! Series about triggers are bounded: their names come from outside, and a hostile or huge number of them must not grow the
+//! memory without end.
+
+mod triggers;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::time::Instant;
+use tonic::Code;
+
+pub use triggers::Change;
+use triggers::Triggers;
+
+use crate::scaling::{Decision, Trigger};
+
+/// Upper bounds of the histograms, seconds: from a call that finds its answer in memory to one that waits as long as any.
+const SECONDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// The scaler's own numbers. Clones share them.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    triggers: Triggers,
+    storages: Storages,
+    reads: Family<ReadLabels, Counter>,
+    read_seconds: Family<StorageLabels, Histogram, fn() -> Histogram>,
+    streams: Family<StreamLabels, Gauge>,
+    pushes: Family<PushLabels, Counter>,
+    calls: Family<CallLabels, Counter>,
+    call_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StorageLabels {
+    storage: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReadLabels {
+    storage: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StreamLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PushLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    method: &'static str,
+    code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MethodLabels {
+    method: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+/// Why something was pushed to a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Push {
+    /// The trigger has become active.
+    Edge,
+    /// Once more after a second: KEDA drops a push that comes before it has written its own status.
+    Second,
+    /// It still is.
+    Repeat,
+    /// It is no more, for clients that want to know.
+    Inactive,
+}
+
+/// The two calls that stay open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    /// StreamIsActive
+    Activity,
+    /// StreamMetricSpec
+    Spec,
+}
+
+/// Counts a stream for as long as it lives.
+pub struct OpenStream(Gauge);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
+        let mut inner = Inner {
+            registry: Registry::with_prefix("jobrunr_scaler"),
+            triggers: Triggers::default(),
+            storages: Storages::default(),
+            reads: Family::default(),
+            read_seconds: Family::new_with_constructor(histogram),
+            streams: Family::default(),
+            pushes: Family::default(),
+            calls: Family::default(),
+            call_seconds: Family::new_with_constructor(histogram),
+        };
+        inner.register();
+        Self(Arc::new(inner))
+    }
+}
+
+impl Inner {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let build = Family::<BuildLabels, Gauge>::default();
+        build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register("build_info", "The version that runs", build);
+        registry.register("reads", "Reads of a storage, by how they ended", self.reads.clone());
+        let help = "How long reads of a storage took that ended well";
+        registry.register_with_unit("read_duration", help, Unit::Seconds, self.read_seconds.clone());
+        registry.register("streams", "Open streams", self.streams.clone());
+        registry.register("pushes", "What was sent on activity streams, and why", self.pushes.clone());
+        registry.register("calls", "Calls by method and gRPC status code", self.calls.clone());
+        registry.register_with_unit("call_duration", "How long calls took", Unit::Seconds, self.call_seconds.clone());
+        registry.register("triggers_dropped", "Triggers not shown since there are too many", self.triggers.dropped());
+        registry.register_collector(Box::new(self.triggers.clone()));
+        registry.register_collector(Box::new(self.storages.clone()));
+    }
+}
+
+impl Metrics {
+    /// All of it in Prometheus' text format.
+    ///
+    /// # Errors
+    /// None in practice: it is written to memory.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.0.registry)?;
+        Ok(text)
+    }
+
+    /// Notes what a trigger came to, and gives what has changed since it was told last.
+    pub fn decided(
+        &self,
+        namespace: &str,
+        scaled_object: &str,
+        trigger: &Trigger,
+        decision: &Decision,
+    ) -> Option<Change> {
+        self.0.triggers.decided(namespace, scaled_object, trigger, decision)
+    }
+
+    /// Notes a read of a storage: how long it took where it ended well.
+    pub fn read(&self, storage: &str, took: Option<Duration>) {
+        let outcome = if took.is_some() { "ok" } else { "failed" };
+        self.0.reads.get_or_create(&ReadLabels { storage: storage.to_owned(), outcome }).inc();
+        if let Some(took) = took {
+            let labels = StorageLabels { storage: storage.to_owned() };
+            self.0.read_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        }
+        self.0.storages.update(storage, |state| {
+            state.is_up = took.is_some();
+            if took.is_some() {
+                state.read_at = Some(Instant::now());
+            }
+        });
+    }
+
+    /// Notes whether a storage tells of new jobs by itself.
+    pub fn listening(&self, storage: &str, is_listening: bool) {
+        self.0.storages.update(storage, |state| state.is_listening = is_listening);
+    }
+
+    /// Counts a stream until what it gives is dropped.
+    #[must_use]
+    pub fn stream(&self, kind: StreamKind) -> OpenStream {
+        let kind = match kind {
+            StreamKind::Activity => "activity",
+            StreamKind::Spec => "spec",
+        };
+        let gauge = self.0.streams.get_or_create_owned(&StreamLabels { kind });
+        gauge.inc();
+        OpenStream(gauge)
+    }
+
+    /// Counts what was sent on an activity stream.
+    pub fn pushed(&self, push: Push) {
+        let reason = match push {
+            Push::Edge => "edge",
+            Push::Second => "second",
+            Push::Repeat => "repeat",
+            Push::Inactive => "inactive",
+        };
+        self.0.pushes.get_or_create(&PushLabels { reason }).inc();
+    }
+
+    /// Counts a call.
+    pub fn called(&self, method: &'static str, code: Code, took: Duration) {
+        self.0.calls.get_or_create(&CallLabels { method, code: format!("{code:?}") }).inc();
+        self.0.call_seconds.get_or_create(&MethodLabels { method }).observe(took.as_secs_f64());
+    }
+}
+
+/// What is known of the storages; their number is that of the configuration.
+#[derive(Clone, Debug, Default)]
+struct Storages(Arc<Mutex<BTreeMap<String, StorageState>>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct StorageState {
+    is_up: bool,
+    is_listening: bool,
+    read_at: Option<Instant>,
+}
+
+impl Storages {
+    fn update(&self, storage: &str, change: impl FnOnce(&mut StorageState)) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains_key(storage) {
+            all.insert(storage.to_owned(), StorageState::default());
+        }
+        all.get_mut(storage).into_iter().for_each(change_once(change));
+    }
+}
+
+/// A closure that may run once, for an iterator of at most one.
+fn change_once<T>(change: impl FnOnce(&mut T)) -> impl FnMut(&mut T) {
+    let mut change = Some(change);
+    move |state| {
+        if let Some(change) = change.take() {
+            change(state);
+        }
+    }
+}
+
+impl Collector for Storages {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut gauge = |name: &str, help: &str, value: &dyn Fn(&StorageState) -> Option<f64>| {
+            let kind = ConstGauge::new(0.0).metric_type();
+            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+            for (storage, state) in &all {
+                let Some(value) = value(state) else { continue };
+                let labels = StorageLabels { storage: storage.clone() };
+                ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+            }
+            Ok(())
+        };
+        let one = |is_so: bool| Some(f64::from(u8::from(is_so)));
+        gauge("storage_up", "Whether the last read of a storage ended well", &|state| one(state.is_up))?;
+        gauge("listening", "Whether the database tells of new jobs at once", &|state| one(state.is_listening))?;
+        gauge("snapshot_age_seconds", "How old the newest answer of a storage is", &|state| {
+            state.read_at.map(|at| at.elapsed().as_secs_f64())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+use super::*;
+
+fn trigger(metadata: &str) -> Trigger {
+    Trigger::parse(metadata.split(' ').filter_map(|pair| pair.split_once('='))).unwrap()
+}
+
+fn decision(value: f64, active: bool) -> Decision {
+    Decision { value, target: 8.0, active, reasons: Vec::new() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_told_in_prometheus_words() {
+    let metrics = Metrics::default();
+    metrics.read("orders", Some(Duration::from_micros(1_500)));
+    metrics.read("orders", None);
+    metrics.listening("orders", true);
+    let open = metrics.stream(StreamKind::Activity);
+    drop(metrics.stream(StreamKind::Spec));
+    metrics.pushed(Push::Edge);
+    metrics.called("GetMetrics", Code::Ok, Duration::from_micros(300));
+    metrics.called("GetMetrics", Code::Unavailable, Duration::from_millis(800));
+    let demand = trigger("metric=demand targetValue=8 priority=1");
+    metrics.decided("shop", "hostile\"\n}", &demand, &decision(12.0, true));
+    tokio::time::advance(Duration::from_secs(7)).await;
+    insta::assert_snapshot!(metrics.text().unwrap());
+    drop(open);
+    assert!(metrics.text().unwrap().contains("jobrunr_scaler_streams{kind=\"activity\"} 0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_triggers_there_are_the_series_are_bounded() {
+    let metrics = Metrics::default();
+    let count = trigger("metric=enqueued-count targetValue=8");
+    let n_series = |metrics: &Metrics| metrics.text().unwrap().matches("trigger_value{").count();
+    for n in 0..1_500 {
+        metrics.decided("shop", &format!("worker-{n}{}", "x".repeat(10_000)), &count, &decision(1.0, true));
+    }
+    assert_eq!(n_series(&metrics), 1_000);
+    let text = metrics.text().unwrap();
+    assert!(text.contains("triggers_dropped_total 500"));
+    assert!(text.len() < 2_000_000, "{}", text.len());
+    // Who is not asked for any more makes room.
+    tokio::time::advance(Duration::from_secs(601)).await;
+    assert!(metrics.decided("shop", "new", &count, &decision(1.0, true)).is_some());
+    assert_eq!(n_series(&metrics), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_told_once_and_a_restless_value_not_all_the_time() {
+    let metrics = Metrics::default();
+    let count = trigger("metric=enqueued-count targetValue=8");
+    let check = async |after_seconds: u64, value: f64, active: bool, expected: Option<u64>| {
+        tokio::time::advance(Duration::from_secs(after_seconds)).await;
+        let change = metrics.decided("shop", "worker", &count, &decision(value, active));
+        assert_eq!(change.map(|change| change.pods), expected, "{value} {active}");
+    };
+    check(0, 1.0, true, Some(1)).await;
+    check(1, 1.0, true, None).await;
+    check(1, 8.0, true, None).await;
+    // More pods, but only now and then.
+    check(1, 9.0, true, None).await;
+    check(10, 17.0, true, Some(3)).await;
+    check(1, 25.0, true, None).await;
+    // Activity always.
+    check(1, 0.0, false, Some(0)).await;
+    check(1, 1.0, true, Some(1)).await;
+}

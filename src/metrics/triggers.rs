@@ -1,0 +1,145 @@
+//! The triggers last asked for, at most so many: their series, and what has changed of them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::time::Instant;
+
+use crate::scaling::{Decision, Trigger};
+
+/// Triggers remembered at most.
+const MAX_TRIGGERS: usize = 1_000;
+/// A trigger that nobody has asked for so long is forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// A change of the pods alone is told this often at most.
+const TELL_PODS_EVERY: Duration = Duration::from_secs(10);
+/// Names from outside are cut here.
+const MAX_CHARS: usize = 128;
+
+/// What has changed of a trigger, worth a line of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The pods that it asks for, were it an AverageValue.
+    pub pods: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    namespace: String,
+    scaled_object: String,
+    storage: String,
+    metric: &'static str,
+    filter: String,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    value: f64,
+    target: f64,
+    active: bool,
+    asked_at: Instant,
+    /// What was told, and when.
+    told: Option<(bool, u64, Instant)>,
+}
+
+/// The triggers last asked for. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Triggers {
+    seen: Arc<Mutex<HashMap<Labels, Seen>>>,
+    dropped: Counter,
+}
+
+impl Triggers {
+    pub(super) fn dropped(&self) -> Counter {
+        self.dropped.clone()
+    }
+
+    pub(super) fn decided(
+        &self,
+        namespace: &str,
+        scaled_object: &str,
+        trigger: &Trigger,
+        decision: &Decision,
+    ) -> Option<Change> {
+        let labels = Labels {
+            namespace: cut(namespace),
+            scaled_object: cut(scaled_object),
+            storage: cut(&trigger.storage),
+            metric: trigger.metric.name(),
+            filter: cut(trigger.question.filter.to_string().trim_start_matches(" with ")),
+        };
+        let now = Instant::now();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if MAX_TRIGGERS <= seen.len() && !seen.contains_key(&labels) {
+            seen.retain(|_, seen| now.duration_since(seen.asked_at) < FORGET_AFTER);
+            if MAX_TRIGGERS <= seen.len() {
+                self.dropped.inc();
+                return None;
+            }
+        }
+        let (value, target, active) = (decision.value, decision.target, decision.active);
+        let new = Seen { value, target, active, asked_at: now, told: None };
+        let seen = seen.entry(labels).or_insert_with(|| new.clone());
+        *seen = Seen { told: seen.told, ..new };
+        let pods = pods(decision);
+        let is_worth_telling = seen.told.is_none_or(|(was_active, had_pods, at)| {
+            was_active != active || (had_pods != pods && TELL_PODS_EVERY <= now.duration_since(at))
+        });
+        if !is_worth_telling {
+            return None;
+        }
+        seen.told = Some((active, pods, now));
+        Some(Change { pods })
+    }
+}
+
+/// The pods that a decision asks for, were it an AverageValue: the scaler is not told which it is.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates, and is never negative")]
+fn pods(decision: &Decision) -> u64 {
+    (decision.value / decision.target).ceil() as u64
+}
+
+/// A label from outside: not too long, and escaped, which the library leaves to us.
+fn cut(text: &str) -> String {
+    let mut label = String::new();
+    for c in text.chars().take(MAX_CHARS) {
+        match c {
+            '\\' => label.push_str("\\\\"),
+            '"' => label.push_str("\\\""),
+            '\n' => label.push_str("\\n"),
+            c => label.push(c),
+        }
+    }
+    label
+}
+
+impl Collector for Triggers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let now = Instant::now();
+        let mut all: Vec<(Labels, Seen)> = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.retain(|_, seen| now.duration_since(seen.asked_at) < FORGET_AFTER);
+            seen.iter().map(|(labels, seen)| (labels.clone(), seen.clone())).collect()
+        };
+        all.sort_by(|(a, _), (b, _)| {
+            (&a.namespace, &a.scaled_object, a.metric).cmp(&(&b.namespace, &b.scaled_object, b.metric))
+        });
+        let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Seen) -> f64| {
+            let kind = ConstGauge::new(0.0).metric_type();
+            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+            for (labels, seen) in &all {
+                ConstGauge::new(value(seen)).encode(metric.encode_family(labels)?)?;
+            }
+            Ok(())
+        };
+        gauge("trigger_value", "The value of a trigger, in its metric's unit", &|seen| seen.value)?;
+        gauge("trigger_target", "What the HPA steers for, in the metric's unit", &|seen| seen.target)?;
+        gauge("trigger_active", "Whether a trigger keeps pods", &|seen| f64::from(u8::from(seen.active)))
+    }
+}
