@@ -146,7 +146,8 @@ fn activity(trigger: &Trigger, queue: &Queue, value: f64, reasons: &mut Vec<Stri
     } else {
         format!("inactive: {} is not above {}", shown(value), shown(trigger.activation_target))
     });
-    if kept && 0 < queue.n_orphans() {
+    // Demand has named them among its parts.
+    if kept && 0 < queue.n_orphans() && trigger.metric != Metric::Demand {
         reasons.push(orphans(queue));
     }
     above || kept

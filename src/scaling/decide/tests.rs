@@ -127,6 +127,11 @@ fn demand_names_every_reason_why_a_server_has_to_live() {
     let text = "2 / 8, true: 2 jobs: 2 awaiting a deadline within PT1M; active: 2 is above 0";
     check("targetValue=8", &snapshot(awaiting, Vec::new()), text);
 
+    let orphaned = Queue { processing: exactly(2), processing_alive: exactly(1), ..Queue::default() };
+    let text = "2 / 8, true: 2 jobs: 1 processing, 1 orphan; \
+                orphans: 1 job without heartbeat, which JobRunr requeues as soon as a server lives; active: 2 is above 0";
+    check("targetValue=8", &snapshot(orphaned, Vec::new()), text);
+
     let later = Queue { next_scheduled_at: [(minute, now() + minute * 90)].into(), ..Queue::default() };
     let later = snapshot(later, vec![server(6, 1)]);
     let text = "0 / 6, false: nothing to do, now or within PT1M; target: 6 workers a pod, as the live server has; \
