@@ -10,3 +10,4 @@ pub mod jobrunr;
 pub mod monitor;
 pub mod scaling;
 pub mod storage;
+pub mod tls;

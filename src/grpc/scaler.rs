@@ -1,9 +1,10 @@
 //! KEDA's five calls.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::warn;
@@ -25,7 +26,12 @@ pub struct StorageEntry {
     pub monitor: Monitor,
     /// The namespaces that may use it; `None` for all.
     pub namespaces: Option<Vec<String>>,
+    /// Ends its streams, with OK: when the server stops, and when the storage is changed or removed.
+    pub end: CancellationToken,
 }
+
+/// The storages that triggers may name, by name.
+pub type Entries = Arc<BTreeMap<String, StorageEntry>>;
 
 impl StorageEntry {
     fn is_open_to(&self, namespace: &str) -> bool {
@@ -35,18 +41,16 @@ impl StorageEntry {
 
 /// Answers KEDA. Nothing of a decision is kept here: two of these agree.
 pub struct Scaler {
-    storages: BTreeMap<String, StorageEntry>,
+    storages: watch::Receiver<Entries>,
     clock: Clock,
-    /// Ends all streams.
-    stop: CancellationToken,
     warned: Mutex<HashSet<String>>,
 }
 
 impl Scaler {
-    /// A scaler for these storages, by name. `stop` ends its streams.
+    /// A scaler for these storages, which may change.
     #[must_use]
-    pub fn new(storages: BTreeMap<String, StorageEntry>, clock: Clock, stop: CancellationToken) -> Self {
-        Self { storages, clock, stop, warned: Mutex::default() }
+    pub fn new(storages: watch::Receiver<Entries>, clock: Clock) -> Self {
+        Self { storages, clock, warned: Mutex::default() }
     }
 
     /// What the trigger of this call comes to, before it becomes a message: for `explain`, which shows what KEDA gets.
@@ -55,10 +59,10 @@ impl Scaler {
     /// The status that KEDA gets.
     pub async fn explain(&self, reference: &ScaledObjectRef) -> Result<Decision, Status> {
         let (trigger, storage) = self.trigger(reference)?;
-        self.decision(&trigger, storage).await
+        self.decision(&trigger, &storage).await
     }
 
-    fn trigger(&self, reference: &ScaledObjectRef) -> Result<(Trigger, &StorageEntry), Status> {
+    fn trigger(&self, reference: &ScaledObjectRef) -> Result<(Trigger, StorageEntry), Status> {
         let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let result = Trigger::parse(metadata).map_err(|errors| convert::metadata_status(&errors));
         let result = result.and_then(|trigger| {
@@ -73,19 +77,24 @@ impl Scaler {
         result
     }
 
-    fn storage(&self, name: &str, namespace: &str) -> Result<&StorageEntry, Status> {
-        let Some(storage) = self.storages.get(name) else {
-            let open = self.storages.iter().filter(|(_, storage)| storage.is_open_to(namespace));
-            let names: Vec<&str> = open.map(|(name, _)| name.as_str()).collect();
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    /// A storage that is not open to the namespace is to it as one that is not there: the same code, the same text.
+    fn storage(&self, name: &str, namespace: &str) -> Result<StorageEntry, Status> {
+        let storages = Arc::clone(&self.storages.borrow());
+        if let Some(storage) = storages.get(name).filter(|storage| storage.is_open_to(namespace)) {
+            return Ok(storage.clone());
+        }
+        let open = storages.iter().filter(|(_, storage)| storage.is_open_to(namespace));
+        let names: Vec<&str> = open.map(|(name, _)| name.as_str()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        if storages.values().all(|storage| storage.namespaces.is_none()) {
             return Err(Status::not_found(format!(
                 "`storage` is `{name}`, which is not configured; there are: {names}"
             )));
-        };
-        if storage.is_open_to(namespace) {
-            return Ok(storage);
         }
-        Err(Status::permission_denied(format!("the storage `{name}` is not open to the namespace `{namespace}`")))
+        Err(Status::permission_denied(format!(
+            "`storage` is `{name}`, which is not configured, or not open to the namespace `{namespace}`; open to it are: \
+             {names}"
+        )))
     }
 
     fn warn_once(&self, reference: &ScaledObjectRef, text: &str) {
@@ -111,7 +120,7 @@ impl Scaler {
 impl ExternalScaler for Scaler {
     async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
         let (trigger, storage) = self.trigger(request.get_ref())?;
-        let decision = self.decision(&trigger, storage).await?;
+        let decision = self.decision(&trigger, &storage).await?;
         Ok(Response::new(IsActiveResponse { result: decision.active }))
     }
 
@@ -124,7 +133,7 @@ impl ExternalScaler for Scaler {
         let (trigger, storage) = self.trigger(request.get_ref())?;
         let watcher = storage.monitor.watch(trigger.question.clone());
         let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
-        Ok(Response::new(push::activity(trigger, watcher, self.clock, self.stop.clone())))
+        Ok(Response::new(push::activity(trigger, watcher, self.clock, storage.end)))
     }
 
     async fn get_metric_spec(
@@ -150,7 +159,7 @@ impl ExternalScaler for Scaler {
             let text = format!("metricName is `{}`; this trigger's metric is `{name}`", request.metric_name);
             return Err(Status::not_found(text));
         }
-        let decision = self.decision(&trigger, storage).await?;
+        let decision = self.decision(&trigger, &storage).await?;
         Ok(Response::new(convert::metric_value(&trigger, &decision)))
     }
 
@@ -160,9 +169,9 @@ impl ExternalScaler for Scaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
-        let (trigger, _) = self.trigger(request.get_ref())?;
+        let (trigger, storage) = self.trigger(request.get_ref())?;
         let now = stream::once(async move { Ok(convert::metric_spec(&trigger)) });
-        let stream = now.chain(stream::pending()).take_until(self.stop.clone().cancelled_owned());
+        let stream = now.chain(stream::pending()).take_until(storage.end.cancelled_owned());
         Ok(Response::new(stream.boxed()))
     }
 }

@@ -1,8 +1,10 @@
 //! Asks for a trigger: the database itself, or a running scaler as KEDA would.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -77,7 +79,9 @@ impl Database {
         });
         let storages: BTreeMap<_, _> = entries.collect();
         let entries = storages.iter().map(|(name, (entry, _))| (name.clone(), entry.clone())).collect();
-        Self { scaler: Scaler::new(entries, clock, stop.clone()), storages, _readers_end_with_us: stop.drop_guard() }
+        // They do not change, so that nobody has to send.
+        let (_, entries) = watch::channel(Arc::new(entries));
+        Self { scaler: Scaler::new(entries, clock), storages, _readers_end_with_us: stop.drop_guard() }
     }
 
     async fn ask(&self, reference: &ScaledObjectRef) -> Answer {
