@@ -12,3 +12,4 @@ pub mod metrics;
 pub mod monitor;
 pub mod scaling;
 pub mod storage;
+pub mod tls;

@@ -57,18 +57,15 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &ServeArgs) -> ExitCode {
-    let loaded = match cli::load_config(args.config.as_deref()) {
+    let loaded = match cli::load_config_to_serve(args.config.as_deref()) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             eprintln!("{mistakes}");
             return ExitCode::from(cli::EXIT_BAD_CONFIGURATION);
         }
     };
-    let mut config = loaded.config;
-    config.listen = args.listen.unwrap_or(config.listen);
-    config.http = args.http.or(config.http);
-    cli::start_log(&config.log);
-    finish(block_on(cli::serve::run(config, &loaded.warnings)))
+    cli::start_log(&loaded.config.log);
+    finish(block_on(cli::serve::run(args.config.clone(), loaded, args.listen, args.http)))
 }
 
 fn explain(args: &cli::explain::ExplainArgs) -> ExitCode {

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
 use prometheus_client::metrics::counter::Counter;
@@ -40,6 +41,10 @@ struct Inner {
     read_seconds: Family<StorageLabels, Histogram, fn() -> Histogram>,
     streams: Family<StreamLabels, Gauge>,
     pushes: Family<PushLabels, Counter>,
+    /// Tells when the certificate in use expires, and whether the newest is in use. Only where there is TLS.
+    certificate: Certificate,
+    reloads: Family<ReloadLabels, Counter>,
+    last_reload_ok: Gauge,
     calls: Family<CallLabels, Counter>,
     call_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
 }
@@ -69,6 +74,11 @@ struct PushLabels {
 struct CallLabels {
     method: &'static str,
     code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -123,6 +133,9 @@ impl Default for Metrics {
             read_seconds: Family::new_with_constructor(histogram),
             streams: Family::default(),
             pushes: Family::default(),
+            certificate: Certificate::default(),
+            reloads: Family::default(),
+            last_reload_ok: Gauge::default(),
             calls: Family::default(),
             call_seconds: Family::new_with_constructor(histogram),
         };
@@ -142,6 +155,11 @@ impl Inner {
         registry.register_with_unit("read_duration", help, Unit::Seconds, self.read_seconds.clone());
         registry.register("streams", "Open streams", self.streams.clone());
         registry.register("pushes", "What was sent on activity streams, and why", self.pushes.clone());
+        registry.register("config_reloads", "Configurations seen while serving", self.reloads.clone());
+        self.last_reload_ok.set(1);
+        let help = "Whether the newest configuration is in use";
+        registry.register("config_last_reload_ok", help, self.last_reload_ok.clone());
+        registry.register_collector(Box::new(self.certificate.clone()));
         registry.register("calls", "Calls by method and gRPC status code", self.calls.clone());
         registry.register_with_unit("call_duration", "How long calls took", Unit::Seconds, self.call_seconds.clone());
         registry.register("triggers_dropped", "Triggers not shown since there are too many", self.triggers.dropped());
@@ -191,6 +209,28 @@ impl Metrics {
     /// Notes whether a storage tells of new jobs by itself.
     pub fn listening(&self, storage: &str, is_listening: bool) {
         self.0.storages.update(storage, |state| state.is_listening = is_listening);
+    }
+
+    /// Forgets a storage that is no longer configured.
+    pub fn forget_storage(&self, storage: &str) {
+        self.0.storages.0.lock().unwrap_or_else(PoisonError::into_inner).remove(storage);
+        let labels = StorageLabels { storage: storage.to_owned() };
+        self.0.read_seconds.remove(&labels);
+        for outcome in ["ok", "failed"] {
+            self.0.reads.remove(&ReadLabels { storage: storage.to_owned(), outcome });
+        }
+    }
+
+    /// Notes that a configuration was seen while serving, and whether it was taken up.
+    pub fn reloaded(&self, is_taken_up: bool) {
+        let outcome = if is_taken_up { "ok" } else { "failed" };
+        self.0.reloads.get_or_create(&ReloadLabels { outcome }).inc();
+        self.0.last_reload_ok.set(i64::from(is_taken_up));
+    }
+
+    /// Shows the certificate's state, as `state` tells it: when the one in use expires, and whether the newest is in use.
+    pub fn watch_certificate(&self, state: impl Fn() -> (Timestamp, bool) + Send + Sync + 'static) {
+        *self.0.certificate.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(state));
     }
 
     /// Counts a stream until what it gives is dropped.
@@ -251,6 +291,32 @@ fn change_once<T>(change: impl FnOnce(&mut T)) -> impl FnMut(&mut T) {
         if let Some(change) = change.take() {
             change(state);
         }
+    }
+}
+
+type TellCertificate = Box<dyn Fn() -> (Timestamp, bool) + Send + Sync>;
+
+/// What is known of the certificate.
+#[derive(Clone, Default)]
+struct Certificate(Arc<Mutex<Option<TellCertificate>>>);
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Certificate")
+    }
+}
+
+impl Collector for Certificate {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|tell| tell());
+        let Some((expires, is_newest)) = state else { return Ok(()) };
+        let kind = ConstGauge::new(0.0).metric_type();
+        let help = "When the certificate in use expires, seconds since 1970";
+        let encoder_of = encoder.encode_descriptor("certificate_expiry_timestamp_seconds", help, None, kind)?;
+        ConstGauge::new(expires.as_second()).encode(encoder_of)?;
+        let help = "Whether what the certificate's files hold now is in use";
+        let encoder_of = encoder.encode_descriptor("certificate_last_reload_ok", help, None, kind)?;
+        ConstGauge::new(i64::from(is_newest)).encode(encoder_of)
     }
 }
 

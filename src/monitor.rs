@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_millis(800);
 /// A question that nobody has asked for this long is dropped: some polling intervals of KEDA's.
 const FORGET_AFTER: Duration = Duration::from_secs(120);
 /// More distinct questions than this are no configuration but an attack or a mistake.
-const MAX_QUESTIONS: usize = 500;
+const MAX_QUESTIONS: usize = 200;
 
 /// How a monitor reads.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ workers_started=0
 scale_to() {
   while ((${#workers[@]} < $1)); do
     workers_started=$((workers_started + 1))
-    start_app "${worker_name:-guide-workers}-$workers_started" workers "$2"
+    start_app "guide-workers-$workers_started" workers "$2"
     workers+=("$process_id")
   done
   if ((${#workers[@]} > $1)); then

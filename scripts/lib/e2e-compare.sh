@@ -5,6 +5,11 @@
 # How far the two latencies may be apart, in seconds: the dashboard's own clock runs on between its answer and ours.
 readonly LATENCY_TOLERANCE=2
 
+# jq itself knows no fractions of a second.
+# shellcheck disable=SC2016 # jq's own $
+readonly JQ_INSTANT='def instant: capture("^(?<seconds>[^.Z]+)(\\.(?<fraction>[0-9]+))?Z$")
+  | (.seconds + "Z" | fromdateiso8601) + ("0." + (.fraction // "0") | tonumber);'
+
 # Prints one page of the dashboard's jobs in a state, the oldest first.
 dashboard_jobs() {
   curl --silent --show-error --fail --max-time 30 \
@@ -19,10 +24,7 @@ dashboard_read() {
     scheduled=$(dashboard_jobs SCHEDULED 1000) &&
     servers=$(curl --silent --show-error --fail --max-time 30 "$dashboard_url/api/servers") || return
   jq --null-input --compact-output --argjson enqueued "$enqueued" --argjson processing "$processing" \
-    --argjson scheduled "$scheduled" --argjson servers "$servers" '
-      # jq itself knows no fractions of a second.
-      def instant: capture("^(?<seconds>[^.Z]+)(\\.(?<fraction>[0-9]+))?Z$")
-        | (.seconds + "Z" | fromdateiso8601) + ("0." + (.fraction // "0") | tonumber);
+    --argjson scheduled "$scheduled" --argjson servers "$servers" "$JQ_INSTANT"'
       def due_in(seconds): map(select((.jobHistory[-1].scheduledAt | instant) <= now + seconds)) | length;
       # The dashboard also lists servers that are dead, as long as no other server removed them.
       ([$servers[] | select(now - (.lastHeartbeat | instant) <= 4 * .pollIntervalInSeconds) | .workerPoolSize] | add // 0)
@@ -40,6 +42,7 @@ dashboard_read() {
           "occupied-workers": $occupied,
           "total-workers": $workers,
           "worker-usage": (if $workers > 0 then $occupied / $workers else 0 end),
+          # Recurring jobs and jobs that await a deadline count too; there are none in any of these situations.
           "demand PT1M": ($enqueued.total + $processing.total + ($scheduled.items | due_in(60))),
           latencySince: $since
         }'

@@ -43,6 +43,14 @@ fn storage_named<'a>(config: &'a Config, name: Option<&str>) -> Result<(&'a Stor
     }
 }
 
+/// As [`load_config`], and checks the certificates too.
+///
+/// # Errors
+/// All its mistakes at once.
+pub fn load_config_to_serve(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
+    Config::load_to_serve(file, variables())
+}
+
 /// Sends the log to standard error, so that standard output is a command's own.
 pub fn start_log(config: &LogConfig) {
     let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));

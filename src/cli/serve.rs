@@ -1,24 +1,27 @@
 //! `jobrunr-scaler serve`: the scaler itself.
 
+mod reload;
+mod storages;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::storages::Storages;
+pub use self::storages::entry;
 use crate::clock::Clock;
-use crate::config::{Config, StorageConfig};
-use crate::grpc::{self, Scaler, ServeError, StorageEntry};
+use crate::config::{Config, Loaded, StorageConfig};
+use crate::grpc::{self, Certificates, Scaler, ServeError};
 use crate::http;
 use crate::metrics::Metrics;
-use crate::monitor::{Monitor, MonitorSettings};
-
-/// How much longer than its statement timeout a read may take before its connection is given up.
-const STATEMENT_SLACK: Duration = Duration::from_secs(1);
+use crate::tls::TlsError;
 
 /// Why serving failed.
 #[derive(Debug, Error)]
@@ -41,53 +44,83 @@ pub enum RunError {
         /// What the operating system says.
         cause: std::io::Error,
     },
+    /// The certificate was right a moment ago, when the configuration was checked.
+    #[error("the certificate cannot be used: {0}")]
+    Certificate(#[from] TlsError),
+    /// A signal cannot be waited for.
+    #[error("signals cannot be handled: {0}")]
+    Signals(std::io::Error),
     /// The server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
-/// Binds the address and serves until SIGTERM or SIGINT.
+/// Binds the address, which is `listen` where it is given, and serves until SIGTERM or SIGINT. `file` is where the
+/// configuration came from: it is followed.
 ///
 /// # Errors
 /// [`RunError`]
-pub async fn run(config: Config, warnings: &[String]) -> Result<(), RunError> {
-    for warning in warnings {
+pub async fn run(
+    file: Option<PathBuf>,
+    loaded: Loaded,
+    listen: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+) -> Result<(), RunError> {
+    for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    let listener = bind(config.listen).await?;
-    let http = match config.http {
-        Some(address) => Some(TcpListener::bind(address).await.map_err(|cause| RunError::Http { address, cause })?),
-        None => None,
-    };
+    let config = loaded.config;
+    let signals = Signals::new().map_err(RunError::Signals)?;
+    let certificates = config.tls.clone().map(Certificates::load).transpose()?.map(Arc::new);
+    let listener = bind(listen.unwrap_or(config.listen)).await?;
     let metrics = Metrics::default();
     let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(stop.clone()));
-    if let Some(http) = http {
-        if let Ok(address) = http.local_addr() {
-            info!(%address, "health and metrics");
-        }
-        let (metrics, stop) = (metrics.clone(), stop.clone());
-        tokio::spawn(async move {
-            if let Err(error) = http::serve(http, metrics, stop).await {
-                warn!(%error, "health and metrics are served no more");
-            }
-        });
+    serve_http(http.or(config.http), metrics.clone(), stop.clone()).await?;
+    if let Some(certificates) = &certificates {
+        let mutual = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        info!(not_after = %certificates.state().not_after, mutual, "TLS");
+        metrics.watch_certificate(certificates.watch());
     }
-    serve(
-        listener,
-        &config.storages.into_iter().map(|(name, s)| (name.as_str().to_owned(), s)).collect(),
-        Clock::System,
-        metrics,
-        stop,
-    )
-    .await
+    tokio::spawn(stop_on_signal(signals.terminate, stop.clone()));
+    // The readers end with the storages, after the server: calls in flight still get their answers.
+    let by_name = storages_by_name(config.clone());
+    let storages = Storages::start(&by_name, Clock::System, metrics.clone(), stop.clone());
+    let scaler = Scaler::new(storages.entries(), Clock::System, metrics.clone());
+    tokio::select! {
+        result = serve_scaler(listener, certificates.clone(), scaler, stop) => result,
+        () = reload::follow(file, signals.hangup, config, storages, &metrics) => Ok(()),
+        () = follow_files(certificates.as_deref()) => Ok(()),
+    }
+}
+
+/// Serves health and metrics beside, where that is wanted.
+async fn serve_http(address: Option<SocketAddr>, metrics: Metrics, stop: CancellationToken) -> Result<(), RunError> {
+    let Some(address) = address else { return Ok(()) };
+    let listener = TcpListener::bind(address).await.map_err(|cause| RunError::Http { address, cause })?;
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "health and metrics");
+    }
+    tokio::spawn(async move {
+        if let Err(error) = http::serve(listener, metrics, stop).await {
+            warn!(%error, "health and metrics are served no more");
+        }
+    });
+    Ok(())
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
     TcpListener::bind(address).await.map_err(|cause| RunError::Listen { address, cause })
 }
 
-/// Serves these storages on a bound listener until `stop`.
+/// Never returns.
+async fn follow_files(certificates: Option<&Certificates>) {
+    match certificates {
+        Some(certificates) => certificates.follow_files().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Serves these storages on a bound listener, without TLS, until `stop`.
 ///
 /// # Errors
 /// [`RunError`]
@@ -98,47 +131,42 @@ pub async fn serve(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
+    let storages = Storages::start(storages, clock, metrics.clone(), stop.clone());
+    serve_scaler(listener, None, Scaler::new(storages.entries(), clock, metrics), stop).await
+}
+
+async fn serve_scaler(
+    listener: TcpListener,
+    certificates: Option<Arc<Certificates>>,
+    scaler: Scaler,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
     if let Ok(address) = listener.local_addr() {
         info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     }
-    // The readers end after the server, so that calls in flight still get their answers.
-    let stop_reading = CancellationToken::new();
-    let _readers_end_with_us = stop_reading.clone().drop_guard();
-    let entries = storages.iter().map(|(name, storage)| {
-        info!(storage = name, address = %storage.address, prefix = storage.table_prefix.as_str(), "storage");
-        (name.clone(), entry(name, storage, clock, &metrics, &stop_reading))
-    });
-    let scaler = Scaler::new(entries.collect(), clock, metrics.clone(), stop.clone());
-    grpc::serve(listener, scaler, stop).await?;
+    grpc::serve(listener, certificates, scaler, stop).await?;
     info!("stopped");
     Ok(())
 }
 
-/// The monitor of a storage and who may use it.
-#[must_use]
-pub fn entry(
-    name: &str,
-    storage: &StorageConfig,
-    clock: Clock,
-    metrics: &Metrics,
-    stop: &CancellationToken,
-) -> StorageEntry {
-    let settings = MonitorSettings {
-        refresh: storage.refresh,
-        max_staleness: storage.max_staleness,
-        read_timeout: storage.statement_timeout + STATEMENT_SLACK,
-    };
-    let source = Arc::new(storage.clone());
-    let monitor = Monitor::start(name.to_owned(), source, settings, clock, metrics.clone(), stop.clone());
-    StorageEntry { monitor, namespaces: storage.namespaces.clone() }
+/// The storages of a configuration, under the names that triggers give.
+fn storages_by_name(config: Config) -> BTreeMap<String, StorageConfig> {
+    config.storages.into_iter().map(|(name, storage)| (name.as_str().to_owned(), storage)).collect()
 }
 
-async fn stop_on_signal(stop: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        warn!("SIGTERM cannot be handled: the process will be killed instead of stopping gracefully");
-        return;
-    };
+/// Taken over before anything else: by default each of them would end the process.
+struct Signals {
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, hangup: signal(SignalKind::hangup())? })
+    }
+}
+
+async fn stop_on_signal(mut terminate: Signal, stop: CancellationToken) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}

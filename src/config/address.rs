@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::secret::Secret;
 
 /// Where a database is. `Display` and `Debug` never show a password.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Address {
     /// PostgreSQL, and what speaks its protocol.
     Postgres(ServerAddress),
@@ -23,7 +23,7 @@ pub enum Address {
 }
 
 /// The address of a database server, and how to log in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServerAddress {
     /// Host and port, at least one; several are to be tried in this order. An IPv6 address stands without brackets. For
     /// PostgreSQL, a host that starts with `/` is the directory of a Unix socket.

@@ -7,7 +7,8 @@ use super::raw::{Given, Key, Raw, RawStorage};
 const PREFIX: &str = "JOBRUNR_SCALER_";
 
 /// Variables that are no key of a storage. `CONFIG` is the command line's `--config`.
-const GENERAL: [&str; 5] = ["LISTEN", "HTTP", "LOG_FORMAT", "LOG_FILTER", "CONFIG"];
+const GENERAL: [&str; 8] =
+    ["LISTEN", "HTTP", "LOG_FORMAT", "LOG_FILTER", "TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "CONFIG"];
 
 /// The environment of this process, without what is not Unicode (which no setting can be, and `std::env::vars` would
 /// panic about).
@@ -32,6 +33,9 @@ fn set(raw: &mut Raw, name: &str, given: Given, report: &mut Report) {
         "HTTP" => set_general(&mut raw.http, given),
         "LOG_FORMAT" => set_general(&mut raw.log_format, given),
         "LOG_FILTER" => set_general(&mut raw.log_filter, given),
+        "TLS_CERT_FILE" => set_general(&mut raw.tls.cert_file, given),
+        "TLS_KEY_FILE" => set_general(&mut raw.tls.key_file, given),
+        "TLS_CLIENT_CA_FILE" => set_general(&mut raw.tls.client_ca_file, given),
         "CONFIG" => {}
         name => match storage_setting(name) {
             Some((storage, key)) => set_storage(raw, &storage, key, given, report),

@@ -11,7 +11,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::StorageName;
 use super::mistake::{Place, Report, did_you_mean};
-use super::raw::{Given, Key, Raw, RawStorage};
+use super::raw::{Given, Key, Raw, RawStorage, RawTls};
 
 /// Reads a file. `None` when nothing can be said about its content, because it is missing or no YAML.
 pub(super) fn read(path: &Path, report: &mut Report) -> Option<Raw> {
@@ -70,13 +70,14 @@ impl Reader<'_> {
                 "listen" => raw.listen = self.text(value, "listen"),
                 "http" => raw.http = self.text(value, "http"),
                 "log" => self.log(value, &mut raw),
+                "tls" => self.tls(value, &mut raw.tls),
                 "storages" => self.storages(value, &mut raw),
                 name if Key::of_file(name).is_some() => {
                     let text =
                         format!("`{name}` belongs to a storage; write it under `storages:` and the storage's name");
                     self.mistake(key.referenced, name, text);
                 }
-                _ => self.unknown(key, "", &["listen", "http", "log", "storages"]),
+                _ => self.unknown(key, "", &["listen", "http", "log", "tls", "storages"]),
             }
         }
         raw
@@ -88,6 +89,17 @@ impl Reader<'_> {
                 "format" => raw.log_format = self.text(value, "log.format"),
                 "filter" => raw.log_filter = self.text(value, "log.filter"),
                 _ => self.unknown(key, "log.", &["format", "filter"]),
+            }
+        }
+    }
+
+    fn tls(&mut self, node: &Spanned<Node>, raw: &mut RawTls) {
+        for (key, value) in self.map(node, "tls") {
+            match key.value.as_str() {
+                "certFile" => raw.cert_file = self.text(value, "tls.certFile"),
+                "keyFile" => raw.key_file = self.text(value, "tls.keyFile"),
+                "clientCaFile" => raw.client_ca_file = self.text(value, "tls.clientCaFile"),
+                _ => self.unknown(key, "tls.", &["certFile", "keyFile", "clientCaFile"]),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The configuration: a YAML file, the environment laid over it, and everything checked before anything starts.
 //!
 //! `file` and `env` collect what was given and where, `storage` and this module check it. Nothing here connects or binds;
-//! files are read (the configuration, `urlFile`), and no text made here shows a password.
+//! files are read (the configuration, `urlFile`, the certificates), and no text made here shows a password.
 mod address;
 mod env;
 mod file;
@@ -12,6 +12,7 @@ mod storage;
 mod table_prefix;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +29,7 @@ pub use self::env::variables;
 pub use self::mistake::{ConfigErrors, Mistake, Place};
 pub use self::secret::{Secret, SecretError};
 pub use self::table_prefix::{TablePrefix, TablePrefixError};
+pub use crate::tls::TlsFiles;
 
 use self::mistake::{Report, shown};
 use self::raw::{Given, Raw};
@@ -41,7 +43,7 @@ const DEFAULT_PORT: u16 = 9090;
 const DEFAULT_HTTP_PORT: u16 = 8080;
 
 /// All settings, checked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where to answer KEDA. Default `0.0.0.0:9090`.
     pub listen: SocketAddr,
@@ -49,6 +51,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// What to log, and how.
     pub log: LogConfig,
+    /// The certificate of the gRPC port; `None` to answer without TLS.
+    pub tls: Option<TlsFiles>,
     /// The databases to read, at least one.
     pub storages: BTreeMap<StorageName, StorageConfig>,
 }
@@ -77,7 +81,7 @@ pub enum LogFormat {
 pub struct StorageName(String);
 
 /// One JobRunr database and table prefix.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StorageConfig {
     /// Where the database is, with user and password.
     pub address: Address,
@@ -105,7 +109,7 @@ pub struct StorageConfig {
 }
 
 /// A configuration, and what a person should know about it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
@@ -123,19 +127,47 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, each with its place.
     pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, ConfigErrors> {
-        let mut report = Report::default();
-        let raw = match file {
-            Some(path) => file::read(path, &mut report),
-            None => Some(Raw::default()),
-        };
-        check(raw, env, report)
+        load(file, env, Certificates::Later)
     }
+
+    /// As [`load`](Self::load), and checks the certificates too. Later they may be broken for a while without harm: who
+    /// serves keeps those that it has. Commands that do not serve have no use for them, and may not have them.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place.
+    pub fn load_to_serve(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigErrors> {
+        load(file, env, Certificates::Checked)
+    }
+}
+
+/// Whether the files of `tls` have to be right.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Certificates {
+    Checked,
+    Later,
+}
+
+fn load(
+    file: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+    certificates: Certificates,
+) -> Result<Loaded, ConfigErrors> {
+    let mut report = Report::default();
+    let raw = match file {
+        Some(path) => file::read(path, &mut report),
+        None => Some(Raw::default()),
+    };
+    check(raw, env, certificates, report)
 }
 
 /// `raw` is what the file says, `None` when it could not be read.
 fn check(
     raw: Option<Raw>,
     env: impl IntoIterator<Item = (String, String)>,
+    certificates: Certificates,
     mut report: Report,
 ) -> Result<Loaded, ConfigErrors> {
     let file_is_known = raw.is_some();
@@ -150,6 +182,7 @@ fn check(
             format: given(raw.log_format, parse_log_format, &mut report).unwrap_or_default(),
             filter: given(raw.log_filter, parse_log_filter, &mut report).unwrap_or_else(|| "info".to_owned()),
         },
+        tls: tls::check(raw.tls, certificates, &mut report),
         // What the environment says of a storage may be half of it, so it says nothing without the file.
         storages: if file_is_known { check_storages(&raw.storages, &mut report) } else { BTreeMap::new() },
     };

@@ -76,7 +76,16 @@ pub(super) struct Raw {
     pub(super) http: Option<Given>,
     pub(super) log_format: Option<Given>,
     pub(super) log_filter: Option<Given>,
+    pub(super) tls: RawTls,
     pub(super) storages: BTreeMap<StorageName, RawStorage>,
+}
+
+/// The files of the gRPC port's TLS, as given.
+#[derive(Default)]
+pub(super) struct RawTls {
+    pub(super) cert_file: Option<Given>,
+    pub(super) key_file: Option<Given>,
+    pub(super) client_ca_file: Option<Given>,
 }
 
 /// What was given for one storage.

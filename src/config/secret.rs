@@ -3,7 +3,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 /// More than any password or address, and little enough to read a wrong file without harm.
@@ -16,6 +16,17 @@ pub enum Secret {
     Value(SecretString),
     /// A file that holds it, for example a key of a mounted Kubernetes Secret.
     File(PathBuf),
+}
+
+/// The same secret, as it was given: a file is the same whatever it holds, because it is read anew for each use.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Secret::Value(a), Secret::Value(b)) => a.expose_secret() == b.expose_secret(),
+            (Secret::File(a), Secret::File(b)) => a == b,
+            _ => false,
+        }
+    }
 }
 
 impl Secret {
@@ -72,8 +83,6 @@ pub enum SecretError {
 #[cfg(test)]
 mod tests {
     use std::fs;
-
-    use secrecy::ExposeSecret;
 
     use super::*;
 

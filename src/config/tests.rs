@@ -7,6 +7,15 @@ use secrecy::ExposeSecret;
 
 use super::*;
 
+/// A check that leaves the certificates for later.
+fn check(
+    raw: Option<Raw>,
+    env: impl IntoIterator<Item = (String, String)>,
+    report: Report,
+) -> Result<Loaded, ConfigErrors> {
+    super::check(raw, env, Certificates::Later, report)
+}
+
 /// Loads a file's text (none where it is empty) and variables, given without `JOBRUNR_SCALER_`.
 fn load(yaml: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
     let mut report = Report::default();
@@ -62,7 +71,7 @@ fn the_example_has_every_key() {
     let has_key = |name: &str| {
         EXAMPLE.lines().any(|line| line.trim_start().trim_start_matches("# ").starts_with(&format!("{name}: ")))
     };
-    for (_, name, _) in raw::Key::ALL {
+    for name in raw::Key::ALL.map(|(_, name, _)| name).iter().chain(&["certFile", "keyFile", "clientCaFile"]) {
         assert!(has_key(name), "{name}");
     }
 }
@@ -72,6 +81,7 @@ fn every_key_of_the_file_reaches_its_setting() {
     let yaml = "
 listen: '[::1]:80'
 log: {format: json, filter: 'warn,jobrunr_scaler=trace'}
+tls: {certFile: a.crt, keyFile: a.key, clientCaFile: ca.crt}
 storages:
   orders:
     url: mysql://h/db
@@ -89,6 +99,8 @@ storages:
     let config = loaded(yaml, &[]).config;
     assert_eq!((config.listen.to_string().as_str(), config.log.format), ("[::1]:80", LogFormat::Json));
     assert_eq!(config.log.filter, "warn,jobrunr_scaler=trace");
+    let files = TlsFiles { cert: "a.crt".into(), key: "a.key".into(), client_ca: Some("ca.crt".into()) };
+    assert_eq!(config.tls, Some(files));
     let orders = &config.storages["orders"];
     assert_eq!(orders.address.to_string(), "mysql://scaler@h:3306/db");
     assert_eq!((password(orders).as_str(), orders.table_prefix.as_str()), ("hunter2", "jobs.tbl_"));
@@ -104,6 +116,7 @@ fn every_variable_overrides_its_key() {
     let yaml = "
 listen: 0.0.0.0:1
 log: {format: text, filter: debug}
+tls: {certFile: a, keyFile: b, clientCaFile: c}
 storages:
   my-orders: {url: mysql://h/db, username: a, password: b, tablePrefix: c_, refresh: PT2S, maxStaleness: PT3S,
     statementTimeout: PT4S, connectTimeout: PT5S, countLimit: 6, heartbeatMultiplicand: 7, namespaces: [d]}
@@ -125,6 +138,7 @@ storages:
     .map(|(end, value)| (key(end), value));
     let mut env: Vec<(&str, &str)> = values.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     env.extend([("LISTEN", "127.0.0.1:2"), ("LOG_FORMAT", "json"), ("LOG_FILTER", "error")]);
+    env.extend([("TLS_CERT_FILE", "d"), ("TLS_KEY_FILE", "e"), ("TLS_CLIENT_CA_FILE", "f")]);
     insta::assert_snapshot!(format!("{:#?}", loaded(yaml, &env).config));
     assert_eq!(password(&storage(yaml, &env, "my-orders")), "hunter2");
 }
@@ -305,6 +319,10 @@ fn a_mistake_reads_like_this() {
         key("pasword: hunter2"),
         key("heartbeat-multiplicand: 4"),
         key("colour: blue"),
+        storage("tls: {certFile: a}\n"),
+        storage("tls: {keyFile: a}\n"),
+        storage("tls: {clientCaFile: a}\n"),
+        storage("tls: {cert: a}\n"),
     ];
     let answers: String = files
         .iter()

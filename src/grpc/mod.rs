@@ -1,11 +1,14 @@
 //! KEDA's side: from its messages to our words and back, streams, the server. Knows no SQL.
 
+mod certificates;
 mod convert;
+mod incoming;
 mod push;
 mod scaler;
 mod server;
 
-pub use scaler::{Scaler, StorageEntry};
+pub use certificates::{CertificateState, Certificates};
+pub use scaler::{Entries, Scaler, StorageEntry};
 pub use server::{ServeError, serve};
 
 /// What tonic makes of `proto/externalscaler.proto`.

@@ -1,9 +1,10 @@
 //! KEDA's five calls.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
@@ -27,7 +28,12 @@ pub struct StorageEntry {
     pub monitor: Monitor,
     /// The namespaces that may use it; `None` for all.
     pub namespaces: Option<Vec<String>>,
+    /// Ends its streams, with OK: when the server stops, and when the storage is changed or removed.
+    pub end: CancellationToken,
 }
+
+/// The storages that triggers may name, by name.
+pub type Entries = Arc<BTreeMap<String, StorageEntry>>;
 
 impl StorageEntry {
     fn is_open_to(&self, namespace: &str) -> bool {
@@ -37,24 +43,17 @@ impl StorageEntry {
 
 /// Answers KEDA. Nothing of a decision is kept here: two of these agree.
 pub struct Scaler {
-    storages: BTreeMap<String, StorageEntry>,
+    storages: watch::Receiver<Entries>,
     clock: Clock,
     metrics: Metrics,
-    /// Ends all streams.
-    stop: CancellationToken,
     warned: Mutex<HashSet<String>>,
 }
 
 impl Scaler {
-    /// A scaler for these storages, by name. `stop` ends its streams.
+    /// A scaler for these storages, which may change.
     #[must_use]
-    pub fn new(
-        storages: BTreeMap<String, StorageEntry>,
-        clock: Clock,
-        metrics: Metrics,
-        stop: CancellationToken,
-    ) -> Self {
-        Self { storages, clock, metrics, stop, warned: Mutex::default() }
+    pub fn new(storages: watch::Receiver<Entries>, clock: Clock, metrics: Metrics) -> Self {
+        Self { storages, clock, metrics, warned: Mutex::default() }
     }
 
     /// What the trigger of this call comes to, before it becomes a message: for `explain`, which shows what KEDA gets.
@@ -63,10 +62,10 @@ impl Scaler {
     /// The status that KEDA gets.
     pub async fn explain(&self, reference: &ScaledObjectRef) -> Result<Decision, Status> {
         let (trigger, storage) = self.trigger(reference)?;
-        self.decision(reference, &trigger, storage).await
+        self.decision(reference, &trigger, &storage).await
     }
 
-    fn trigger(&self, reference: &ScaledObjectRef) -> Result<(Trigger, &StorageEntry), Status> {
+    fn trigger(&self, reference: &ScaledObjectRef) -> Result<(Trigger, StorageEntry), Status> {
         let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let result = Trigger::parse(metadata).map_err(|errors| convert::metadata_status(&errors));
         let result = result.and_then(|trigger| {
@@ -81,19 +80,24 @@ impl Scaler {
         result
     }
 
-    fn storage(&self, name: &str, namespace: &str) -> Result<&StorageEntry, Status> {
-        let Some(storage) = self.storages.get(name) else {
-            let open = self.storages.iter().filter(|(_, storage)| storage.is_open_to(namespace));
-            let names: Vec<&str> = open.map(|(name, _)| name.as_str()).collect();
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    /// A storage that is not open to the namespace is to it as one that is not there: the same code, the same text.
+    fn storage(&self, name: &str, namespace: &str) -> Result<StorageEntry, Status> {
+        let storages = Arc::clone(&self.storages.borrow());
+        if let Some(storage) = storages.get(name).filter(|storage| storage.is_open_to(namespace)) {
+            return Ok(storage.clone());
+        }
+        let open = storages.iter().filter(|(_, storage)| storage.is_open_to(namespace));
+        let names: Vec<&str> = open.map(|(name, _)| name.as_str()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        if storages.values().all(|storage| storage.namespaces.is_none()) {
             return Err(Status::not_found(format!(
                 "`storage` is `{name}`, which is not configured; there are: {names}"
             )));
-        };
-        if storage.is_open_to(namespace) {
-            return Ok(storage);
         }
-        Err(Status::permission_denied(format!("the storage `{name}` is not open to the namespace `{namespace}`")))
+        Err(Status::permission_denied(format!(
+            "`storage` is `{name}`, which is not configured, or not open to the namespace `{namespace}`; open to it are: \
+             {names}"
+        )))
     }
 
     fn warn_once(&self, reference: &ScaledObjectRef, text: &str) {
@@ -123,13 +127,13 @@ impl Scaler {
 
     async fn answer_is_active(&self, reference: &ScaledObjectRef) -> Result<IsActiveResponse, Status> {
         let (trigger, storage) = self.trigger(reference)?;
-        let decision = self.decision(reference, &trigger, storage).await?;
+        let decision = self.decision(reference, &trigger, &storage).await?;
         Ok(IsActiveResponse { result: decision.active })
     }
 
     async fn answer_metric_spec(&self, reference: &ScaledObjectRef) -> Result<GetMetricSpecResponse, Status> {
         let (trigger, storage) = self.trigger(reference)?;
-        let target = target(&trigger, storage).await;
+        let target = target(&trigger, &storage).await;
         Ok(convert::metric_spec(&trigger, target))
     }
 
@@ -146,7 +150,7 @@ impl Scaler {
             let text = format!("metricName is `{}`; this trigger's metric is `{name}`", request.metric_name);
             return Err(Status::not_found(text));
         }
-        let decision = self.decision(reference, &trigger, storage).await?;
+        let decision = self.decision(reference, &trigger, &storage).await?;
         Ok(convert::metric_value(&trigger, &decision))
     }
 
@@ -214,7 +218,7 @@ impl ExternalScaler for Scaler {
             let watcher = storage.monitor.watch(trigger.question.clone());
             let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
             let metrics = self.metrics.clone();
-            Ok(push::activity(reference, trigger, watcher, self.clock, metrics, self.stop.clone()))
+            Ok(push::activity(reference, trigger, watcher, self.clock, metrics, storage.end))
         };
         self.counted("StreamIsActive", answer).await
     }
@@ -244,12 +248,12 @@ impl ExternalScaler for Scaler {
                 let now = stream::once(async move { Ok(convert::metric_spec(&trigger, target)) });
                 // The stream keeps what counts it.
                 let stream = now.chain(stream::pending()).map(move |spec| (spec, &open).0);
-                return Ok(stream.take_until(self.stop.clone().cancelled_owned()).boxed());
+                return Ok(stream.take_until(storage.end.cancelled_owned()).boxed());
             }
-            let first = target(&trigger, storage).await;
+            let first = target(&trigger, &storage).await;
             let watcher = storage.monitor.watch(trigger.question.clone());
             let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
-            Ok(push::specs(trigger, first, watcher, open, self.stop.clone()))
+            Ok(push::specs(trigger, first, watcher, open, storage.end))
         };
         self.counted("StreamMetricSpec", answer).await
     }

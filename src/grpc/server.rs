@@ -1,6 +1,7 @@
 //! The gRPC server: KEDA's service, health, reflection, limits and the shutdown.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -9,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use super::certificates::Certificates;
+use super::incoming::with_tls;
 use super::proto::DESCRIPTORS;
 use super::proto::external_scaler_server::ExternalScalerServer;
 use super::scaler::Scaler;
@@ -40,10 +43,16 @@ pub enum ServeError {
 }
 
 /// Serves on a bound listener until `stop`; then no new calls are taken, streams end with OK, calls in flight finish.
+/// With certificates it speaks TLS and nothing else.
 ///
 /// # Errors
 /// [`ServeError`]
-pub async fn serve(listener: TcpListener, scaler: Scaler, stop: CancellationToken) -> Result<SocketAddr, ServeError> {
+pub async fn serve(
+    listener: TcpListener,
+    certificates: Option<Arc<Certificates>>,
+    scaler: Scaler,
+    stop: CancellationToken,
+) -> Result<SocketAddr, ServeError> {
     let address = listener.local_addr()?;
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in HEALTH_SERVICES {
@@ -55,14 +64,20 @@ pub async fn serve(listener: TcpListener, scaler: Scaler, stop: CancellationToke
         .build_v1()?;
     let scaler = ExternalScalerServer::new(scaler).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE));
-    let server = Server::builder()
+    let router = Server::builder()
         .max_concurrent_streams(Some(MAX_STREAMS))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(health_service)
         .add_service(reflection)
-        .add_service(scaler)
-        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        .add_service(scaler);
+    let stopped = stop.clone().cancelled_owned();
+    let server = async {
+        match certificates {
+            None => router.serve_with_incoming_shutdown(incoming, stopped).await,
+            Some(certificates) => router.serve_with_incoming_shutdown(with_tls(incoming, certificates), stopped).await,
+        }
+    };
     let cut_off = async {
         stop.cancelled().await;
         health.set_service_status("readiness", tonic_health::ServingStatus::NotServing).await;

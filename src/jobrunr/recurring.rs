@@ -108,25 +108,27 @@ pub struct Recurring {
 impl Recurring {
     /// Puts definitions and runs together, at `now`.
     ///
-    /// JobRunr 5 to 7 write a run only when a master looks within the poll interval around its instant. So an instant
-    /// counts as ahead for one `poll_interval` after it has passed: a server that is up by then is not taken away before
-    /// it has looked.
+    /// JobRunr 5 to 7 write a run only when a master looks within a poll interval before its instant, and nobody catches up
+    /// on it later. So an instant that has passed counts for `hold` more, the poll interval of a server that lives: it is
+    /// not taken away before it has looked. Where none lives nobody can have seen the instant, and it is gone. So is one
+    /// from before the job was defined.
     #[must_use]
     pub fn new(
         planning: Planning,
         definitions: &[Arc<Definition>],
         with_run: &BTreeSet<String>,
         now: Timestamp,
-        poll_interval: SignedDuration,
+        hold: SignedDuration,
     ) -> Self {
         let since = match planning {
             Planning::AheadOfTime => now,
-            Planning::AtItsTime => now.checked_sub(poll_interval).unwrap_or(Timestamp::MIN),
+            Planning::AtItsTime => now.checked_sub(hold).unwrap_or(Timestamp::MIN),
         };
+        let next = |timing: &Timing| timing.next_after(since.max(timing.created_at.min(now)));
         let job = |definition: &Arc<Definition>| RecurringJob {
             id: definition.id.clone(),
             has_run: with_run.contains(&definition.id),
-            next_at: definition.timing.as_ref().map_err(Clone::clone).and_then(|timing| timing.next_after(since)),
+            next_at: definition.timing.as_ref().map_err(Clone::clone).and_then(next),
         };
         Self { planning, jobs: definitions.iter().map(job).collect(), note: None }
     }
@@ -176,8 +178,23 @@ mod tests {
 
     fn recurring(planning: Planning, expression: &str, has_run: bool, now: &str) -> Recurring {
         let with_run = if has_run { BTreeSet::from(["a".to_owned()]) } else { BTreeSet::new() };
-        let poll_interval = SignedDuration::from_secs(15);
-        Recurring::new(planning, &[definition("a", expression)], &with_run, at(now), poll_interval)
+        let hold = SignedDuration::from_secs(15);
+        Recurring::new(planning, &[definition("a", expression)], &with_run, at(now), hold)
+    }
+
+    #[test]
+    fn an_instant_that_nobody_can_have_seen_is_gone() {
+        let due = |expression: &str, now: &str, hold: i64| {
+            let (definitions, hold) = ([definition("a", expression)], SignedDuration::from_secs(hold));
+            let recurring = Recurring::new(Planning::AtItsTime, &definitions, &BTreeSet::new(), at(now), hold);
+            recurring.due(at(now), SignedDuration::from_secs(30)).count()
+        };
+        // While no server lives.
+        assert_eq!(due("0 3 * * *", "2026-11-24T02:00:05Z", 0), 0);
+        assert_eq!(due("0 3 * * *", "2026-11-24T02:00:05Z", 15), 1);
+        // From before the job was defined, at 20:00:03.
+        assert_eq!(due("0 21 * * *", "2026-11-23T20:00:08Z", 15), 0);
+        assert_eq!(due("5 0 21 * * *", "2026-11-23T20:00:08Z", 15), 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::{DEFAULT_POLL_INTERVAL_SECONDS, Filter, Question, Questions, Recurring};
+use super::{Filter, Question, Questions, Recurring};
 
 /// What one storage answered at one instant.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,14 +125,6 @@ impl Snapshot {
     /// The servers that live at the instant of the read.
     pub fn live_servers(&self) -> impl Iterator<Item = &Server> {
         self.servers.iter().filter(|server| server.is_alive(self.read_at, self.heartbeat_multiplicand))
-    }
-
-    /// The slowest poll interval of the live servers; else that of the server seen last, else JobRunr's default.
-    #[must_use]
-    pub fn poll_interval(&self) -> SignedDuration {
-        let slowest = self.live_servers().map(|server| server.poll_interval).max();
-        let last_seen = || self.servers.first().map(|server| server.poll_interval);
-        slowest.or_else(last_seen).unwrap_or(SignedDuration::from_secs(DEFAULT_POLL_INTERVAL_SECONDS.into()))
     }
 
     /// The first instant beyond the question's look-ahead at which a job is scheduled, as far as known.

@@ -17,6 +17,10 @@ async fn everything_is_told_in_prometheus_words() {
     let open = metrics.stream(StreamKind::Activity);
     drop(metrics.stream(StreamKind::Spec));
     metrics.pushed(Push::Edge);
+    metrics.reloaded(false);
+    metrics.watch_certificate(|| (Timestamp::from_second(1_800_000_000).unwrap(), true));
+    metrics.read("gone", None);
+    metrics.forget_storage("gone");
     metrics.called("GetMetrics", Code::Ok, Duration::from_micros(300));
     metrics.called("GetMetrics", Code::Unavailable, Duration::from_millis(800));
     let demand = trigger("metric=demand targetValue=8 priority=1");

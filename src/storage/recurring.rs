@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use tokio::time::{Duration, Instant};
 
 use super::StorageError;
@@ -54,8 +54,9 @@ impl Known {
         };
         let mut found = runs(rows);
         look_for_others(connection, reading, &definitions.all, &mut found).await?;
-        let (now, poll_interval): (Timestamp, _) = (snapshot.read_at, snapshot.poll_interval());
-        let recurring = Recurring::new(definitions.planning, &definitions.all, &found.of, now, poll_interval);
+        let slowest = snapshot.live_servers().map(|server| server.poll_interval).max();
+        let (now, hold) = (snapshot.read_at, slowest.unwrap_or(SignedDuration::ZERO));
+        let recurring = Recurring::new(definitions.planning, &definitions.all, &found.of, now, hold);
         snapshot.recurring = Some(Recurring { note: definitions.note.clone(), ..recurring });
         Ok(())
     }

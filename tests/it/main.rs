@@ -10,3 +10,4 @@ mod proxy;
 mod rows;
 mod scaler;
 mod storage;
+mod tls;

@@ -1,9 +1,11 @@
 //! Asks for a trigger: the database itself, or a running scaler as KEDA would.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -93,8 +95,10 @@ impl Database {
         });
         let storages: BTreeMap<_, _> = entries.collect();
         let entries = storages.iter().map(|(name, (entry, _))| (name.clone(), entry.clone())).collect();
+        // They do not change, so that nobody has to send.
+        let (_, entries) = watch::channel(Arc::new(entries));
         Self {
-            scaler: Scaler::new(entries, clock, metrics, stop.clone()),
+            scaler: Scaler::new(entries, clock, metrics),
             storages,
             configs: configs.clone(),
             telling: tokio::sync::Mutex::default(),

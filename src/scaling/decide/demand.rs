@@ -1,5 +1,7 @@
 //! Everything that wants a worker, or needs a server to live.
 
+use jiff::Timestamp;
+
 use super::{jobs, orphans};
 use crate::jobrunr::{Count, Filter, Planning, Queue, Recurring, RecurringJob, Snapshot, duration};
 use crate::scaling::Trigger;
@@ -56,7 +58,7 @@ impl<'a> Demand<'a> {
             reasons.push(orphans(self.queue));
         }
         if let Some(recurring) = &self.snapshot.recurring {
-            reasons.extend(self.recurring.iter().take(MAX_NAMED).map(|job| why(job, recurring)));
+            reasons.extend(self.recurring.iter().take(MAX_NAMED).map(|job| why(job, recurring, self.snapshot.read_at)));
             if MAX_NAMED < self.recurring.len() {
                 reasons.push(format!("and {} recurring jobs more", self.recurring.len() - MAX_NAMED));
             }
@@ -91,9 +93,12 @@ impl<'a> Demand<'a> {
     }
 }
 
-fn why(job: &RecurringJob, recurring: &Recurring) -> String {
+fn why(job: &RecurringJob, recurring: &Recurring, now: Timestamp) -> String {
     let id = &job.id;
     match (&job.next_at, recurring.planning) {
+        (Ok(at), Planning::AtItsTime) if *at <= now => {
+            format!("recurring job `{id}` was to run at {at}: the server is kept for a poll interval more, to look")
+        }
         (Ok(at), Planning::AtItsTime) => {
             format!("recurring job `{id}` is to run at {at}: a server has to live by then")
         }

@@ -1,0 +1,127 @@
+//! The storages that are served, and how they follow the configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::clock::Clock;
+use crate::config::StorageConfig;
+use crate::grpc::{Entries, StorageEntry};
+use crate::metrics::Metrics;
+use crate::monitor::{Monitor, MonitorSettings};
+
+/// How much longer than its statement timeout a read may take before its connection is given up.
+const STATEMENT_SLACK: Duration = Duration::from_secs(1);
+/// Calls that came before a storage was changed get their answers from the old one; none takes longer than this.
+const LONGEST_CALL: Duration = Duration::from_secs(1);
+
+/// The running storages. All end with the value.
+pub(super) struct Storages {
+    clock: Clock,
+    metrics: Metrics,
+    /// Ends the streams, but no reader: calls in flight still get their answers.
+    stop: CancellationToken,
+    running: BTreeMap<String, Running>,
+    entries: watch::Sender<Entries>,
+}
+
+struct Running {
+    config: StorageConfig,
+    entry: StorageEntry,
+    stop_reading: CancellationToken,
+}
+
+impl Storages {
+    /// Starts these storages. `stop` ends their streams.
+    pub(super) fn start(
+        configs: &BTreeMap<String, StorageConfig>,
+        clock: Clock,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Self {
+        let mut storages =
+            Self { clock, metrics, stop, running: BTreeMap::new(), entries: watch::Sender::new(Entries::default()) };
+        storages.follow(configs);
+        storages
+    }
+
+    /// The storages that triggers may name, now and later.
+    pub(super) fn entries(&self) -> watch::Receiver<Entries> {
+        self.entries.subscribe()
+    }
+
+    /// Starts what is new, ends what is gone, and starts anew what has changed. What is as it was stays, with its
+    /// connection and its streams.
+    pub(super) fn follow(&mut self, configs: &BTreeMap<String, StorageConfig>) {
+        let mut old = std::mem::take(&mut self.running);
+        for (name, config) in configs {
+            let kept = old.remove(name).filter(|running| {
+                let is_same = running.config == *config;
+                if !is_same {
+                    running.end(name, "changed");
+                }
+                is_same
+            });
+            let running = kept.unwrap_or_else(|| self.begin(name, config));
+            self.running.insert(name.clone(), running);
+        }
+        let entries = self.running.iter().map(|(name, running)| (name.clone(), running.entry.clone())).collect();
+        // First the new ones, so that whoever comes back finds them.
+        self.entries.send_replace(Arc::new(entries));
+        for (name, running) in &old {
+            running.end(name, "removed");
+            self.metrics.forget_storage(name);
+        }
+    }
+
+    fn begin(&self, name: &str, config: &StorageConfig) -> Running {
+        info!(storage = name, address = %config.address, prefix = config.table_prefix.as_str(), "storage");
+        let stop_reading = CancellationToken::new();
+        let entry = StorageEntry {
+            end: self.stop.child_token(),
+            ..entry(name, config, self.clock, &self.metrics, &stop_reading)
+        };
+        Running { config: config.clone(), entry, stop_reading }
+    }
+}
+
+impl Drop for Storages {
+    fn drop(&mut self) {
+        self.running.values().for_each(|running| running.stop_reading.cancel());
+    }
+}
+
+impl Running {
+    fn end(&self, name: &str, why: &str) {
+        info!(storage = name, "the storage is {why}: its streams end, and KEDA comes back");
+        self.entry.end.cancel();
+        let stop_reading = self.stop_reading.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LONGEST_CALL).await;
+            stop_reading.cancel();
+        });
+    }
+}
+
+/// The monitor of a storage and who may use it. `stop` ends both its reader and its streams.
+#[must_use]
+pub fn entry(
+    name: &str,
+    storage: &StorageConfig,
+    clock: Clock,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> StorageEntry {
+    let settings = MonitorSettings {
+        refresh: storage.refresh,
+        max_staleness: storage.max_staleness,
+        read_timeout: storage.statement_timeout + STATEMENT_SLACK,
+    };
+    let source = Arc::new(storage.clone());
+    let monitor = Monitor::start(name.to_owned(), source, settings, clock, metrics.clone(), stop.clone());
+    StorageEntry { monitor, namespaces: storage.namespaces.clone(), end: stop.clone() }
+}
