@@ -9,14 +9,18 @@ mod database;
 #[path = "../tests/it/rows.rs"]
 mod rows;
 
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use common::{Scaler, heading, poll, reference, sized, table, verdict};
 use database::{Database, Kind};
 use futures::StreamExt;
-use jobrunr_scaler::grpc::proto::ScaledObjectRef;
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
+use jobrunr_scaler::grpc::proto::{IsActiveResponse, ScaledObjectRef};
 use rows::{job, scheduled, server};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tonic::Streaming;
 use tonic::transport::Channel;
 
 /// The triggers of JobRunr's guide.
@@ -34,29 +38,78 @@ fn triggers(scaled_object: usize) -> Vec<ScaledObjectRef> {
     TRIGGERS.iter().map(of).collect()
 }
 
-/// Asks for a ScaledObject as KEDA and the HPA do, until the end.
-async fn ask(channel: Channel, scaled_object: usize, n_objects: usize, end: Instant) -> u64 {
-    let mut client = ExternalScalerClient::new(channel);
-    let triggers = triggers(scaled_object);
-    let mut n_polls = 0;
-    // They are not all asked at once.
-    let start = HPA_INTERVAL.mul_f64(scaled_object as f64 / n_objects as f64);
-    tokio::time::sleep(start).await;
-    for round in 0_u32.. {
-        if end < Instant::now() {
-            break;
-        }
-        let polls = 1 + u32::from(round.is_multiple_of(2));
-        for _ in 0..polls {
-            for trigger in &triggers {
-                poll(&mut client, trigger).await;
-                n_polls += 1;
+/// The queries that somebody would give to three of KEDA's SQL scalers for the same.
+const QUERIES: [&str; 3] = [
+    "SELECT count(*)::float8 / 8 FROM jobrunr_jobs WHERE state = 'PROCESSING'",
+    "SELECT count(*)::float8 FROM jobrunr_jobs WHERE state = 'SCHEDULED' AND scheduledAt < now() + interval '2 minutes'",
+    "SELECT coalesce(extract(epoch FROM now() - min(updatedAt)), 0)::float8 FROM jobrunr_jobs WHERE state = 'ENQUEUED'",
+];
+
+/// Who asks, and how.
+#[derive(Clone, Copy, PartialEq)]
+enum Asked {
+    /// As KEDA's SQL scalers ask: a connection for each trigger, a query each time.
+    BySql,
+    Polled,
+    PolledAndStreamed,
+}
+
+/// What stands for a ScaledObject of three triggers.
+enum ScaledObject {
+    Sql(Vec<PgConnection>),
+    Ours(ExternalScalerClient<Channel>, Vec<ScaledObjectRef>),
+}
+
+impl ScaledObject {
+    /// KEDA's poll.
+    async fn poll(&mut self) {
+        match self {
+            Self::Sql(connections) => query_all(connections).await,
+            Self::Ours(client, triggers) => {
+                for trigger in triggers {
+                    poll(client, trigger).await;
+                }
             }
         }
-        tokio::time::sleep(HPA_INTERVAL).await;
     }
-    n_polls
+
+    /// What KEDA does when the HPA asks: for each metric, the spec of every trigger and the values of one.
+    async fn ask_for_hpa(&mut self) {
+        match self {
+            Self::Sql(connections) => query_all(connections).await,
+            Self::Ours(client, triggers) => {
+                for trigger in &*triggers {
+                    for other in triggers.iter().skip(1) {
+                        client.get_metric_spec(other.clone()).await.unwrap();
+                    }
+                    poll(client, trigger).await;
+                }
+            }
+        }
+    }
+
+    /// Asks until it is dropped. The objects are not all asked at once: this one begins at its part of an interval.
+    async fn ask(mut self, part: f64) {
+        tokio::time::sleep(HPA_INTERVAL.mul_f64(part)).await;
+        let mut ticks = tokio::time::interval(HPA_INTERVAL);
+        for round in 0_u32.. {
+            ticks.tick().await;
+            if (round * HPA_INTERVAL).as_secs().is_multiple_of(POLLING_INTERVAL.as_secs()) {
+                self.poll().await;
+            }
+            self.ask_for_hpa().await;
+        }
+    }
 }
+
+async fn query_all(connections: &mut [PgConnection]) {
+    for (connection, query) in connections.iter_mut().zip(QUERIES) {
+        let _: f64 = sqlx::query_scalar(query).fetch_one(connection).await.unwrap();
+    }
+}
+
+/// Statements between two counts that are the benchmark's own: a count, and one for the connections.
+const OUR_OWN: i64 = 2;
 
 /// Transactions of a database so far: one a statement, as nobody groups them.
 async fn transactions(database: &mut Database) -> i64 {
@@ -65,52 +118,74 @@ async fn transactions(database: &mut Database) -> i64 {
     database.number("SELECT xact_commit::int8 FROM pg_stat_database WHERE datname = current_database()").await
 }
 
-async fn fleet(n_objects: usize, is_streamed: bool, rows: &mut Vec<Vec<String>>) {
+/// The ScaledObjects, and the streams that are open for them.
+async fn scaled_objects(
+    n_objects: usize,
+    asked: Asked,
+    url: &str,
+    channel: &Channel,
+) -> (Vec<ScaledObject>, Vec<Streaming<IsActiveResponse>>) {
+    let (mut objects, mut streams) = (Vec::new(), Vec::new());
+    let options = PgConnectOptions::from_str(url).unwrap().application_name("sql-scaler");
+    for object in 0..n_objects {
+        if asked == Asked::BySql {
+            let mut connections = Vec::new();
+            for _ in TRIGGERS {
+                connections.push(PgConnection::connect_with(&options).await.unwrap());
+            }
+            objects.push(ScaledObject::Sql(connections));
+            continue;
+        }
+        let mut client = ExternalScalerClient::new(channel.clone());
+        let triggers = triggers(object);
+        if asked == Asked::PolledAndStreamed {
+            for trigger in &triggers {
+                streams.push(client.stream_is_active(trigger.clone()).await.unwrap().into_inner());
+            }
+        }
+        objects.push(ScaledObject::Ours(client, triggers));
+    }
+    (objects, streams)
+}
+
+async fn fleet(n_objects: usize, asked: Asked) -> Vec<String> {
     let mut database = Database::new(Kind::Postgres).await.at_present();
     database.insert_jobs(&vec![job("ENQUEUED", 5.0); 50]).await;
     database.insert_jobs(&vec![scheduled(600.0); 50]).await;
     database.insert_servers(&[server(8, 15, 1.0)]).await;
     let scaler = Scaler::start(&database.url);
     let channel = scaler.channel().await;
-    let mut streams = Vec::new();
-    if is_streamed {
-        for object in 0..n_objects {
-            for trigger in triggers(object) {
-                let mut client = ExternalScalerClient::new(channel.clone());
-                streams.push(client.stream_is_active(trigger).await.unwrap().into_inner());
-            }
-        }
-    }
-    let listening = tokio::spawn(async move {
-        // Whatever is pushed is read.
-        futures::stream::select_all(streams).for_each(|_| std::future::ready(())).await;
-    });
+    let (objects, streams) = scaled_objects(n_objects, asked, &database.url, &channel).await;
+    // Whatever is pushed is read.
+    let listening = tokio::spawn(futures::stream::select_all(streams).for_each(|_| std::future::ready(())));
     let before = transactions(&mut database).await;
     let (began, processor) = (Instant::now(), scaler.processor_time());
-    let end = began + sized(Duration::from_secs(2), POLLING_INTERVAL);
-    let asking: Vec<_> =
-        (0..n_objects).map(|object| tokio::spawn(ask(channel.clone(), object, n_objects, end))).collect();
-    tokio::time::sleep(end - began).await;
-    let connections = "SELECT count(*)::int8 FROM pg_stat_activity WHERE application_name = 'jobrunr-scaler' \
-                       AND datname = current_database()";
+    let part = |object: usize| object as f64 / n_objects as f64;
+    let asking = objects.into_iter().enumerate().map(|(n, object)| tokio::spawn(object.ask(part(n))));
+    let asking: Vec<_> = asking.collect();
+    tokio::time::sleep(sized(Duration::from_secs(2), POLLING_INTERVAL)).await;
+    let connections = "SELECT count(*)::int8 FROM pg_stat_activity WHERE datname = current_database() \
+                       AND application_name IN ('jobrunr-scaler', 'sql-scaler')";
     let n_connections = database.number(connections).await;
     let busy = (scaler.processor_time() - processor).as_secs_f64() / began.elapsed().as_secs_f64();
-    let lasted = began.elapsed().as_secs_f64() + 1.5;
-    #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
-    let statements = (transactions(&mut database).await - before - 2) as f64 / lasted;
+    let n_statements = transactions(&mut database).await - before - OUR_OWN;
+    let statements = n_statements as f64 / began.elapsed().as_secs_f64();
     asking.iter().for_each(|task| task.abort());
     listening.abort();
-    rows.push(vec![
+    let (who, ours) = match asked {
+        Asked::BySql => ("an SQL scaler a trigger", false),
+        Asked::Polled => ("this scaler, polled", true),
+        Asked::PolledAndStreamed => ("this scaler, polled and streamed", true),
+    };
+    let of_ours = |figure: String| if ours { figure } else { "-".to_owned() };
+    vec![
+        who.to_owned(),
         n_objects.to_string(),
-        if is_streamed { "polled and streamed" } else { "polled" }.to_owned(),
         format!("{statements:.1}"),
         n_connections.to_string(),
-        format!("{:.1} %", busy * 100.0),
-        format!("{:.1}", scaler.memory()),
-        // What KEDA 2.20.2's own SQL scalers were seen to take for each ScaledObject of three triggers.
-        format!("{:.1}", n_objects as f64 * 0.3),
-        (n_objects * 3).to_string(),
-    ]);
+        of_ours(format!("{:.1} %", busy * 100.0)),
+        of_ours(format!("{:.1}", scaler.memory())),
+    ]
 }
 
 async fn many_streams() {
@@ -140,18 +215,18 @@ async fn many_streams() {
 async fn main() {
     heading(
         "Fleet",
-        "ScaledObjects of three triggers on PostgreSQL, asked as KEDA and the HPA ask, every 30 s and every 15 s.\n\
-         The last two columns are KEDA 2.20.2's own SQL scalers: 0.3 queries/s and 3 connections for each ScaledObject,\n\
-         measured once elsewhere and multiplied here. Wanted: the database's load flat.",
+        "ScaledObjects of the three triggers of JobRunr's guide, on PostgreSQL, asked as KEDA does: every 30 s by its poll, every\n\
+         15 s for the HPA. Beside it what KEDA's own SQL scalers do: a connection for each trigger, a query each time.\n\
+         Wanted: the database's load flat.",
     );
     let mut rows = Vec::new();
-    for &n_objects in sized(&[1, 10][..], &[1, 100, 1_000][..]) {
-        for is_streamed in [false, true] {
-            fleet(n_objects, is_streamed, &mut rows).await;
+    let many: &[usize] = sized(&[1, 10], &[1, 100, 1_000]);
+    for asked in [Asked::BySql, Asked::Polled, Asked::PolledAndStreamed] {
+        // 1,000 would be 3,000 connections, more than a usual server takes.
+        for &n_objects in many.iter().filter(|&&n| asked != Asked::BySql || n <= 100) {
+            rows.push(fleet(n_objects, asked).await);
         }
     }
-    let headings =
-        ["objects", "", "statements/s", "connections", "processor", "MiB", "SQL scalers' /s", "their connections"];
-    table(&headings, &rows);
+    table(&["", "ScaledObjects", "statements/s", "connections", "of a processor", "MiB"], &rows);
     many_streams().await;
 }

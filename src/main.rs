@@ -28,6 +28,8 @@ enum Command {
     NextRun(cli::next_run::NextRunArgs),
     /// Ask a running scaler whether it is ready: for probes where there is no curl.
     Health(cli::health::HealthArgs),
+    /// Print the statements that make a database user with just the rights that the scaler needs.
+    GrantsSql(cli::grants_sql::GrantsSqlArgs),
     /// Print the statements with which PostgreSQL tells of new jobs at once.
     NotifySql(cli::notify_sql::NotifySqlArgs),
 }
@@ -52,7 +54,14 @@ fn main() -> ExitCode {
         Command::Demo(args) => finish(block_on(cli::demo::run(args))),
         Command::NextRun(args) => next_run(&args),
         Command::Health(args) => finish(block_on(cli::health::run(args))),
-        Command::NotifySql(args) => notify_sql(&args),
+        Command::GrantsSql(args) => {
+            use cli::grants_sql::GrantsSqlError::Configuration;
+            print_sql(cli::grants_sql::run(&args), |error| matches!(error, Configuration(_)))
+        }
+        Command::NotifySql(args) => {
+            use cli::notify_sql::NotifySqlError::Configuration;
+            print_sql(cli::notify_sql::run(&args), |error| matches!(error, Configuration(_)))
+        }
     }
 }
 
@@ -78,13 +87,17 @@ fn next_run(args: &cli::next_run::NextRunArgs) -> ExitCode {
     ExitCode::from(cli::next_run::run(args, input, output, errors, jiff::Timestamp::now()))
 }
 
-fn notify_sql(args: &cli::notify_sql::NotifySqlArgs) -> ExitCode {
-    match cli::notify_sql::run(args) {
+/// Prints statements, or what is wrong; a wrong configuration has an exit code of its own.
+fn print_sql<E>(result: Result<String, E>, is_configuration: impl Fn(&E) -> bool) -> ExitCode
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match result {
         Ok(sql) => {
             print!("{sql}");
             ExitCode::SUCCESS
         }
-        Err(cli::notify_sql::NotifySqlError::Configuration(mistakes)) => {
+        Err(mistakes) if is_configuration(&mistakes) => {
             eprintln!("{mistakes}");
             ExitCode::from(cli::EXIT_BAD_CONFIGURATION)
         }

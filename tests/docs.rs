@@ -10,9 +10,6 @@ use jobrunr_scaler::config::{Config, EXAMPLE, Loaded};
 use jobrunr_scaler::scaling::manifest::{self, ScaledObject};
 use jobrunr_scaler::scaling::{Metric, Trigger};
 
-/// Pages that are linked before they are written. Each has to leave this list when it is there.
-const PAGES_TO_COME: [&str; 2] = ["docs/installation.md", "docs/security.md"];
-
 /// The place where the keys of a trigger are listed: the texts of constants, up to the list of them.
 const KEYS_OF_TRIGGERS: &str = include_str!("../src/scaling/trigger/metadata.rs");
 
@@ -248,21 +245,17 @@ fn every_relative_link_leads_somewhere() {
         for link in page.links() {
             let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
             let target = if file.is_empty() { page.path.clone() } else { beside(&page.path, file) };
-            let is_to_come = PAGES_TO_COME.iter().any(|path| target == Path::new(path));
             let leads_there = || match anchor {
                 Some(anchor) => Page::read(&target).anchors().iter().any(|known| known == anchor),
                 None => true,
             };
             let works = root().join(&target).exists() && leads_there();
-            if !works && !is_to_come {
+            if !works {
                 broken.push(format!("{}: {link}", page.path.display()));
             }
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
-    for page in PAGES_TO_COME {
-        assert!(!root().join(page).exists(), "{page} is there now: take it out of PAGES_TO_COME");
-    }
 }
 
 /// A path beside another one, `..` resolved.
@@ -277,13 +270,23 @@ fn beside(path: &Path, link: &str) -> PathBuf {
     target
 }
 
+/// Every manifest below a folder.
+fn manifests(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let found = entries.flat_map(|path| match path.extension().and_then(|end| end.to_str()) {
+        _ if path.is_dir() => manifests(&path),
+        Some("yaml") => vec![path],
+        _ => Vec::new(),
+    });
+    found.collect()
+}
+
 /// The manifests that are there to be applied hold what the scaler understands.
 #[test]
 fn every_trigger_of_the_manifests_is_understood() {
     let mut n_triggers = 0;
-    for entry in std::fs::read_dir(root().join("k8s")).unwrap() {
-        let path = entry.unwrap().path();
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+    for path in manifests(&root().join("k8s")) {
+        let text = std::fs::read_to_string(&path).unwrap();
         let Ok(manifests) = manifest::read(&path.display().to_string(), &text) else { continue };
         for object in manifests.scaled_objects {
             assert_eq!(object.unknown_fields, Vec::<String>::new(), "{}", path.display());
@@ -295,5 +298,42 @@ fn every_trigger_of_the_manifests_is_understood() {
             }
         }
     }
-    assert!(3 < n_triggers, "{n_triggers}");
+    assert!(5 < n_triggers, "{n_triggers}");
+}
+
+/// The configuration of the overlay is one that the program takes.
+#[test]
+fn the_configuration_of_the_manifests_loads() {
+    let text = std::fs::read_to_string(root().join("k8s/overlays/storages/config.yaml")).unwrap();
+    let config = load(&text, &[]).config;
+    assert_eq!(config.storages.len(), 2);
+    assert!(config.storages.values().all(|storage| storage.namespaces.is_some()));
+}
+
+/// Alerts and documentation speak of metrics that there are.
+#[test]
+fn every_metric_that_is_named_is_told() {
+    const TOLD: &str = include_str!(
+        "../src/metrics/snapshots/jobrunr_scaler__metrics__tests__everything_is_told_in_prometheus_words.snap"
+    );
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let alerts = std::fs::read_to_string(root().join("k8s/monitoring/alerts.yaml")).unwrap();
+    let starts = alerts.match_indices("jobrunr_scaler_").map(|(at, _)| &alerts[at..]);
+    let in_alerts: Vec<&str> = starts.map(|rest| rest.split(|c| !is_part(c)).next().unwrap()).collect();
+    assert!(8 <= in_alerts.len(), "{in_alerts:?}");
+    let page = Page::read("docs/metrics.md");
+    let rows = page.rows();
+    let documented = rows.iter().filter(|row| row.len() == 3).filter_map(|row| code(row[0]));
+    let documented: Vec<String> = documented.map(|name| format!("jobrunr_scaler_{name}")).collect();
+    assert!(10 < documented.len(), "{documented:?}");
+    for name in in_alerts.into_iter().chain(documented.iter().map(String::as_str)) {
+        let told = [format!("\n{name}{{"), format!("\n{name} "), format!("\n{name}_bucket{{")];
+        assert!(told.iter().any(|told| TOLD.contains(told)), "{name}");
+    }
+    // And what is told is documented.
+    for line in TOLD.lines().filter_map(|line| line.strip_prefix("# TYPE jobrunr_scaler_")) {
+        let name = line.split(' ').next().unwrap();
+        let is_documented = |known: &String| known.trim_end_matches("_total").ends_with(name);
+        assert!(documented.iter().any(is_documented), "docs/metrics.md has no row for {name}");
+    }
 }

@@ -8,6 +8,8 @@ use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
 use jobrunr_scaler::grpc::proto::{GetMetricsRequest, ScaledObjectRef};
 use tonic::transport::Channel;
 
+use crate::database::Kind;
+
 /// Whether only to see that it works: a few seconds, for CI.
 pub(crate) fn is_quick() -> bool {
     std::env::args().any(|argument| argument == "--quick")
@@ -52,6 +54,15 @@ pub(crate) fn verdict(is_met: bool) -> String {
     if is_met { "ok" } else { "missed" }.to_owned()
 }
 
+/// A database as people call it.
+pub(crate) fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Postgres => "PostgreSQL",
+        Kind::MariaDb => "MariaDB",
+        Kind::Sqlite => "SQLite",
+    }
+}
+
 /// Durations in milliseconds, as people read them.
 pub(crate) fn ms(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64() * 1_000.0)
@@ -62,6 +73,18 @@ pub(crate) fn ms(duration: Duration) -> String {
 pub(crate) struct Times(Vec<Duration>);
 
 impl Times {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Does it, and adds how long it took.
+    pub(crate) async fn time<T>(&mut self, action: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let result = action.await;
+        self.add(began.elapsed());
+        result
+    }
+
     pub(crate) fn add(&mut self, time: Duration) {
         self.0.push(time);
     }

@@ -10,7 +10,8 @@
 # with a database jobrunr. Both can share one directory. A directory that already holds a server's data is started as it
 # is, and a second argument asks for one certain port, so that a script can stop a server and bring it back.
 #
-# Nothing here survives a power cut: durability is off, because tests write much and keep nothing.
+# Nothing here survives a power cut: durability is off, because tests write much and keep nothing. What measures writes sets
+# PG_FSYNC=on; PG_MAX_CONNECTIONS is for what needs more than 300.
 
 # shellcheck source=scripts/lib/packages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
@@ -124,7 +125,7 @@ start_postgres() {
   # No Unix socket: its path would have to be short, and nothing needs it.
   start_server "$PG_LOG" postgres_is_ready INT "${2:-}" "${as_server[@]}" "$PG_BIN/postgres" -D "$PG_DATA" -p @PORT@ \
     -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c timezone=UTC -c log_timezone=UTC \
-    -c max_connections=300 -c fsync=off -c synchronous_commit=off -c full_page_writes=off || return
+    -c max_connections="${PG_MAX_CONNECTIONS:-300}" -c fsync="${PG_FSYNC:-off}" -c synchronous_commit=off -c full_page_writes=off || return
   export PG_PID=$server_pid PG_PORT=$server_port
   export PG_URL=postgres://jobrunr:jobrunr@127.0.0.1:$PG_PORT/jobrunr
   [[ -z $new ]] || create_postgres_database jobrunr

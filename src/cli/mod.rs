@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod explain;
+pub mod grants_sql;
 pub mod health;
 pub mod next_run;
 pub mod notify_sql;

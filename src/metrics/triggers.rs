@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ struct Labels {
 
 #[derive(Clone, Debug)]
 struct Seen {
+    labels: Labels,
     value: f64,
     target: f64,
     active: bool,
@@ -51,7 +53,9 @@ struct Seen {
 /// The triggers last asked for. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Triggers {
-    seen: Arc<Mutex<HashMap<Labels, Seen>>>,
+    /// By a hash of what names a trigger: its labels are made once, and not with every call.
+    seen: Arc<Mutex<HashMap<u64, Seen>>>,
+    hasher: RandomState,
     dropped: Counter,
 }
 
@@ -67,16 +71,11 @@ impl Triggers {
         trigger: &Trigger,
         decision: &Decision,
     ) -> Option<Change> {
-        let labels = Labels {
-            namespace: cut(namespace),
-            scaled_object: cut(scaled_object),
-            storage: cut(&trigger.storage),
-            metric: trigger.metric.name(),
-            filter: cut(trigger.question.filter.to_string().trim_start_matches(" with ")),
-        };
+        let name = (namespace, scaled_object, &trigger.storage, trigger.metric, &trigger.question.filter);
+        let name = self.hasher.hash_one(name);
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if MAX_TRIGGERS <= seen.len() && !seen.contains_key(&labels) {
+        if MAX_TRIGGERS <= seen.len() && !seen.contains_key(&name) {
             seen.retain(|_, seen| now.duration_since(seen.asked_at) < FORGET_AFTER);
             if MAX_TRIGGERS <= seen.len() {
                 self.dropped.inc();
@@ -84,9 +83,10 @@ impl Triggers {
             }
         }
         let (value, target, active) = (decision.value, decision.target, decision.active);
-        let new = Seen { value, target, active, asked_at: now, told: None };
-        let seen = seen.entry(labels).or_insert_with(|| new.clone());
-        *seen = Seen { told: seen.told, ..new };
+        let labels = || labels(namespace, scaled_object, trigger);
+        let new = || Seen { labels: labels(), value, target, active, asked_at: now, told: None };
+        let seen = seen.entry(name).or_insert_with(new);
+        (seen.value, seen.target, seen.active, seen.asked_at) = (value, target, active, now);
         let pods = pods(decision);
         let is_worth_telling = seen.told.is_none_or(|(was_active, had_pods, at)| {
             was_active != active || (had_pods != pods && TELL_PODS_EVERY <= now.duration_since(at))
@@ -96,6 +96,16 @@ impl Triggers {
         }
         seen.told = Some((active, pods, now));
         Some(Change { pods })
+    }
+}
+
+fn labels(namespace: &str, scaled_object: &str, trigger: &Trigger) -> Labels {
+    Labels {
+        namespace: cut(namespace),
+        scaled_object: cut(scaled_object),
+        storage: cut(&trigger.storage),
+        metric: trigger.metric.name(),
+        filter: cut(trigger.question.filter.to_string().trim_start_matches(" with ")),
     }
 }
 
@@ -122,19 +132,19 @@ fn cut(text: &str) -> String {
 impl Collector for Triggers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let now = Instant::now();
-        let mut all: Vec<(Labels, Seen)> = {
+        let mut all: Vec<Seen> = {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.retain(|_, seen| now.duration_since(seen.asked_at) < FORGET_AFTER);
-            seen.iter().map(|(labels, seen)| (labels.clone(), seen.clone())).collect()
+            seen.values().cloned().collect()
         };
-        all.sort_by(|(a, _), (b, _)| {
+        all.sort_by(|Seen { labels: a, .. }, Seen { labels: b, .. }| {
             (&a.namespace, &a.scaled_object, a.metric).cmp(&(&b.namespace, &b.scaled_object, b.metric))
         });
         let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Seen) -> f64| {
             let kind = ConstGauge::new(0.0).metric_type();
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-            for (labels, seen) in &all {
-                ConstGauge::new(value(seen)).encode(metric.encode_family(labels)?)?;
+            for seen in &all {
+                ConstGauge::new(value(seen)).encode(metric.encode_family(&seen.labels)?)?;
             }
             Ok(())
         };

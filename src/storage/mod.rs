@@ -1,6 +1,7 @@
 //! One file a database. Reads only; speaks questions and snapshots, and knows nothing of KEDA.
 
 mod errors;
+mod grants;
 mod heads;
 mod mysql;
 mod notify;
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
+pub use grants::grants_sql;
 pub use notify::notify_sql;
 use schema::Schema;
 
@@ -121,7 +123,7 @@ pub enum StorageError {
 pub enum SchemaError {
     /// Tables are missing.
     #[error(
-        "{database} has no table {}: looked with the table prefix `{prefix}`; set tablePrefix to JobRunr's jobrunr.database.table-prefix, or start JobRunr once so that it creates its tables",
+        "{database} has no table {}: looked with the table prefix `{prefix}`; set tablePrefix to JobRunr's jobrunr.database.table-prefix, or start JobRunr once so that it creates its tables; MySQL and MariaDB also hide a table from a user without SELECT on it: see jobrunr-scaler grants-sql",
         tables.join(", ")
     )]
     TablesMissing {

@@ -21,7 +21,9 @@ const CHECK_EVERY: Duration = Duration::from_secs(30);
 /// The statements that install the trigger for a table prefix, and those that remove it.
 ///
 /// The trigger fires once a statement and not once a row, and only for inserts: whatever else moves a job needs a live
-/// server, or can wait for the next read. PostgreSQL itself drops repetitions within a transaction.
+/// server, or can wait for the next read. PostgreSQL itself drops repetitions within a transaction, and lets transactions
+/// that notify commit one after the other; so that writers do not wait for one another, only one of those that run at once
+/// notifies.
 #[must_use]
 pub fn notify_sql(prefix: &TablePrefix) -> String {
     let jobs = prefix.table(Table::Jobs.name());
@@ -32,7 +34,11 @@ pub fn notify_sql(prefix: &TablePrefix) -> String {
 -- The scaler finds it by itself within a minute, and goes on by polling wherever it is missing.
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM pg_notify('{CHANNEL}', TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
+  -- Transactions that notify commit one after the other. So of those that run at once only one does; what the others
+  -- insert is seen by polling at the latest.
+  IF pg_try_advisory_xact_lock(hashtext('{CHANNEL}'), hashtext(TG_RELID::text)) THEN
+    PERFORM pg_notify('{CHANNEL}', TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME);
+  END IF;
   RETURN NULL;
 END
 $$;

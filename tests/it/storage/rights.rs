@@ -1,10 +1,11 @@
 //! What a storage may do and does: read, hold no locks, and need few rights.
 
 use jobrunr_scaler::jobrunr::Questions;
-use jobrunr_scaler::storage::{Storage, StorageError};
+use jobrunr_scaler::storage::{Storage, StorageError, grants_sql};
+use sqlx::Connection;
 
-use super::{counts, plain, read};
-use crate::database::{Database, Kind, SERVERS};
+use super::{counts, demand, plain, read};
+use crate::database::{Database, Kind, Layout, SERVERS};
 use crate::rows::{job, server};
 
 /// A user who may log in to the test's database and nothing more.
@@ -33,6 +34,53 @@ async fn select_on_two_tables_is_enough() {
         }
         let snapshot = read(&database, &database.config(), [plain()]).await.unwrap();
         assert_eq!(counts(&snapshot), [1, 0, 0, 0], "{kind:?}");
+    }
+}
+
+/// A statement as the scaler's user.
+async fn may(kind: Kind, url: &str, sql: &str) -> bool {
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    match kind {
+        Kind::Postgres => {
+            let mut connection = sqlx::postgres::PgConnection::connect(url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.is_ok()
+        }
+        _ => {
+            let mut connection = sqlx::mysql::MySqlConnection::connect(url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.is_ok()
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_role_of_grants_sql_reads_everything_and_writes_nothing() {
+    for kind in SERVERS {
+        for layout in [Layout::default(), Layout { schema: true, prefix: "tbl_", ..Layout::default() }] {
+            let mut database = Database::with(kind, layout).await;
+            database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
+            database.insert_recurring("nightly", "0 3 * * *").await;
+            // A name that needs its quotes.
+            let role = format!("Scaler-{}", database.name);
+            let sql = grants_sql(&database.config(), &role);
+            database.execute(&sql).await;
+            let login = format!("{role}:change-me@");
+            database.url = database.url.replace("jobrunr:jobrunr@", &login);
+            if let (Kind::MariaDb, Some((schema, _))) = (kind, database.jobs().split_once('.')) {
+                // As the statements say: only there the user has rights.
+                database.url = database.url.replace(&format!("/{}", database.name), &format!("/{schema}"));
+            }
+            let snapshot = read(&database, &database.config(), [demand()]).await.unwrap();
+            assert_eq!(counts(&snapshot), [1, 0, 0, 0], "{kind:?} {layout:?}");
+            let recurring = snapshot.recurring.unwrap();
+            assert_eq!((recurring.jobs.len(), recurring.note), (1, None), "{kind:?} {layout:?}");
+            let jobs = database.jobs();
+            assert!(may(kind, &database.url, &format!("SELECT count(*) FROM {jobs}")).await);
+            for write in
+                [format!("DELETE FROM {jobs}"), format!("UPDATE {jobs} SET version = 2"), format!("DROP TABLE {jobs}")]
+            {
+                assert!(!may(kind, &database.url, &write).await, "{kind:?} {layout:?}: {write}");
+            }
+        }
     }
 }
 
