@@ -45,6 +45,7 @@ async fn insert_to_push(database: &mut Database, n_rounds: u32) -> Times {
     let mut times = Times::default();
     for round in 0..n_rounds {
         tokio::time::sleep(somewhen(round)).await;
+        database.now = jiff::Timestamp::now();
         let inserted = Instant::now();
         database.insert_jobs(&[job("ENQUEUED", 0.0)]).await;
         until(&mut stream, true).await;
