@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::convert;
-use super::proto::{GetMetricSpecResponse, IsActiveResponse, ScaledObjectRef};
+use super::proto::{GetMetricSpecResponse, IsActiveResponse};
 use super::scaler::tell;
 use crate::clock::Clock;
 use crate::metrics::{Metrics, OpenStream, Push, StreamKind};
@@ -69,7 +69,7 @@ impl Pushes {
 /// The activity of a trigger, as KEDA wants it pushed. There is no queue behind it: a message is made when the client
 /// has room for one, from what is known then, so that a slow reader gets the newest and delays nobody.
 pub(super) fn activity(
-    reference: ScaledObjectRef,
+    of: Of,
     trigger: Trigger,
     watcher: Watcher,
     clock: Clock,
@@ -78,7 +78,7 @@ pub(super) fn activity(
 ) -> BoxStream<'static, Result<IsActiveResponse, Status>> {
     let pushes = Pushes::new(trigger.push_inactive);
     let _open = metrics.stream(StreamKind::Activity);
-    let state = Stream { reference, trigger, watcher, clock, metrics, pushes, _open };
+    let state = Stream { of, trigger, watcher, clock, metrics, pushes, _open };
     let stream = stream::unfold(state, |mut stream| async move {
         let result = stream.next().await;
         Some((Ok(IsActiveResponse { result }), stream))
@@ -119,8 +119,14 @@ async fn changed_target(trigger: &Trigger, watcher: &mut Watcher, sent: f64) -> 
     }
 }
 
+/// Whose stream it is.
+pub(super) struct Of {
+    pub(super) namespace: Box<str>,
+    pub(super) name: Box<str>,
+}
+
 struct Stream {
-    reference: ScaledObjectRef,
+    of: Of,
     trigger: Trigger,
     watcher: Watcher,
     clock: Clock,
@@ -135,7 +141,7 @@ impl Stream {
             // A database that does not answer is no reason to say anything: KEDA keeps what it has.
             let active = self.watcher.newest().ok().and_then(|snapshot| {
                 let decision = decide(&self.trigger, &snapshot, self.clock.now()).ok()?;
-                tell(&self.metrics, &self.reference, &self.trigger, &decision);
+                tell(&self.metrics, &self.of.namespace, &self.of.name, &self.trigger, &decision);
                 Some(decision.active)
             });
             if let Some(push) = active.and_then(|active| self.pushes.due(active, Instant::now())) {

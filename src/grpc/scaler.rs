@@ -121,7 +121,7 @@ impl Scaler {
         let snapshot = answer.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
         let decision = decide(trigger, &snapshot, self.clock.now())
             .map_err(|missing| convert::missing_column_status(&trigger.storage, &missing))?;
-        tell(&self.metrics, reference, trigger, &decision);
+        tell(&self.metrics, &reference.namespace, &reference.name, trigger, &decision);
         Ok(decision)
     }
 
@@ -169,11 +169,11 @@ impl Scaler {
 }
 
 /// Shows what a trigger came to, and says in the log what has changed of it.
-pub(super) fn tell(metrics: &Metrics, reference: &ScaledObjectRef, trigger: &Trigger, decision: &Decision) {
-    let change = metrics.decided(&reference.namespace, &reference.name, trigger, decision);
+pub(super) fn tell(metrics: &Metrics, namespace: &str, name: &str, trigger: &Trigger, decision: &Decision) {
+    let change = metrics.decided(namespace, name, trigger, decision);
     if let Some(change) = change {
         info!(
-            scaled_object = %format_args!("{}/{}", reference.namespace, reference.name),
+            scaled_object = %format_args!("{namespace}/{name}"),
             storage = trigger.storage,
             metric = %trigger.metric,
             value = decision.value,
@@ -218,7 +218,9 @@ impl ExternalScaler for Scaler {
             let watcher = storage.monitor.watch(trigger.question.clone());
             let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
             let metrics = self.metrics.clone();
-            Ok(push::activity(reference, trigger, watcher, self.clock, metrics, storage.end))
+            // There may be thousands of them: the metadata are not kept.
+            let of = push::Of { namespace: reference.namespace.into(), name: reference.name.into() };
+            Ok(push::activity(of, trigger, watcher, self.clock, metrics, storage.end))
         };
         self.counted("StreamIsActive", answer).await
     }
