@@ -277,19 +277,9 @@ struct StorageState {
 impl Storages {
     fn update(&self, storage: &str, change: impl FnOnce(&mut StorageState)) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !all.contains_key(storage) {
-            all.insert(storage.to_owned(), StorageState::default());
-        }
-        all.get_mut(storage).into_iter().for_each(change_once(change));
-    }
-}
-
-/// A closure that may run once, for an iterator of at most one.
-fn change_once<T>(change: impl FnOnce(&mut T)) -> impl FnMut(&mut T) {
-    let mut change = Some(change);
-    move |state| {
-        if let Some(change) = change.take() {
-            change(state);
+        match all.get_mut(storage) {
+            Some(state) => change(state),
+            None => change(all.entry(storage.to_owned()).or_default()),
         }
     }
 }
