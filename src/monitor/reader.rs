@@ -21,6 +21,8 @@ const GATHER: Duration = Duration::from_millis(5);
 /// Reads that the database's telling brings are at least so far apart, where there is nothing to do and where there is.
 const NUDGE_PAUSE_IDLE: Duration = Duration::from_millis(10);
 const NUDGE_PAUSE_BUSY: Duration = Duration::from_millis(250);
+/// Everything is read this often, also where a cheaper question finds that nothing has changed: it does not look at all.
+const READ_EVERY: Duration = Duration::from_secs(30);
 /// A connection that nobody has used for this long is given back to the database.
 const IDLE_AFTER: Duration = Duration::from_secs(300);
 
@@ -31,7 +33,8 @@ pub(super) async fn run(
     publish: watch::Sender<State>,
     stop: CancellationToken,
 ) {
-    let mut reader = Reader { name, storage, shared, publish, session: None, n_failures: 0, noted: Vec::new() };
+    let mut reader =
+        Reader { name, storage, shared, publish, session: None, n_failures: 0, noted: Vec::new(), read_at: None };
     stop.run_until_cancelled(reader.read_for_ever()).await;
     if let Some(session) = reader.session.take() {
         say_goodbye(session).await;
@@ -47,6 +50,8 @@ struct Reader {
     n_failures: u32,
     /// What was said of the storage, so that it is said once.
     noted: Vec<String>,
+    /// When everything was last read.
+    read_at: Option<Instant>,
 }
 
 impl Reader {
@@ -116,10 +121,17 @@ impl Reader {
         let limit = self.shared.settings.read_timeout;
         let asked_at = Instant::now();
         // Dropping the session on any failure closes its connection: nothing is left half read.
-        let kept = self.publish.borrow().kept.clone();
+        let is_recent = self.read_at.is_some_and(|at| at.elapsed() < READ_EVERY);
+        let kept = self.publish.borrow().kept.clone().filter(|_| is_recent);
         match timeout(limit, look(session.as_mut(), questions, kept, self.shared.clock.now())).await {
-            Ok(snapshot) => {
-                let snapshot = snapshot?;
+            Ok(look) => {
+                let snapshot = match look? {
+                    Look::Unchanged(snapshot) => snapshot,
+                    Look::Read(snapshot) => {
+                        self.read_at = Some(asked_at);
+                        snapshot
+                    }
+                };
                 self.session = Some(session);
                 Ok((snapshot, asked_at))
             }
@@ -164,19 +176,25 @@ impl Reader {
     }
 }
 
+/// What a look at a storage gave.
+enum Look {
+    Unchanged(Snapshot),
+    Read(Snapshot),
+}
+
 /// Reads; or finds that nothing has changed, where a cheaper question tells that and time changes nothing either.
 async fn look(
     session: &mut dyn Session,
     questions: &Questions,
     kept: Option<Kept>,
     now: Timestamp,
-) -> Result<Snapshot, StorageError> {
+) -> Result<Look, StorageError> {
     if let Some(unchanged) = kept.and_then(|kept| kept.snapshot.unchanged_at(questions, now))
         && session.is_unchanged(questions, &unchanged).await?
     {
-        return Ok(unchanged);
+        return Ok(Look::Unchanged(unchanged));
     }
-    session.read(questions, now).await
+    session.read(questions, now).await.map(Look::Read)
 }
 
 /// Returns when the database has told of new jobs, but not before `earliest`.

@@ -25,6 +25,8 @@ struct Fake {
     mood: Mutex<Mood>,
     n_connects: AtomicU64,
     n_reads: AtomicU64,
+    /// Whether it says that nothing has changed.
+    is_unchanged: std::sync::atomic::AtomicBool,
 }
 
 impl Fake {
@@ -83,6 +85,10 @@ impl Session for FakeSession {
         })
     }
 
+    async fn is_unchanged(&mut self, _: &Questions, _: &Snapshot) -> Result<bool, StorageError> {
+        Ok(self.0.is_unchanged.load(Ordering::Relaxed))
+    }
+
     async fn close(self: Box<Self>) {}
 }
 
@@ -90,8 +96,12 @@ const REFRESH: Duration = Duration::from_secs(1);
 const MAX_STALENESS: Duration = Duration::from_secs(60);
 
 fn start() -> (Monitor, Arc<Fake>) {
-    let fake =
-        Arc::new(Fake { mood: Mutex::new(Mood::Answers), n_connects: AtomicU64::new(0), n_reads: AtomicU64::new(0) });
+    let fake = Arc::new(Fake {
+        mood: Mutex::new(Mood::Answers),
+        n_connects: AtomicU64::new(0),
+        n_reads: AtomicU64::new(0),
+        is_unchanged: false.into(),
+    });
     let settings =
         MonitorSettings { refresh: REFRESH, max_staleness: MAX_STALENESS, read_timeout: Duration::from_secs(6) };
     let storage = Arc::new(FakeStorage(Arc::clone(&fake)));
@@ -270,4 +280,23 @@ async fn questions_are_forgotten_after_a_while_and_limited_in_number() {
     assert!(monitor.ask(&question(7)).await.is_ok(), "a known question is still answered");
     sleep(FORGET_AFTER).await;
     assert!(monitor.ask(&question(limit)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_has_not_changed_is_read_rarely_and_its_answer_stays_fresh() {
+    let (monitor, fake) = start();
+    fake.is_unchanged.store(true, Ordering::Relaxed);
+    let mut watcher = monitor.watch(question(0)).unwrap();
+    let end = Instant::now() + Duration::from_secs(300);
+    while Instant::now() < end {
+        watcher.changed().await;
+        assert!(timed(&monitor, &question(0)).await.1 < AT_ONCE);
+    }
+    assert!((9..=12).contains(&fake.reads()), "{}", fake.reads());
+    // A change is seen with the next look.
+    let n_reads = fake.reads();
+    fake.is_unchanged.store(false, Ordering::Relaxed);
+    watcher.changed().await;
+    watcher.changed().await;
+    assert!(n_reads < fake.reads());
 }
