@@ -118,7 +118,7 @@ impl<'a> Writer<'a> {
             self.start_part(Part::Enqueued, slot);
             let head = self.reading.heads.and_then(|heads| heads.get(filter)).map(|head| head.enqueued);
             let n_jobs = (nth == 0).then(|| {
-                let condition = self.condition(&["ENQUEUED"], filter) + &self.from(head);
+                let condition = self.condition(&["ENQUEUED"], filter) + &self.from(head) + in_order(head);
                 self.count(&condition)
             });
             let condition = self.condition(&["ENQUEUED"], filter) + &self.from(head);
@@ -134,13 +134,13 @@ impl<'a> Writer<'a> {
     pub(super) fn processing(&mut self, slot: usize, filter: &Filter, now: Timestamp) {
         self.start_part(Part::Processing, slot);
         let head = self.reading.heads.and_then(|heads| heads.get(filter)).map(|head| head.processing);
-        let all = self.condition(&["PROCESSING"], filter) + &self.from(head);
+        let all = self.condition(&["PROCESSING"], filter) + &self.from(head) + in_order(head);
         let all = self.count(&all);
         let alive = self.condition(&["PROCESSING"], filter) + &self.from(head);
         let dialect = self.reading.dialect;
         let updated = dialect.micros("updatedAt");
         let oldest_alive = self.oldest_heartbeat(now);
-        let alive = self.count(&format!("{alive} AND {updated} >= {oldest_alive}"));
+        let alive = self.count(&format!("{alive} AND {updated} >= {oldest_alive}{}", in_order(head)));
         let oldest = dialect.at_least("updatedAt", now).map(|_| {
             let condition = self.condition(&["PROCESSING"], filter) + &self.from(head);
             let jobs = &self.reading.schema.jobs;
@@ -308,11 +308,12 @@ impl<'a> Writer<'a> {
             self.start_part(Part::Run, slot);
             self.columns([Some(&self.reading.dialect.int("count(*)")), None, None, None], Some("recurringJobId"));
             let head = self.reading.heads.and_then(Heads::first);
-            let from = match *state {
-                "ENQUEUED" => self.from(head.map(|head| head.enqueued)),
-                "PROCESSING" => self.from(head.map(|head| head.processing)),
-                _ => String::new(),
+            let head = match *state {
+                "ENQUEUED" => head.map(|head| head.enqueued),
+                "PROCESSING" => head.map(|head| head.processing),
+                _ => None,
             };
+            let from = self.from(head) + in_order(head);
             self.statement.sql += &format!(
                 " FROM (SELECT recurringJobId FROM {} WHERE state = '{state}'{from} LIMIT {MAX_RUNS}) runs \
                  GROUP BY recurringJobId",
@@ -362,6 +363,12 @@ impl<'a> Writer<'a> {
         self.columns([Some(&self.reading.dialect.int("count(*)")), None, None, None], None);
         self.statement.sql += &format!(" FROM {migrations} WHERE script LIKE 'v016%'");
     }
+}
+
+/// Makes the database begin at the head: by stale statistics it may take an index on the state alone for as good as the one
+/// on the state and `updatedAt`, and walk all that has moved on. Only the latter gives this order without sorting.
+fn in_order(head: Option<Timestamp>) -> &'static str {
+    if head.is_some() { " ORDER BY updatedAt" } else { "" }
 }
 
 /// The columns that tell whether a job is meant. Others are left where they are: a job may be large.
