@@ -1,0 +1,42 @@
+{{/* The environment: users that are in Secrets, since a user cannot be a file. */}}
+{{- define "jobrunr-scaler.env" -}}
+{{- $env := list -}}
+{{- range $name, $storage := .Values.storages -}}
+  {{- with ($storage.secret | default dict).usernameKey -}}
+    {{- $variable := printf "JOBRUNR_SCALER_STORAGES_%s_USERNAME" ($name | upper | replace "-" "_") -}}
+    {{- $ref := dict "name" $storage.secret.name "key" . -}}
+    {{- $env = append $env (dict "name" $variable "valueFrom" (dict "secretKeyRef" $ref)) -}}
+  {{- end -}}
+{{- end -}}
+{{- $env = concat $env .Values.extraEnv -}}
+{{- with $env -}}
+env:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{/* The sources of one projected volume: NAME/password, NAME/url and NAME/ca.crt of every storage. */}}
+{{- define "jobrunr-scaler.sources" -}}
+{{- $sources := list -}}
+{{- range $name, $storage := .Values.storages -}}
+  {{- $secret := $storage.secret | default dict -}}
+  {{- $items := list -}}
+  {{- with $secret.passwordKey -}}
+    {{- $items = append $items (dict "key" . "path" (printf "%s/password" $name)) -}}
+  {{- end -}}
+  {{- with $secret.urlKey -}}
+    {{- $items = append $items (dict "key" . "path" (printf "%s/url" $name)) -}}
+  {{- end -}}
+  {{- with $items -}}
+    {{- $sources = append $sources (dict "secret" (dict "name" $secret.name "items" .)) -}}
+  {{- end -}}
+  {{- with $storage.ca -}}
+    {{- $items := list (dict "key" (.key | default "ca.crt") "path" (printf "%s/ca.crt" $name)) -}}
+    {{- $kind := .secret | empty | ternary "configMap" "secret" -}}
+    {{- $sources = append $sources (dict $kind (dict "name" (.secret | default .configMap) "items" $items)) -}}
+  {{- end -}}
+{{- end -}}
+{{- with $sources -}}
+{{ toYaml . }}
+{{- end -}}
+{{- end -}}
