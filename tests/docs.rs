@@ -317,16 +317,19 @@ fn every_metric_that_is_named_is_told() {
         "../src/metrics/snapshots/jobrunr_scaler__metrics__tests__everything_is_told_in_prometheus_words.snap"
     );
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let alerts = std::fs::read_to_string(root().join("k8s/monitoring/alerts.yaml")).unwrap();
-    let starts = alerts.match_indices("jobrunr_scaler_").map(|(at, _)| &alerts[at..]);
-    let in_alerts: Vec<&str> = starts.map(|rest| rest.split(|c| !is_part(c)).next().unwrap()).collect();
-    assert!(8 <= in_alerts.len(), "{in_alerts:?}");
+    let monitoring = ["alerts.yaml", "dashboard.json"].map(|name| Page::read(format!("k8s/monitoring/{name}")).text);
+    let in_monitoring = monitoring.iter().flat_map(|text| {
+        let starts = text.match_indices("jobrunr_scaler_").map(|(at, _)| &text[at..]);
+        starts.map(|rest| rest.split(|c| !is_part(c)).next().unwrap())
+    });
+    let in_monitoring: Vec<&str> = in_monitoring.collect();
+    assert!(30 <= in_monitoring.len(), "{in_monitoring:?}");
     let page = Page::read("docs/metrics.md");
     let rows = page.rows();
     let documented = rows.iter().filter(|row| row.len() == 3).filter_map(|row| code(row[0]));
     let documented: Vec<String> = documented.map(|name| format!("jobrunr_scaler_{name}")).collect();
     assert!(10 < documented.len(), "{documented:?}");
-    for name in in_alerts.into_iter().chain(documented.iter().map(String::as_str)) {
+    for name in in_monitoring.into_iter().chain(documented.iter().map(String::as_str)) {
         let told = [format!("\n{name}{{"), format!("\n{name} "), format!("\n{name}_bucket{{")];
         assert!(told.iter().any(|told| TOLD.contains(told)), "{name}");
     }

@@ -1,0 +1,328 @@
+//! The admission policy refuses exactly the triggers that the scaler refuses. Its expressions are evaluated here as Kubernetes
+//! does it: variables first, in their order, and then the validations.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use cel::extractors::This;
+use cel::{Context, Program, Value};
+use jobrunr_scaler::scaling::{Metric, Trigger};
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+const TRIGGERS: &str = include_str!("../k8s/policy/policy.yaml");
+const HINTS: &str = include_str!("../k8s/policy/hints.yaml");
+const KEYS: &str = include_str!("../src/scaling/trigger/metadata.rs");
+
+#[derive(Deserialize)]
+struct Manifest {
+    spec: Spec,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    match_conditions: Vec<Expression>,
+    variables: Vec<Expression>,
+    validations: Vec<Validation>,
+}
+
+#[derive(Deserialize)]
+struct Expression {
+    name: String,
+    expression: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Validation {
+    expression: String,
+    message: Option<String>,
+    message_expression: Option<String>,
+}
+
+/// A policy, compiled.
+struct Policy {
+    conditions: Vec<Program>,
+    variables: Vec<(String, Program)>,
+    validations: Vec<(Program, Message)>,
+}
+
+enum Message {
+    Fixed(String),
+    Computed(Program),
+}
+
+fn compile(text: &str) -> Program {
+    Program::compile(text).unwrap_or_else(|error| panic!("{text}\n{error}"))
+}
+
+impl Policy {
+    fn read(yaml: &str) -> Self {
+        let Spec { match_conditions, variables, validations } =
+            serde_saphyr::from_str::<Manifest>(yaml).expect("the policy is YAML").spec;
+        let message = |validation: &Validation| match (&validation.message, &validation.message_expression) {
+            (Some(text), None) => Message::Fixed(text.clone()),
+            (None, Some(expression)) => Message::Computed(compile(expression)),
+            _ => panic!("one message: {}", validation.expression),
+        };
+        Self {
+            conditions: match_conditions.iter().map(|condition| compile(&condition.expression)).collect(),
+            variables: variables.iter().map(|v| (v.name.clone(), compile(&v.expression))).collect(),
+            validations: validations.iter().map(|v| (compile(&v.expression), message(v))).collect(),
+        }
+    }
+
+    /// What the policy says against an object that takes the place of another one, if there was one.
+    fn complaints(&self, object: &Json, old: Option<&Json>) -> Vec<String> {
+        let mut context = Context::default();
+        context.add_function("trim", |This(text): This<Arc<String>>| text.trim().to_owned());
+        context.add_function("join", |This(list): This<Arc<Vec<Value>>>, between: Arc<String>| {
+            let texts = list.iter().map(|value| match value {
+                Value::String(text) => text.to_string(),
+                other => panic!("no text: {other:?}"),
+            });
+            texts.collect::<Vec<_>>().join(&between)
+        });
+        let operation = if old.is_some() { "UPDATE" } else { "CREATE" };
+        context.add_variable("request", json!({ "operation": operation })).unwrap();
+        context.add_variable("object", object).unwrap();
+        context.add_variable("oldObject", old).unwrap();
+        let value = |program: &Program, context: &Context<'_>| {
+            program.execute(context).unwrap_or_else(|error| panic!("{object}\n{program:?}\n{error}"))
+        };
+        if self.conditions.iter().any(|condition| value(condition, &context) != Value::Bool(true)) {
+            return Vec::new();
+        }
+        let mut variables: HashMap<String, Value> = HashMap::new();
+        context.add_variable_from_value("variables", variables.clone());
+        for (name, program) in &self.variables {
+            variables.insert(name.clone(), value(program, &context));
+            context.add_variable_from_value("variables", variables.clone());
+        }
+        let broken = self.validations.iter().filter(|(rule, _)| value(rule, &context) != Value::Bool(true));
+        let messages = broken.map(|(_, message)| match message {
+            Message::Fixed(text) => text.clone(),
+            Message::Computed(program) => match value(program, &context) {
+                Value::String(text) => text.to_string(),
+                other => panic!("no text: {other:?}"),
+            },
+        });
+        messages.collect()
+    }
+}
+
+/// A ScaledObject with one trigger for this scaler.
+fn object(metadata: &BTreeMap<&str, &str>) -> Json {
+    let mut metadata = metadata.clone();
+    metadata.insert("scalerAddress", "jobrunr-scaler.keda:9090");
+    json!({ "metadata": { "name": "x" }, "spec": { "triggers": [{ "type": "external-push", "metadata": metadata }] } })
+}
+
+fn metadata<'a>(more: &[(&'a str, &'a str)]) -> BTreeMap<&'a str, &'a str> {
+    let mut metadata = BTreeMap::from([("metric", "demand"), ("targetValue", "8")]);
+    metadata.extend(more.iter().copied());
+    metadata
+}
+
+#[test]
+fn a_trigger_is_refused_with_the_reason() {
+    let policy = Policy::read(TRIGGERS);
+    let check = |more: &[(&str, &str)], expected: &str| {
+        let complaints = policy.complaints(&object(&metadata(more)), None);
+        assert!(complaints.len() == 1 && complaints[0].contains(expected), "{more:?}: {complaints:#?}");
+        let parsed = Trigger::parse(metadata(more));
+        assert!(parsed.is_err(), "{more:?}");
+    };
+    check(&[("metric", "")], "`metric` is missing; allowed is one of enqueued-latency, ");
+    check(&[("metric", "enqued-latency")], "`metric` is `enqued-latency`; allowed is one of enqueued-latency, ");
+    check(&[("targetValue", " ")], "`targetValue` is missing");
+    check(&[("targetValue", "0")], "`targetValue` is `0`; allowed is a number from 0.001");
+    check(&[("targetValue", "1e300")], "`targetValue` is `1e300`");
+    check(&[("targetValue", "1e999")], "`targetValue` is `1e999`");
+    check(&[("targetValue", "80%")], "`targetValue` is `80%`");
+    check(&[("targetValue", "NaN")], "`targetValue` is `NaN`");
+    check(&[("targetValue", "auto"), ("metric", "worker-usage")], "`targetValue` is `auto` for worker-usage");
+    check(&[("activationTargetValue", "-1")], "`activationTargetValue` is `-1`");
+    check(&[("targetUsage", "80")], "`targetUsage` is `80`; allowed is a ratio");
+    check(&[("workersPerPod", "0")], "`workersPerPod` is `0`");
+    check(&[("workersPerPod", "2.5")], "`workersPerPod` is `2.5`");
+    check(&[("priority", "-1")], "`priority` is `-1`");
+    check(&[("priority", "2147483648")], "`priority` is `2147483648`");
+    check(&[("scheduledIn", "2m")], "`scheduledIn` is `2m`");
+    check(&[("scheduledIn", "P1M")], "`scheduledIn` is `P1M`");
+    check(&[("scheduledIn", "-PT1S")], "`scheduledIn` is `-PT1S`");
+    check(&[("keepWhileProcessing", "yes")], "`keepWhileProcessing` has to be \"true\" or \"false\"");
+    check(&[("pushInactive", "1")], "`pushInactive` has to be");
+    check(&[("serverTag", "a\tb")], "`serverTag` and `dynamicQueue`");
+    let long = "q".repeat(129);
+    check(&[("dynamicQueue", &long)], "`serverTag` and `dynamicQueue`");
+}
+
+#[test]
+fn all_mistakes_of_all_triggers_are_told_at_once() {
+    let mut object = object(&metadata(&[("metric", "x"), ("priority", "y")]));
+    let second = object["spec"]["triggers"][0].clone();
+    object["spec"]["triggers"].as_array_mut().unwrap().push(second);
+    object["spec"]["triggers"][1]["metricType"] = json!("Utilization");
+    let complaints = Policy::read(TRIGGERS).complaints(&object, None);
+    assert_eq!(complaints.len(), 3, "{complaints:#?}");
+    assert!(complaints[0].starts_with("`metric` is `x`, `x`; allowed"), "{complaints:#?}");
+    assert!(complaints[2].contains("`metricType`"), "{complaints:#?}");
+}
+
+#[test]
+fn what_is_not_for_this_scaler_passes() {
+    let policy = Policy::read(TRIGGERS);
+    let with = |edit: &dyn Fn(&mut Json)| {
+        let mut object = object(&metadata(&[("metric", "x")]));
+        edit(&mut object["spec"]["triggers"][0]);
+        policy.complaints(&object, None)
+    };
+    assert_eq!(with(&|_| ()).len(), 1);
+    assert!(with(&|trigger| trigger["metadata"]["scalerAddress"] = json!("other.keda:9090")).is_empty());
+    assert!(with(&|trigger| trigger["type"] = json!("cron")).is_empty());
+    assert!(with(&|trigger| trigger["metadata"] = json!({})).is_empty());
+    assert!(with(&|trigger| drop(trigger.as_object_mut().unwrap().remove("metadata"))).is_empty());
+}
+
+#[test]
+fn what_was_there_before_can_be_labelled_and_deleted() {
+    let policy = Policy::read(TRIGGERS);
+    let old = object(&metadata(&[("metric", "x")]));
+    let mut new = old.clone();
+    new["metadata"]["finalizers"] = json!([]);
+    assert!(policy.complaints(&new, Some(&old)).is_empty());
+    new["spec"]["maxReplicaCount"] = json!(5);
+    assert_eq!(policy.complaints(&new, Some(&old)).len(), 1);
+}
+
+/// A value for a key: often right, often nearly, sometimes anything.
+fn value() -> impl Strategy<Value = String> {
+    const KNOWN: &[&str] = &[
+        "",
+        " ",
+        "0",
+        "-0",
+        "1",
+        "+1",
+        "8",
+        "007",
+        "0.8",
+        ".5",
+        "5.",
+        "1e2",
+        "1E-2",
+        "0.0009",
+        "9e15",
+        "9.1e15",
+        "-1",
+        "inf",
+        "nan",
+        "0x10",
+        "1_000",
+        "2147483647",
+        "2147483648",
+        "100000",
+        "100001",
+        "10",
+        "10.01",
+        "auto",
+        "Auto",
+        "true",
+        "FALSE",
+        "yes",
+        "PT0S",
+        "-PT0S",
+        "+PT5S",
+        "pt2m",
+        "PT1H30M",
+        "P1D",
+        "P2W",
+        "P1DT1H",
+        "PT0.5S",
+        "PT1,5S",
+        "PT0.5H",
+        "P",
+        "PT",
+        "P1Y",
+        "P1M",
+        "PT1H1H",
+        "PT1M1H",
+        "2m",
+        " PT30S ",
+        "P1.5D",
+        "PT1.5H30M",
+        "demand",
+        " demand ",
+        "worker-usage",
+        "enqueued-count",
+        "Demand",
+        "a\u{7f}b",
+        "a\u{85}b",
+        "é",
+        "\u{a0}1\u{a0}",
+    ];
+    prop_oneof![
+        4 => proptest::sample::select(KNOWN).prop_map(str::to_owned),
+        1 => "[0-9+.eE-]{1,8}",
+        1 => "[Pp][Tt]?[0-9.,HMSDWhmsdw]{1,8}",
+        1 => "\\PC{0,140}",
+    ]
+}
+
+/// Known gaps: an end of the range that Kubernetes cannot compute, and numbers that nobody writes.
+fn is_beyond_the_policy(metadata: &BTreeMap<&str, &str>) -> bool {
+    let is_long = metadata.get("scheduledIn").is_some_and(|text| 3 < text.chars().filter(char::is_ascii_digit).count());
+    let is_odd = |text: &&str| match text.trim().split_once(['e', 'E']) {
+        Some((_, exponent)) => {
+            let digits = exponent.trim_start_matches(['+', '-']);
+            2 < digits.len() && digits.bytes().all(|b| b.is_ascii_digit())
+        }
+        None => false,
+    };
+    is_long || metadata.values().any(is_odd)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_policy_refuses_what_the_scaler_refuses(
+        key in proptest::sample::select(vec![
+            "metric", "targetValue", "activationTargetValue", "priority", "serverTag", "dynamicQueue", "scheduledIn",
+            "keepWhileProcessing", "pushInactive", "targetUsage", "workersPerPod", "somethingElse",
+        ]),
+        text in value(),
+        metric in proptest::sample::select(Metric::ALL.map(Metric::name).to_vec()),
+    ) {
+        thread_local!(static POLICY: Policy = Policy::read(TRIGGERS));
+        let mut metadata = metadata(&[("metric", metric)]);
+        metadata.insert(key, &text);
+        prop_assume!(!is_beyond_the_policy(&metadata));
+        let complaints = POLICY.with(|policy| policy.complaints(&object(&metadata), None));
+        let parsed = Trigger::parse(metadata.clone());
+        prop_assert_eq!(complaints.is_empty(), parsed.is_ok(), "{:?}\n{:?}\n{:?}", metadata, complaints, parsed);
+    }
+}
+
+#[test]
+fn the_hints_know_every_key() {
+    let hints = Policy::read(HINTS);
+    let known = KEYS.split_once("const OUR_KEYS").unwrap();
+    let ours = known.0.lines().filter_map(|line| line.split_once(": &str = \"")?.1.strip_suffix("\";"));
+    let keda = known.1.split_once("const KEDA_KEYS").unwrap().1;
+    let keda = keda.split_once("];").unwrap().0.split('"').skip(1).step_by(2);
+    let keys: Vec<&str> = ours.chain(keda).collect();
+    assert!(keys.contains(&"workersPerPod") && keys.contains(&"tlsCertFile") && keys.len() == 19, "{keys:?}");
+    let mut object = object(&keys.iter().map(|key| (*key, "jobrunr-scaler")).collect());
+    object["spec"]["advanced"] = json!({ "horizontalPodAutoscalerConfig": { "behavior": {} } });
+    assert_eq!(hints.complaints(&object, None), Vec::<String>::new());
+    object["spec"]["triggers"][0]["metadata"]["metricType"] = json!("Value");
+    object["spec"]["fallback"] = json!({ "replicas": 0 });
+    object["spec"].as_object_mut().unwrap().remove("advanced");
+    let complaints = hints.complaints(&object, None);
+    assert_eq!(complaints.len(), 3, "{complaints:#?}");
+    assert!(complaints[0].contains("ignored: metricType. Known are storage, "), "{complaints:#?}");
+}
