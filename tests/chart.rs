@@ -1,5 +1,4 @@
 //! The Helm chart's values: each is explained, checked and tried. `scripts/manifests.sh` renders them.
-#![expect(clippy::unwrap_used, reason = "a panic in a helper is a failed test, with its place")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
