@@ -4,6 +4,8 @@
 #
 #   scripts/database.sh postgres|mariadb DIRECTORY [PORT]
 #
+# With DATABASE_TLS=FOLDER it speaks TLS with server.crt and server.key of that folder.
+#
 # For trying things by hand, and for tests that take a server away or make it hang (kill -STOP, kill -CONT; PostgreSQL's
 # open connections hang only when its child processes are stopped, too).
 set -euo pipefail

@@ -86,9 +86,9 @@ impl Policy {
             texts.collect::<Vec<_>>().join(&between)
         });
         let operation = if old.is_some() { "UPDATE" } else { "CREATE" };
-        context.add_variable("request", json!({ "operation": operation })).unwrap();
-        context.add_variable("object", object).unwrap();
-        context.add_variable("oldObject", old).unwrap();
+        context.add_variable_from_value("request", HashMap::from([("operation", operation)]));
+        context.add_variable("object", object).expect("JSON is a value");
+        context.add_variable("oldObject", old).expect("JSON is a value");
         let value = |program: &Program, context: &Context<'_>| {
             program.execute(context).unwrap_or_else(|error| panic!("{object}\n{program:?}\n{error}"))
         };

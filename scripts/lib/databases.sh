@@ -106,6 +106,14 @@ start_server() {
   return 1
 }
 
+# tls_files DIRECTORY: copies server.crt and server.key out of DATABASE_TLS, a folder, to where only the server's user reads
+# the key. Does nothing without DATABASE_TLS: the servers then speak no TLS.
+tls_files() {
+  [[ -n ${DATABASE_TLS:-} ]] || return 0
+  cp "$DATABASE_TLS/server.crt" "$DATABASE_TLS/server.key" "$1" && chmod 600 "$1/server.key" || return
+  ((EUID != 0)) || chown nobody: "$1/server.crt" "$1/server.key"
+}
+
 # start_postgres DIRECTORY [PORT]
 start_postgres() {
   find_postgres || { install_packages postgresql && find_postgres; } || { fail "no PostgreSQL server found"; return; }
@@ -122,10 +130,14 @@ start_postgres() {
       --auth=scram-sha-256 --encoding=UTF8 --locale=C --no-sync) >"$PG_LOG" 2>&1 ||
       { fail "initdb failed: $(<"$PG_LOG")"; return; }
   fi
+  local tls=()
+  tls_files "$dir" || return
+  [[ -z ${DATABASE_TLS:-} ]] || tls=(-c ssl=on -c ssl_cert_file="$dir/server.crt" -c ssl_key_file="$dir/server.key")
   # No Unix socket: its path would have to be short, and nothing needs it.
   start_server "$PG_LOG" postgres_is_ready INT "${2:-}" "${as_server[@]}" "$PG_BIN/postgres" -D "$PG_DATA" -p @PORT@ \
     -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c timezone=UTC -c log_timezone=UTC \
-    -c max_connections="${PG_MAX_CONNECTIONS:-300}" -c fsync="${PG_FSYNC:-off}" -c synchronous_commit=off -c full_page_writes=off || return
+    -c max_connections="${PG_MAX_CONNECTIONS:-300}" -c fsync="${PG_FSYNC:-off}" -c synchronous_commit=off -c full_page_writes=off \
+    "${tls[@]}" || return
   export PG_PID=$server_pid PG_PORT=$server_port
   export PG_URL=postgres://jobrunr:jobrunr@127.0.0.1:$PG_PORT/jobrunr
   [[ -z $new ]] || create_postgres_database jobrunr
@@ -159,12 +171,15 @@ CREATE USER IF NOT EXISTS jobrunr@'%' IDENTIFIED BY 'jobrunr';
 GRANT ALL PRIVILEGES ON *.* TO jobrunr@'%' WITH GRANT OPTION;
 SQL
   chmod a+r "$dir/init.sql"
+  local tls=()
+  tls_files "$dir" || return
+  [[ -z ${DATABASE_TLS:-} ]] || tls=(--ssl-cert="$dir/server.crt" --ssl-key="$dir/server.key")
   # The socket's name is relative to the data, where the server works: an absolute one would have to be short.
   start_server "$MARIADB_LOG" mariadb_is_ready TERM "${2:-}" "${as_server[@]}" "$MARIADBD" --no-defaults --userstat=ON \
     --datadir="$MARIADB_DATA" --bind-address=127.0.0.1 --port=@PORT@ --socket=mariadb.sock --pid-file=mariadb.pid \
     --init-file="$dir/init.sql" --skip-name-resolve --default-time-zone=+00:00 --character-set-server=utf8mb4 \
     --max-connections=300 --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
-    --loose-innodb-flush-method=nosync || return
+    --loose-innodb-flush-method=nosync "${tls[@]}" || return
   export MARIADB_PID=$server_pid MARIADB_PORT=$server_port
   export MARIADB_URL=mysql://jobrunr:jobrunr@127.0.0.1:$MARIADB_PORT/jobrunr
 }

@@ -65,7 +65,7 @@ pub(crate) fn noon() -> Timestamp {
     "2026-11-23T12:00:00Z".parse().unwrap()
 }
 
-fn server_url(kind: Kind) -> Url {
+pub(crate) fn server_url(kind: Kind) -> Url {
     let variable = match kind {
         Kind::Postgres => "TEST_POSTGRES_URL",
         _ => "TEST_MARIADB_URL",

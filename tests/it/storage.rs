@@ -1,6 +1,7 @@
 //! What every storage answers, on every database.
 
 mod encodings;
+mod encryption;
 mod model;
 mod plans;
 mod recurring;
