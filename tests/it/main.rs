@@ -7,6 +7,7 @@ mod faults;
 mod grpc;
 mod process;
 mod proxy;
+mod reload;
 mod rows;
 mod scaler;
 mod storage;

@@ -13,7 +13,7 @@ use crate::database::{Database, Kind};
 use crate::scaler::{next_push, reference};
 
 /// The program with nothing of this environment but what it is given.
-fn program(env: &[(&str, &str)]) -> Command {
+pub(crate) fn program(env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jobrunr-scaler"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("JOBRUNR_SCALER_")) {
         command.env_remove(name);
@@ -27,7 +27,7 @@ fn program(env: &[(&str, &str)]) -> Command {
     command
 }
 
-fn exit_code(child: &mut Child) -> Option<i32> {
+pub(crate) fn exit_code(child: &mut Child) -> Option<i32> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -39,7 +39,7 @@ fn exit_code(child: &mut Child) -> Option<i32> {
 }
 
 /// What an address answers to a path, head and body.
-fn get(address: &str, path: &str) -> String {
+pub(crate) fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

@@ -108,7 +108,7 @@ async fn start(files: &Files) -> TlsScaler {
 }
 
 /// Whom the client trusts, as `scaler.test`.
-fn trusting(authority: &Authority) -> ClientTlsConfig {
+pub(crate) fn trusting(authority: &Authority) -> ClientTlsConfig {
     ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem())).domain_name("scaler.test")
 }
 
