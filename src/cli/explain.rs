@@ -6,6 +6,7 @@ mod json;
 mod outcome;
 mod report;
 mod table;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
@@ -24,6 +25,7 @@ use ask::{Asker, Database, Remote};
 use input::InputErrors;
 pub use report::{ReplicasReport, Report, ScaledObjectReport, StorageReport, TriggerReport};
 use table::Style;
+use tls::{TlsArgs, TlsArgsError};
 
 /// Exit codes of the command, beside [`EXIT_BAD_CONFIGURATION`].
 const HEALTHY: u8 = 0;
@@ -40,9 +42,12 @@ pub struct ExplainArgs {
     #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Ask this running scaler as KEDA would, without TLS, instead of the database. No configuration is needed then
+    /// Ask this running scaler as KEDA would, instead of the database. No configuration is needed then
     #[arg(long, value_name = "HOST:PORT", value_parser = ask::address)]
     pub scaler: Option<Uri>,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 
     /// How many replicas the workload is taken to have, all of them ready
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -73,6 +78,8 @@ enum ExplainError {
     #[error(transparent)]
     Configuration(#[from] ConfigErrors),
     #[error(transparent)]
+    Tls(#[from] TlsArgsError),
+    #[error(transparent)]
     Input(#[from] InputErrors),
     #[error("the report cannot be written: {0}")]
     Output(#[from] io::Error),
@@ -84,7 +91,7 @@ impl ExplainError {
             Self::Configuration(_) => EXIT_BAD_CONFIGURATION,
             // Whoever reads our output through `head` has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => HEALTHY,
-            Self::Input(_) | Self::Output(_) => FAILURE,
+            Self::Tls(_) | Self::Input(_) | Self::Output(_) => FAILURE,
         }
     }
 }
@@ -120,9 +127,9 @@ async fn explain(args: &ExplainArgs) -> Result<bool, ExplainError> {
     }
 }
 
-fn asker(args: &ExplainArgs) -> Result<Asker, ConfigErrors> {
+fn asker(args: &ExplainArgs) -> Result<Asker, ExplainError> {
     if let Some(address) = &args.scaler {
-        return Ok(Asker::Remote(Remote::new(address)));
+        return Ok(Asker::Remote(Remote::new(args.tls.endpoint(address)?, address, args.tls.hint())));
     }
     let loaded = super::load_config(args.config.as_deref())?;
     for warning in &loaded.warnings {

@@ -17,15 +17,15 @@ use crate::scaler::{eventually, next_push, reference};
 use crate::tls::{Authority, Files, trusting};
 
 /// A scaler that runs as its users run it.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
     http: String,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Process {
-    fn start(env: &[(&str, &str)], args: &[&str]) -> Self {
+    pub(crate) fn start(env: &[(&str, &str)], args: &[&str]) -> Self {
         let mut command = program(env);
         let command = command.env("JOBRUNR_SCALER_LOG_FORMAT", "json").args(["--listen", "127.0.0.1:0"]).args(args);
         let mut child = command.spawn().unwrap();

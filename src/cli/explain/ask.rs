@@ -181,6 +181,7 @@ impl From<Decision> for Reading {
 pub(super) struct Remote {
     client: ExternalScalerClient<Channel>,
     address: String,
+    hint: &'static str,
 }
 
 /// Reads `HOST:PORT`.
@@ -194,10 +195,11 @@ pub(super) fn address(text: &str) -> Result<Uri, String> {
 }
 
 impl Remote {
-    pub(super) fn new(uri: &Uri) -> Self {
-        let endpoint = Endpoint::from(uri.clone()).connect_timeout(DEADLINE);
+    /// `hint` is what to try where a connection breaks off.
+    pub(super) fn new(endpoint: Endpoint, uri: &Uri, hint: &'static str) -> Self {
+        let endpoint = endpoint.connect_timeout(DEADLINE);
         let address = uri.authority().map(ToString::to_string).unwrap_or_default();
-        Self { client: ExternalScalerClient::new(endpoint.connect_lazy()), address }
+        Self { client: ExternalScalerClient::new(endpoint.connect_lazy()), address, hint }
     }
 
     /// The calls of KEDA's poll, in their order.
@@ -245,7 +247,13 @@ impl Remote {
     ) -> Result<T, String> {
         let late = || Status::deadline_exceeded(format!("no answer within {} s", DEADLINE.as_secs()));
         let answer = timeout(DEADLINE, answer).await.unwrap_or_else(|_| Err(late()));
-        answer.map(Response::into_inner).map_err(|status| self.error(name, &text(&status)))
+        answer.map(Response::into_inner).map_err(|status| {
+            // No status of a scaler's: the connection broke off.
+            let broke_off =
+                matches!(status.code(), Code::Unknown | Code::Internal) && std::error::Error::source(&status).is_some();
+            let hint = if broke_off { self.hint } else { "" };
+            self.error(name, &format!("{}{hint}", text(&status)))
+        })
     }
 
     fn error(&self, call: &str, cause: &str) -> String {
