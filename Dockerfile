@@ -25,6 +25,9 @@ LABEL org.opencontainers.image.title="jobrunr-scaler" \
 COPY --from=build /jobrunr-scaler /jobrunr-scaler
 # A number, because Kubernetes' runAsNonRoot cannot judge a name.
 USER 65532:65532
-EXPOSE 9090
+# gRPC for KEDA; /metrics, /healthz and /readyz.
+EXPOSE 9090 8080
+# For Docker; Kubernetes has its own probes.
+HEALTHCHECK --interval=10s --timeout=3s CMD ["/jobrunr-scaler", "health"]
 ENTRYPOINT ["/jobrunr-scaler"]
 CMD ["serve"]
