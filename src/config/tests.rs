@@ -76,6 +76,23 @@ fn the_example_has_every_key() {
     }
 }
 
+/// Whatever prints a configuration, in a log or a panic, prints no password.
+#[test]
+fn debug_shows_no_password() {
+    for storage in [
+        "url: postgres://u:hunter2@h/db",
+        "url: 'jdbc:postgresql://h/db?user=u&password=hunter2'",
+        "url: 'jdbc:mariadb://u:hunter2@h/db'",
+        "{url: jdbc:mysql://h/db, password: hunter2}",
+    ] {
+        let storage = if storage.starts_with('{') { storage.to_owned() } else { format!("{{{storage}}}") };
+        let loaded = loaded(&format!("storages: {{orders: {storage}}}"), &[]);
+        assert_eq!(password(&loaded.config.storages["orders"]), "hunter2");
+        let (short, long) = (format!("{loaded:?}"), format!("{loaded:#?}"));
+        assert!(!short.contains("hunter2") && !long.contains("hunter2"), "{short}");
+    }
+}
+
 #[test]
 fn every_key_of_the_file_reaches_its_setting() {
     let yaml = "
