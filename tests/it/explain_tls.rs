@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::database::{Database, Kind};
-use crate::reload::Process;
+use crate::process::Process;
 use crate::tls::{Authority, Files};
 
 const MANIFEST: &str = "\
@@ -42,16 +42,7 @@ async fn explain_asks_as_keda_does_with_mutual_tls() {
     ] {
         std::fs::write(directory.join(name), text).unwrap();
     }
-    let path = |path: &Path| path.to_str().unwrap().to_owned();
-    let process = Process::start(
-        &[
-            ("JOBRUNR_SCALER_URL", &database.url),
-            ("JOBRUNR_SCALER_TLS_CERT_FILE", &path(&files.tls.cert)),
-            ("JOBRUNR_SCALER_TLS_KEY_FILE", &path(&files.tls.key)),
-            ("JOBRUNR_SCALER_TLS_CLIENT_CA_FILE", &path(files.tls.client_ca.as_ref().unwrap())),
-        ],
-        &[],
-    );
+    let process = Process::start_with_tls(&database.url, &files.tls);
     let ca = ["--ca-cert", "servers.pem"];
     let name = ["--server-name", "scaler.test"];
     let client = ["--client-cert", "client.crt", "--client-key", "client.key"];

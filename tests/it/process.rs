@@ -1,16 +1,18 @@
 //! The program as a process: exit codes, signals, what it prints.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use jobrunr_scaler::config::TlsFiles;
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
-
 use jobrunr_scaler::metrics::Metrics;
+use tonic::transport::Channel;
 
 use crate::database::{Database, Kind};
-use crate::scaler::{next_push, reference};
+use crate::scaler::{eventually, next_push, reference};
 
 /// The program with nothing of this environment but what it is given.
 pub(crate) fn program(env: &[(&str, &str)]) -> Command {
@@ -27,7 +29,7 @@ pub(crate) fn program(env: &[(&str, &str)]) -> Command {
     command
 }
 
-pub(crate) fn exit_code(child: &mut Child) -> Option<i32> {
+fn exit_code(child: &mut Child) -> Option<i32> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -39,7 +41,7 @@ pub(crate) fn exit_code(child: &mut Child) -> Option<i32> {
 }
 
 /// What an address answers to a path, head and body.
-pub(crate) fn get(address: &str, path: &str) -> String {
+fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -54,12 +56,19 @@ fn health(address: &str) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-#[tokio::test]
-async fn serve_ends_well_on_a_signal() {
-    for signal in ["TERM", "INT"] {
-        let database = Database::new(Kind::Sqlite).await;
-        let env = [("JOBRUNR_SCALER_URL", database.url.as_str()), ("JOBRUNR_SCALER_LOG_FORMAT", "json")];
-        let mut child = program(&env).args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
+/// A scaler that runs as its users run it.
+pub(crate) struct Process {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    pub(crate) http: String,
+    pub(crate) address: String,
+}
+
+impl Process {
+    pub(crate) fn start(env: &[(&str, &str)], args: &[&str]) -> Self {
+        let mut command = program(env);
+        let command = command.env("JOBRUNR_SCALER_LOG_FORMAT", "json").args(["--listen", "127.0.0.1:0"]).args(args);
+        let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address_of = |message: &str| {
             let address = log.by_ref().find_map(|line| {
@@ -69,15 +78,62 @@ async fn serve_ends_well_on_a_signal() {
             address.unwrap()
         };
         let (http, address) = (address_of("health and metrics"), address_of("listening"));
-        let mut client = ExternalScalerClient::connect(format!("http://{address}")).await.unwrap();
+        Self { child, log, http, address }
+    }
+
+    /// With TLS over a database.
+    pub(crate) fn start_with_tls(url: &str, files: &TlsFiles) -> Self {
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let mut env = vec![
+            ("JOBRUNR_SCALER_URL", url.to_owned()),
+            ("JOBRUNR_SCALER_TLS_CERT_FILE", path(&files.cert)),
+            ("JOBRUNR_SCALER_TLS_KEY_FILE", path(&files.key)),
+        ];
+        env.extend(files.client_ca.iter().map(|ca| ("JOBRUNR_SCALER_TLS_CLIENT_CA_FILE", path(ca))));
+        let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Self::start(&env, &[])
+    }
+
+    pub(crate) async fn client(&self) -> ExternalScalerClient<Channel> {
+        ExternalScalerClient::connect(format!("http://{}", self.address)).await.unwrap()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    pub(crate) async fn told(&self, metric: &str) {
+        eventually(metric, async || get(&self.http, "/metrics").contains(metric).then_some(())).await;
+    }
+
+    /// Ends it as Kubernetes does, and gives what it has logged since it listens.
+    pub(crate) fn stop(self) -> String {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    /// What it has logged since it listens, when it has ended well.
+    fn ended(mut self) -> String {
+        assert_eq!(exit_code(&mut self.child), Some(0));
+        self.log.map(|line| line.unwrap() + "\n").collect()
+    }
+}
+
+#[tokio::test]
+async fn serve_ends_well_on_a_signal() {
+    for signal in ["TERM", "INT"] {
+        let database = Database::new(Kind::Sqlite).await;
+        let process = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);
+        let mut client = process.client().await;
         let metadata = reference("metric=enqueued-count targetValue=1");
         let mut stream = client.stream_is_active(metadata.clone()).await.unwrap().into_inner();
         assert!(!client.is_active(metadata).await.unwrap().into_inner().result);
         assert_eq!(next_push(&mut stream, Duration::from_millis(50)).await, None);
 
-        assert!(get(&http, "/healthz").starts_with("HTTP/1.1 200"));
-        assert!(get(&http, "/nowhere").starts_with("HTTP/1.1 404"));
-        let metrics = get(&http, "/metrics");
+        assert!(get(&process.http, "/healthz").starts_with("HTTP/1.1 200"));
+        assert!(get(&process.http, "/nowhere").starts_with("HTTP/1.1 404"));
+        let metrics = get(&process.http, "/metrics");
         for told in [
             "jobrunr_scaler_calls_total{method=\"IsActive\",code=\"Ok\"} 1",
             "jobrunr_scaler_streams{kind=\"activity\"} 1",
@@ -86,14 +142,12 @@ async fn serve_ends_well_on_a_signal() {
         ] {
             assert!(metrics.contains(told), "{told}: {metrics}");
         }
-        assert_eq!(health(&http).0, Some(0));
+        assert_eq!(health(&process.http).0, Some(0));
 
-        let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        process.signal(signal);
         assert!(stream.message().await.unwrap().is_none(), "the stream ends well");
         drop(client);
-        assert_eq!(exit_code(&mut child), Some(0), "{signal}");
-        assert!(log.any(|line| line.unwrap().contains("stopped")));
+        assert!(process.ended().contains("stopped"), "{signal}");
     }
 }
 

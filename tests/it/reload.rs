@@ -1,8 +1,6 @@
 //! The program as a process whose files change: configuration, passwords, certificates.
 
-use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command};
 use std::time::Duration;
 
 use jobrunr_scaler::grpc::proto::GetMetricsRequest;
@@ -11,56 +9,10 @@ use tonic::transport::{Channel, Endpoint, Identity};
 use tonic::{Code, Status};
 
 use crate::database::{Database, Kind};
-use crate::process::{exit_code, get, program};
+use crate::process::{Process, program};
 use crate::rows::job;
 use crate::scaler::{eventually, next_push, reference};
 use crate::tls::{Authority, Files, trusting};
-
-/// A scaler that runs as its users run it.
-pub(crate) struct Process {
-    child: Child,
-    log: Lines<BufReader<ChildStderr>>,
-    http: String,
-    pub(crate) address: String,
-}
-
-impl Process {
-    pub(crate) fn start(env: &[(&str, &str)], args: &[&str]) -> Self {
-        let mut command = program(env);
-        let command = command.env("JOBRUNR_SCALER_LOG_FORMAT", "json").args(["--listen", "127.0.0.1:0"]).args(args);
-        let mut child = command.spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut address_of = |message: &str| {
-            let address = log.by_ref().find_map(|line| {
-                let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-                (line["message"] == message).then(|| line["address"].as_str().unwrap().to_owned())
-            });
-            address.unwrap()
-        };
-        let (http, address) = (address_of("health and metrics"), address_of("listening"));
-        Self { child, log, http, address }
-    }
-
-    async fn client(&self) -> ExternalScalerClient<Channel> {
-        ExternalScalerClient::connect(format!("http://{}", self.address)).await.unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    async fn told(&self, metric: &str) {
-        eventually(metric, async || get(&self.http, "/metrics").contains(metric).then_some(())).await;
-    }
-
-    /// Ends it as Kubernetes does, and gives what it has logged since it listens.
-    fn stop(mut self) -> String {
-        self.signal("TERM");
-        assert_eq!(exit_code(&mut self.child), Some(0));
-        self.log.map(|line| line.unwrap() + "\n").collect()
-    }
-}
 
 async fn value(client: &mut ExternalScalerClient<Channel>, metadata: &str) -> Result<f64, Status> {
     let reference = reference(metadata);
@@ -171,16 +123,7 @@ async fn with_tls_a_stop_ends_streams_well_too() {
     let database = Database::new(Kind::Sqlite).await;
     let (servers, clients) = (Authority::new(), Authority::new());
     let files = Files::new(&servers.issue("scaler.test", 2099), Some(&clients.pem()));
-    let path = |path: &Path| path.to_str().unwrap().to_owned();
-    let process = Process::start(
-        &[
-            ("JOBRUNR_SCALER_URL", &database.url),
-            ("JOBRUNR_SCALER_TLS_CERT_FILE", &path(&files.tls.cert)),
-            ("JOBRUNR_SCALER_TLS_KEY_FILE", &path(&files.tls.key)),
-            ("JOBRUNR_SCALER_TLS_CLIENT_CA_FILE", &path(files.tls.client_ca.as_ref().unwrap())),
-        ],
-        &[],
-    );
+    let process = Process::start_with_tls(&database.url, &files.tls);
     let shown = clients.issue("keda.test", 2099);
     let tls = trusting(&servers).identity(Identity::from_pem(shown.cert, shown.key));
     let endpoint = Endpoint::from_shared(format!("https://{}", process.address)).unwrap().tls_config(tls).unwrap();

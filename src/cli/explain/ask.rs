@@ -248,10 +248,7 @@ impl Remote {
         let late = || Status::deadline_exceeded(format!("no answer within {} s", DEADLINE.as_secs()));
         let answer = timeout(DEADLINE, answer).await.unwrap_or_else(|_| Err(late()));
         answer.map(Response::into_inner).map_err(|status| {
-            // No status of a scaler's: the connection broke off.
-            let broke_off =
-                matches!(status.code(), Code::Unknown | Code::Internal) && std::error::Error::source(&status).is_some();
-            let hint = if broke_off { self.hint } else { "" };
+            let hint = if is_broken_off(&status) { self.hint } else { "" };
             self.error(name, &format!("{}{hint}", text(&status)))
         })
     }
@@ -274,6 +271,19 @@ fn value(value: &MetricValue) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "KEDA does the same")]
 fn float(number: i64) -> f64 {
     number as f64
+}
+
+/// Whether a connection that stood was cut by the other side, and not answered. Which layer notices first is chance, so there is
+/// a code for each; one that could not be opened is Unavailable, and has its cause.
+fn is_broken_off(status: &Status) -> bool {
+    let chain = || std::iter::successors(std::error::Error::source(status), |cause| cause.source());
+    let is_cut = |cause: &(dyn std::error::Error + 'static)| {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        kind.is_some_and(|kind| matches!(kind, BrokenPipe | ConnectionReset | UnexpectedEof))
+            || cause.to_string().contains("received fatal alert")
+    };
+    chain().next().is_some() && status.code() != Code::Unavailable || chain().any(is_cut)
 }
 
 /// A status with gRPC's own name of its code. Beneath it the innermost cause says most: that a connection was refused.
