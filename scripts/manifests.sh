@@ -45,10 +45,10 @@ for values in every-value least; do
   conform "the chart with $values.yaml" <"$work/$values.yaml"
   # The program takes the configuration that the chart makes.
   render --values "k8s/helm/tests/$values.yaml" --show-only templates/config.yaml |
-    python3 -c 'import sys, yaml; print(yaml.safe_load(sys.stdin)["data"]["config.yaml"])' >"$work/config.yaml"
+    "$python" -c 'import sys, yaml; print(yaml.safe_load(sys.stdin)["data"]["config.yaml"])' >"$work/config.yaml"
   echo "jdbc:mariadb://mariadb.billing/billing" >"$work/url"
   sed -i "s|/etc/jobrunr-scaler/storages/all-in-the-secret/url|$work/url|" "$work/config.yaml"
-  for storage in $(python3 -c 'import sys, yaml; print(*yaml.safe_load(sys.stdin)["storages"])' <"$work/config.yaml"); do
+  for storage in $("$python" -c 'import sys, yaml; print(*yaml.safe_load(sys.stdin)["storages"])' <"$work/config.yaml"); do
     cargo run --quiet --locked -- grants-sql --config "$work/config.yaml" --storage "$storage" >/dev/null ||
       fail "the chart makes a configuration that the program does not take, with $values.yaml"
   done

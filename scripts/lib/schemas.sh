@@ -11,7 +11,10 @@ HELM_VERSION=3.22.0
 
 # Makes sure of Go, helm, kubeconform and what makes the schemas.
 require_manifest_tools() {
-  install_packages jq python3-yaml
+  command -v jq || install_packages jq
+  # The first python3 on the PATH may be another than Debian's, and its packages are not Debian's then.
+  python=python3
+  "$python" -c 'import yaml' 2>/dev/null || { install_packages python3 python3-yaml && python=/usr/bin/python3; }
   # A Go older than the tools want fetches a newer one by itself, from 1.21 on.
   command -v go || install_packages golang-go
   PATH=$PATH:$(go env GOPATH)/bin
@@ -43,5 +46,5 @@ make_schemas() {
   kubeconform=$(go_module "github.com/yannh/kubeconform@v$KUBECONFORM_VERSION")
   crds=("$(go_module "github.com/kedacore/keda/v2@v$KEDA_VERSION")"/config/crd/bases/keda.sh_*.yaml
     "$(go_module "github.com/prometheus-operator/prometheus-operator@v$PROMETHEUS_OPERATOR_VERSION")"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml)
-  (cd "$folder" && FILENAME_FORMAT='{kind}-{fullgroup}-{version}' python3 "$kubeconform/scripts/openapi2jsonschema.py" "${crds[@]}" >/dev/null)
+  (cd "$folder" && FILENAME_FORMAT='{kind}-{fullgroup}-{version}' "$python" "$kubeconform/scripts/openapi2jsonschema.py" "${crds[@]}" >/dev/null)
 }
