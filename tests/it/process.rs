@@ -210,3 +210,19 @@ fn an_address_in_use_is_named_with_the_way_out() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains(&address) && text.contains("--listen"), "{text}");
 }
+
+/// Whoever reads the log may go away. The scaler goes on, and ends as it should.
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nothing() {
+    let database = Database::new(Kind::Sqlite).await;
+    let mut process = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);
+    let mut client = process.client().await;
+    // Dropping the reader closes the pipe: to write a line is an error from here on.
+    let empty = Command::new("true").stderr(Stdio::piped()).spawn().unwrap().stderr.unwrap();
+    process.log = BufReader::new(empty).lines();
+    let metadata = reference("metric=enqueued-count targetValue=1");
+    assert!(!client.is_active(metadata.clone()).await.unwrap().into_inner().result);
+    assert!(!client.is_active(metadata).await.unwrap().into_inner().result);
+    drop(client);
+    process.stop();
+}
