@@ -61,4 +61,5 @@ async fn explain_asks_as_keda_does_with_mutual_tls() {
     check(&[&["--ca-cert", "gone.pem"]], 1, "--ca-cert: cannot read the file `gone.pem`");
     check(&[&["--ca-cert", "no.pem"]], 1, "`no.pem` holds no certificate");
     check(&[&["--client-cert", "client.crt"]], 2, "--client-key");
+    process.stop();
 }
