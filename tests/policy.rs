@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use cel::extractors::This;
 use cel::{Context, Program, Value};
+use jiff::SignedDuration;
+use jobrunr_scaler::jobrunr::duration;
 use jobrunr_scaler::scaling::{Metric, Trigger};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -152,6 +154,8 @@ fn a_trigger_is_refused_with_the_reason() {
     check(&[("priority", "2147483648")], "`priority` is `2147483648`");
     check(&[("scheduledIn", "2m")], "`scheduledIn` is `2m`");
     check(&[("scheduledIn", "P1M")], "`scheduledIn` is `P1M`");
+    check(&[("scheduledIn", "PT1.5H30M")], "`scheduledIn` is `PT1.5H30M`");
+    check(&[("scheduledIn", "P1DT")], "`scheduledIn` is `P1DT`");
     check(&[("scheduledIn", "-PT1S")], "`scheduledIn` is `-PT1S`");
     check(&[("keepWhileProcessing", "yes")], "`keepWhileProcessing` has to be \"true\" or \"false\"");
     check(&[("pushInactive", "1")], "`pushInactive` has to be");
@@ -274,7 +278,12 @@ fn value() -> impl Strategy<Value = String> {
 
 /// Known gaps: an end of the range that Kubernetes cannot compute, and numbers that nobody writes.
 fn is_beyond_the_policy(metadata: &BTreeMap<&str, &str>) -> bool {
-    let is_long = metadata.get("scheduledIn").is_some_and(|text| 3 < text.chars().filter(char::is_ascii_digit).count());
+    let year = SignedDuration::from_hours(366 * 24);
+    let is_long = metadata.get("scheduledIn").is_some_and(|text| match duration::parse(text) {
+        Ok(duration) => year < duration,
+        // More than any duration can be.
+        Err(_) => 5 < text.chars().filter(char::is_ascii_digit).count(),
+    });
     let is_odd = |text: &&str| match text.trim().split_once(['e', 'E']) {
         Some((_, exponent)) => {
             let digits = exponent.trim_start_matches(['+', '-']);
