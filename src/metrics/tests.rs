@@ -5,7 +5,7 @@ fn trigger(metadata: &str) -> Trigger {
 }
 
 fn decision(value: f64, active: bool) -> Decision {
-    Decision { value, target: 8.0, active, reasons: Vec::new() }
+    Decision { value, target: 8.0, active, truncated: false, reasons: Vec::new() }
 }
 
 /// The text with the series of each metric in order: the library's own order is another each time.

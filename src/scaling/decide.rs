@@ -23,6 +23,8 @@ pub struct Decision {
     pub target: f64,
     /// Whether KEDA may keep pods at all.
     pub active: bool,
+    /// Whether the value comes from a count that ended at its bound: there may be more.
+    pub truncated: bool,
     /// Why, in words.
     pub reasons: Vec<String>,
 }
@@ -45,7 +47,8 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
     };
     let mut reasons = Vec::new();
     let value = value(trigger, snapshot, queue, &mut reasons);
-    if let Some(limit) = limit_met(trigger, queue) {
+    let limit = limit_met(trigger, queue);
+    if let Some(limit) = limit {
         reasons.push(format!("counting stopped at the limit of {limit}: there may be more"));
     }
     let (target, target_reason) = trigger.target_at(Some(snapshot));
@@ -58,7 +61,7 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
     if STALE_SECONDS <= age.as_secs() {
         reasons.push(format!("as of {} s ago: the database has not answered since", age.as_secs()));
     }
-    Ok(Decision { value, target, active, reasons })
+    Ok(Decision { value, target, active, truncated: limit.is_some(), reasons })
 }
 
 /// From this age on, in seconds, a decision says how old its snapshot is.

@@ -43,6 +43,7 @@ pub(super) struct Answer {
 pub(super) struct Reading {
     pub(super) value: f64,
     pub(super) active: bool,
+    pub(super) truncated: Option<bool>,
     pub(super) reasons: Vec<String>,
 }
 
@@ -173,7 +174,8 @@ impl Database {
 
 impl From<Decision> for Reading {
     fn from(decision: Decision) -> Self {
-        Self { value: decision.value, active: decision.active, reasons: decision.reasons }
+        let Decision { value, active, truncated, reasons, target: _ } = decision;
+        Self { value, active, truncated: Some(truncated), reasons }
     }
 }
 
@@ -236,7 +238,7 @@ impl Remote {
         // KEDA adds the values up, and takes what is no number for 0.
         let sum: f64 = metrics.iter().map(value).sum();
         let value = if sum.is_finite() { sum.max(0.0) } else { 0.0 };
-        Ok(Reading { value, active, reasons })
+        Ok(Reading { value, active, truncated: None, reasons })
     }
 
     /// Waits for an answer, but not for ever. The deadline is ours alone: KEDA's calls carry none either.

@@ -90,6 +90,8 @@ pub struct TriggerReport {
     pub target: Option<f64>,
     /// Whether it lets pods be.
     pub active: Option<bool>,
+    /// Whether the value comes from a count that ended at its bound: there may be more. A running scaler does not say.
+    pub truncated: Option<bool>,
     /// How many pods it asks for, before `min` and `max`.
     pub pods_wanted: Option<u32>,
     /// Why, in words.
@@ -161,6 +163,7 @@ impl TriggerReport {
             value: None,
             target: None,
             active: None,
+            truncated: None,
             pods_wanted: None,
             reasons: Vec::new(),
             error: None,
@@ -188,6 +191,7 @@ impl TriggerReport {
         };
         self.value = Some(reading.value);
         self.active = Some(reading.active);
+        self.truncated = reading.truncated;
         self.reasons = reading.reasons;
         match pods_wanted(metric_type, reading.value, answer.target.unwrap_or_default(), replicas, replicas) {
             Ok(pods) => self.pods_wanted = Some(pods),
