@@ -3,6 +3,7 @@
 //! `file` and `env` collect what was given and where, `storage` and this module check it. Nothing here connects or binds;
 //! files are read (the configuration, `urlFile`, the certificates), and no text made here shows a password.
 mod address;
+mod bounds;
 mod env;
 mod file;
 mod mistake;
@@ -25,6 +26,7 @@ use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 
 pub use self::address::{Address, AddressError, ServerAddress, Tls, TlsMode};
+pub use self::bounds::ReadBounds;
 pub use self::env::variables;
 pub use self::mistake::{ConfigErrors, Mistake, Place};
 pub use self::secret::{Secret, SecretError};
@@ -106,6 +108,8 @@ pub struct StorageConfig {
     pub jobrunr_version: Option<u32>,
     /// The Kubernetes namespaces whose triggers may use the storage, at least one; `None` for all.
     pub namespaces: Option<Vec<String>>,
+    /// How much one read looks at. Not a key of the configuration.
+    pub bounds: ReadBounds,
 }
 
 /// A configuration, and what a person should know about it.

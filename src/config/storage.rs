@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use jiff::fmt::temporal::SpanParser;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::ReadBounds;
 use super::address::Address;
 use super::mistake::{Place, Report, shown};
 use super::raw::{Given, Key, RawStorage};
@@ -61,6 +62,7 @@ pub(super) fn check(name: &StorageName, raw: &RawStorage, report: &mut Report) -
         heartbeat_multiplicand,
         jobrunr_version,
         namespaces,
+        bounds: ReadBounds::default(),
     })
 }
 

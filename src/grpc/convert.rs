@@ -3,7 +3,7 @@
 use tonic::Status;
 
 use super::proto::{GetMetricSpecResponse, GetMetricsResponse, MetricSpec, MetricValue};
-use crate::jobrunr::MissingColumn;
+use crate::jobrunr::QuestionError;
 use crate::monitor::NoAnswer;
 use crate::scaling::{Decision, MetadataErrors, Trigger};
 
@@ -46,6 +46,10 @@ pub(super) fn no_answer_status(storage: &str, error: &NoAnswer) -> Status {
     }
 }
 
-pub(super) fn missing_column_status(storage: &str, missing: &MissingColumn) -> Status {
-    Status::failed_precondition(format!("storage `{storage}`: {missing}"))
+pub(super) fn question_status(storage: &str, error: &QuestionError) -> Status {
+    let text = format!("storage `{storage}`: {error}");
+    match error {
+        QuestionError::MissingColumn(_) => Status::failed_precondition(text),
+        QuestionError::Rejected { .. } => Status::invalid_argument(text),
+    }
 }

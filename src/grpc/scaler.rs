@@ -120,7 +120,7 @@ impl Scaler {
         let answer = storage.monitor.ask(&trigger.question).await;
         let snapshot = answer.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
         let decision = decide(trigger, &snapshot, self.clock.now())
-            .map_err(|missing| convert::missing_column_status(&trigger.storage, &missing))?;
+            .map_err(|error| convert::question_status(&trigger.storage, &error))?;
         tell(&self.metrics, &reference.namespace, &reference.name, trigger, &decision);
         Ok(decision)
     }

@@ -10,7 +10,7 @@ mod snapshot;
 
 pub use question::{Filter, LookAheads, Question, Questions};
 pub use recurring::{Definition, Planning, Recurring, RecurringJob, Timing};
-pub use snapshot::{Count, MissingColumn, NextDue, Queue, Server, Snapshot};
+pub use snapshot::{Count, MissingColumn, NextDue, QuestionError, Queue, Server, Snapshot};
 
 /// JobRunr's default poll interval, seconds (`BackgroundJobServerConfiguration.DEFAULT_POLL_INTERVAL_IN_SECONDS`).
 pub const DEFAULT_POLL_INTERVAL_SECONDS: u32 = 15;

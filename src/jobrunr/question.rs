@@ -56,6 +56,13 @@ impl Questions {
         self.0.iter()
     }
 
+    /// The look-aheads asked for with a filter.
+    #[must_use]
+    pub fn look_aheads(&self, filter: &Filter) -> &LookAheads {
+        static NONE: LookAheads = LookAheads::new();
+        self.0.get(filter).unwrap_or(&NONE)
+    }
+
     /// Every question.
     pub fn all(&self) -> impl Iterator<Item = Question> {
         self.0.iter().flat_map(|(filter, look_aheads)| {

@@ -1,11 +1,13 @@
 //! Recurring jobs: which of them need a server, and when.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::schedule::{Schedule, parse_zone};
 
@@ -45,7 +47,7 @@ pub struct Timing {
 }
 
 /// The part of `jobAsJson` that says when the job runs. All of JobRunr's mappers write these names.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Json {
     schedule_expression: Option<String>,
@@ -58,14 +60,80 @@ impl Definition {
     /// error: a schedule that is not understood becomes a reason.
     #[must_use]
     pub fn parse(id: &str, json: &str, created_at_millis: Option<i64>) -> Self {
-        Self { id: id.trim_end().to_owned(), timing: Timing::parse(json, created_at_millis) }
+        let json = serde_json::from_str(json).map_err(|error| format!("its jobAsJson is not readable: {error}"));
+        Self { id: id.trim_end().to_owned(), timing: json.and_then(|json| Timing::new(json, created_at_millis)) }
+    }
+
+    /// Reads a row whose `jobAsJson` is so long that only its beginning and its end were moved. What says when the job runs
+    /// is near one of them, whichever mapper wrote it; what is long are the job's arguments, in between.
+    #[must_use]
+    pub fn parse_ends(id: &str, first: &str, last: &str, created_at_millis: Option<i64>) -> Self {
+        let json = Json::from_ends(first, last);
+        let timing = if json.schedule_expression.is_some() {
+            Timing::new(json, created_at_millis)
+        } else {
+            Err("its jobAsJson is very long, and neither its beginning nor its end has a scheduleExpression".to_owned())
+        };
+        Self { id: id.trim_end().to_owned(), timing }
+    }
+}
+
+impl Json {
+    /// What the two ends of an object say. A name inside of a nested object is not taken for one of the object's own: behind
+    /// the latter the text ends well as an object, behind the former it does not.
+    fn from_ends(first: &str, last: &str) -> Self {
+        let mut json = Self::default();
+        // It ends in the middle, with an error that is expected.
+        let _ = (&mut json).deserialize(&mut serde_json::Deserializer::from_str(first));
+        for name in ["\"scheduleExpression\"", "\"zoneId\"", "\"createdAt\""] {
+            for (at, _) in last.match_indices(name) {
+                let end: Option<Self> = last.get(at..).and_then(|end| serde_json::from_str(&format!("{{{end}")).ok());
+                json.fill(end.unwrap_or_default());
+            }
+        }
+        json
+    }
+
+    fn fill(&mut self, other: Self) {
+        self.schedule_expression = self.schedule_expression.take().or(other.schedule_expression);
+        self.zone_id = self.zone_id.take().or(other.zone_id);
+        self.created_at = self.created_at.take().or(other.created_at);
+    }
+}
+
+/// Keeps what was read before the text ends.
+impl<'de> DeserializeSeed<'de> for &mut Json {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Json {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a recurring job")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "scheduleExpression" => self.schedule_expression = map.next_value()?,
+                "zoneId" => self.zone_id = map.next_value()?,
+                "createdAt" => self.created_at = map.next_value()?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 impl Timing {
-    fn parse(json: &str, created_at_millis: Option<i64>) -> Result<Self, String> {
-        let json: Json =
-            serde_json::from_str(json).map_err(|error| format!("its jobAsJson is not readable: {error}"))?;
+    fn new(json: Json, created_at_millis: Option<i64>) -> Result<Self, String> {
         let expression = json.schedule_expression.ok_or("its jobAsJson has no scheduleExpression")?;
         let schedule = Schedule::parse(&expression).map_err(|error| error.to_string())?;
         let zone = json.zone_id.as_deref().unwrap_or("Z");
@@ -233,6 +301,29 @@ mod tests {
         check(r#"{"scheduleExpression":"com.project.MySchedule(1)"}"#, "is neither a cron expression");
         check(r#"{"scheduleExpression":", * * * *"}"#, "holds no value");
         check(r#"{"scheduleExpression":"* * * * *","zoneId":"Mars/Olympus"}"#, "is no time zone");
+    }
+
+    #[test]
+    fn a_long_definition_is_read_from_its_ends() {
+        // The job's arguments may say anything, also at the end.
+        let arguments = r#""jobDetails":{"jobParameters":[{"object":"\"scheduleExpression\":\"* * * * *\"","scheduleExpression":"1 1 1 1 1","createdAt":"x"}]}"#;
+        let timing = r#""scheduleExpression":"0 3 * * *","zoneId":"Europe/Brussels""#;
+        let created_at = r#""createdBy":"API","createdAt":"2026-11-23T20:00:03.586044682Z""#;
+        let mappers = [
+            ("Jackson", format!(r#"{{"version":0,"labels":[],{arguments},"id":"a",{timing},{created_at}}}"#)),
+            ("Gson", format!(r#"{{"id":"a",{timing},{created_at},"version":0,{arguments}}}"#)),
+            ("JSON-B", format!(r#"{{"id":"a",{timing},{arguments},{created_at}}}"#)),
+            ("pretty", format!("{{\n {arguments},\n {timing} ,\n {created_at}\n}}\n")),
+        ];
+        for (mapper, json) in mappers {
+            let whole = Definition::parse("a", &json, None);
+            assert!(whole.timing.is_ok(), "{mapper}: {whole:?}");
+            // Cut in the middle of the arguments.
+            let (first, last) = json.split_once("\"object\"").unwrap();
+            assert_eq!(Definition::parse_ends("a", first, last, None), whole, "{mapper}");
+        }
+        let nothing = Definition::parse_ends("a", r#"{"id":"a","x":["#, r#""]}"#, None);
+        assert!(nothing.timing.unwrap_err().contains("very long"));
     }
 
     #[test]

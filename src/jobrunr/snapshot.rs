@@ -17,11 +17,27 @@ pub struct Snapshot {
     /// The rows of JobRunr's servers table, dead ones included, newest heartbeat first.
     pub servers: Vec<Server>,
     /// What is known of the jobs, by filter.
-    pub queues: BTreeMap<Filter, Result<Queue, MissingColumn>>,
+    pub queues: BTreeMap<Filter, Result<Queue, QuestionError>>,
     /// The recurring jobs; `None` where nobody asked for them.
     pub recurring: Option<Recurring>,
     /// What is odd about the storage and costs something, for people.
     pub notes: Vec<String>,
+}
+
+/// Why a question has no answer although its storage has.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum QuestionError {
+    /// The storage lacks a column.
+    #[error(transparent)]
+    MissingColumn(#[from] MissingColumn),
+    /// The database rejects the filter's values, for example characters that its encoding does not have.
+    #[error("the database rejects the question for jobs{filter}: {cause}; change the filter in the trigger's metadata")]
+    Rejected {
+        /// The filter.
+        filter: Filter,
+        /// The database's own words.
+        cause: String,
+    },
 }
 
 /// A column that a filter needs and that this storage does not have.
@@ -68,6 +84,8 @@ pub struct Queue {
     /// The first instant beyond a look-ahead at which a job is scheduled, or its deadline where demand is asked for. Not
     /// known where very many jobs with such an instant are in another state.
     pub next_scheduled_at: BTreeMap<SignedDuration, Timestamp>,
+    /// Whether more jobs wait for their instant than were looked at, so that `next_scheduled_at` may miss some.
+    pub is_partial: bool,
 }
 
 impl Queue {
@@ -122,6 +140,13 @@ impl Server {
 }
 
 impl Snapshot {
+    /// A storage without servers of which nothing was asked.
+    #[must_use]
+    pub fn empty(read_at: Timestamp, heartbeat_multiplicand: u32) -> Self {
+        let (servers, notes) = (Vec::new(), Vec::new());
+        Self { read_at, heartbeat_multiplicand, servers, queues: BTreeMap::new(), recurring: None, notes }
+    }
+
     /// The servers that live at the instant of the read.
     pub fn live_servers(&self) -> impl Iterator<Item = &Server> {
         self.servers.iter().filter(|server| server.is_alive(self.read_at, self.heartbeat_multiplicand))
@@ -187,7 +212,12 @@ impl Snapshot {
         let is_answer = questions.all().all(|question| self.answers(&question));
         let is_due = questions.all().any(|question| question.demand && self.is_due(&question));
         let changes = self.next_change(questions).is_some_and(|at| at <= now);
-        let holds = is_answer && !is_processing && !is_due && !changes && self.read_at <= now;
+        // More of what is due changes a count, although it wakes nobody.
+        let becomes_due = |question| self.next_due(&question).is_some_and(|next| next.counts_from <= now);
+        let more_due = questions.all().any(becomes_due);
+        let is_partial = self.queues.values().flatten().any(|queue| queue.is_partial);
+        let holds =
+            is_answer && !is_processing && !is_due && !changes && !more_due && !is_partial && self.read_at <= now;
         holds.then(|| Self { read_at: now, ..self.clone() })
     }
 
@@ -217,6 +247,30 @@ mod tests {
             occupied_workers: None,
             server_tags: None,
         }
+    }
+
+    #[test]
+    fn a_snapshot_is_unchanged_until_a_job_becomes_due() {
+        let read_at: Timestamp = "2026-11-23T20:00:00Z".parse().unwrap();
+        let seconds = SignedDuration::from_secs;
+        let check = |n_due: u64, next: Option<i64>, is_partial: bool, after: i64, expected: bool| {
+            let question = Question { filter: Filter::default(), look_ahead: seconds(60), demand: false };
+            let scheduled = BTreeMap::from([(seconds(60), Count { n_jobs: n_due, limited: false })]);
+            let next_scheduled_at = next.map(|next| (seconds(60), read_at + seconds(next))).into_iter().collect();
+            let queue = Queue { scheduled, next_scheduled_at, is_partial, ..Queue::default() };
+            let queues = BTreeMap::from([(Filter::default(), Ok(queue))]);
+            let snapshot = Snapshot { queues, ..Snapshot::empty(read_at, 4) };
+            let unchanged = snapshot.unchanged_at(&Questions::from_iter([question]), read_at + seconds(after));
+            assert_eq!(unchanged.is_some(), expected, "{n_due} {next:?} {after}");
+        };
+        check(0, None, false, 30, true);
+        check(0, Some(70), false, 9, true);
+        check(0, Some(70), false, 10, false);
+        // Although nobody has to be woken any more.
+        check(5, Some(70), false, 9, true);
+        check(5, Some(70), false, 10, false);
+        // One that was not looked at may become due.
+        check(0, None, true, 1, false);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Metric, Trigger};
-use crate::jobrunr::{Count, MissingColumn, Queue, Snapshot, duration};
+use crate::jobrunr::{Count, QuestionError, Queue, Snapshot, duration};
 use demand::Demand;
 use workers::Workers;
 
@@ -35,21 +35,21 @@ pub struct Decision {
 /// die, nor a latency grow, because the database does not answer. `now` only serves to say how old the snapshot is.
 ///
 /// # Errors
-/// [`MissingColumn`] where a filter needs a column that the storage does not have.
+/// [`QuestionError`] where the storage has no answer to the trigger's question, whatever it holds.
 ///
 /// Callers make sure that the snapshot [answers](Snapshot::answers) the trigger's question.
-pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<Decision, MissingColumn> {
+pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<Decision, QuestionError> {
     let nothing = Queue::default();
     let queue = match snapshot.queues.get(&trigger.question.filter) {
         Some(Ok(queue)) => queue,
-        Some(Err(missing)) => return Err(missing.clone()),
+        Some(Err(error)) => return Err(error.clone()),
         None => &nothing,
     };
     let mut reasons = Vec::new();
     let value = value(trigger, snapshot, queue, &mut reasons);
-    let limit = limit_met(trigger, queue);
-    if let Some(limit) = limit {
-        reasons.push(format!("counting stopped at the limit of {limit}: there may be more"));
+    let truncated = is_truncated(trigger, queue);
+    if truncated {
+        reasons.push("the count is truncated: there may be more jobs (see countLimit)".to_owned());
     }
     let (target, target_reason) = trigger.target_at(Some(snapshot));
     reasons.extend(target_reason);
@@ -61,7 +61,7 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
     if STALE_SECONDS <= age.as_secs() {
         reasons.push(format!("as of {} s ago: the database has not answered since", age.as_secs()));
     }
-    Ok(Decision { value, target, active, truncated: limit.is_some(), reasons })
+    Ok(Decision { value, target, active, truncated, reasons })
 }
 
 /// From this age on, in seconds, a decision says how old its snapshot is.
@@ -111,18 +111,19 @@ fn value(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reasons: &mut Ve
     }
 }
 
-/// The limit, where a count that the value comes from met it.
-fn limit_met(trigger: &Trigger, queue: &Queue) -> Option<u64> {
+/// Whether a count that the value comes from ended at its bound.
+fn is_truncated(trigger: &Trigger, queue: &Queue) -> bool {
     let look_ahead = &trigger.question.look_ahead;
     let due = |counts: &BTreeMap<SignedDuration, Count>| counts.get(look_ahead).copied().unwrap_or_default();
     let counts = match trigger.metric {
-        Metric::EnqueuedLatency | Metric::EnqueuedCount => vec![queue.enqueued],
+        // The oldest is found whatever is counted.
+        Metric::EnqueuedLatency | Metric::TotalWorkers => Vec::new(),
+        Metric::EnqueuedCount => vec![queue.enqueued],
         Metric::ScheduledCount => vec![due(&queue.scheduled)],
         Metric::WorkerUsage | Metric::OccupiedWorkers => vec![queue.processing_alive],
-        Metric::TotalWorkers => Vec::new(),
         Metric::Demand => vec![queue.enqueued, queue.processing, due(&queue.scheduled), due(&queue.awaiting)],
     };
-    counts.into_iter().find(|count| count.limited).map(|count| count.n_jobs)
+    counts.iter().any(|count| count.limited)
 }
 
 /// Seconds that the head of the queue has waited; 0 only where no job waits. The application's clock may be ahead of

@@ -93,15 +93,27 @@ impl Database {
         database
     }
 
+    /// JobRunr's tables in a database whose texts have this encoding.
+    pub(crate) async fn with_encoding(kind: Kind, layout: Layout, encoding: &str) -> Self {
+        let mut database = Self::empty_with_encoding(kind, layout, Some(encoding)).await;
+        database.create_tables().await;
+        database
+    }
+
     /// A database without any table.
     pub(crate) async fn empty(kind: Kind, layout: Layout) -> Self {
+        Self::empty_with_encoding(kind, layout, None).await
+    }
+
+    async fn empty_with_encoding(kind: Kind, layout: Layout, encoding: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let name = unique_name();
         let (admin, url) = match kind {
             Kind::Postgres => {
                 let mut url = server_url(kind);
                 let mut maker = PgConnection::connect(url.as_str()).await.unwrap();
-                let statement = format!("CREATE DATABASE {name} TEMPLATE template0");
+                let encoding = encoding.map(|encoding| format!(" ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"));
+                let statement = format!("CREATE DATABASE {name} TEMPLATE template0{}", encoding.unwrap_or_default());
                 sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maker).await.unwrap();
                 url.set_path(&name);
                 (Admin::Postgres(PgConnection::connect(url.as_str()).await.unwrap()), url.to_string())
@@ -109,7 +121,8 @@ impl Database {
             Kind::MariaDb => {
                 let mut url = server_url(kind);
                 let mut maker = MySqlConnection::connect(url.as_str()).await.unwrap();
-                let statement = format!("CREATE DATABASE {name}");
+                let encoding = encoding.map(|encoding| format!(" CHARACTER SET {encoding}")).unwrap_or_default();
+                let statement = format!("CREATE DATABASE {name}{encoding}");
                 sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maker).await.unwrap();
                 url.set_path(&name);
                 (Admin::MariaDb(MySqlConnection::connect(url.as_str()).await.unwrap()), url.to_string())
@@ -262,7 +275,8 @@ impl Database {
         statements
     }
 
-    fn instant(&self, instant: Timestamp) -> String {
+    /// An instant as an SQL literal.
+    pub(crate) fn instant(&self, instant: Timestamp) -> String {
         self.encoding.literal(instant)
     }
 
@@ -297,6 +311,48 @@ impl Database {
                 rows.join(", ")
             );
             self.execute(&statement).await;
+        }
+    }
+
+    /// Inserts so many jobs as fast as the database can. `updated` and `scheduled` are seconds from now, with the number of
+    /// the row in them as `n`, from 1.
+    pub(crate) async fn insert_series(&mut self, state: &str, n_rows: u32, updated: &str, scheduled: Option<&str>) {
+        let series = match self.kind {
+            Kind::Postgres => format!("generate_series(1, {n_rows}) AS numbers(n)"),
+            Kind::MariaDb => format!("(SELECT CAST(seq AS SIGNED) AS n FROM seq_1_to_{n_rows}) numbers"),
+            Kind::Sqlite => format!(
+                "(WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {n_rows}) \
+                 SELECT n FROM series) numbers"
+            ),
+        };
+        let base = self.now.strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let instant = |seconds: &str| match self.kind {
+            Kind::Postgres => format!("timestamp '{base}' + ({seconds}) * interval '1 second'"),
+            Kind::MariaDb => format!("'{base}' + INTERVAL ({seconds}) SECOND"),
+            Kind::Sqlite => format!("{} + ({seconds}) * 1000", self.now.as_millisecond()),
+        };
+        let first = self.n_rows;
+        self.n_rows += u64::from(n_rows);
+        let id = match self.kind {
+            Kind::Postgres => format!("lpad(({first} + n)::text, 36, '0')"),
+            Kind::MariaDb => format!("LPAD({first} + n, 36, '0')"),
+            Kind::Sqlite => format!("printf('%036d', {first} + n)"),
+        };
+        let (updated_at, scheduled_at) = (instant(updated), scheduled.map_or("NULL".to_owned(), instant));
+        let jobs = self.jobs();
+        self.execute(&format!(
+            "INSERT INTO {jobs} (id, version, jobAsJson, jobSignature, state, createdAt, updatedAt, scheduledAt) \
+             SELECT {id}, 1, '{{}}', 'App.run()', '{state}', {updated_at}, {updated_at}, {scheduled_at} FROM {series}"
+        ))
+        .await;
+    }
+
+    /// Lets the database learn what its tables hold.
+    pub(crate) async fn analyze(&mut self) {
+        let jobs = self.jobs();
+        match self.kind {
+            Kind::MariaDb => self.execute(&format!("ANALYZE TABLE {jobs}")).await,
+            Kind::Postgres | Kind::Sqlite => self.execute(&format!("ANALYZE {jobs}")).await,
         }
     }
 

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::database::{Database, Kind, Layout, SERVERS};
 use crate::proxy::{Network, Proxy};
-use crate::rows::{job, server};
+use crate::rows::{job, scheduled, server};
 use crate::scaler::{RunningScaler, eventually, next_push, start};
 
 const COUNT: &str = "metric=enqueued-count targetValue=5";
@@ -250,4 +250,41 @@ async fn fifty_callers_share_a_connection() {
         }
     }
     assert!((1..=2).contains(&most), "{most} connections");
+}
+
+/// Jobs become due one after the other while nobody writes: each is counted when it is.
+#[tokio::test]
+async fn jobs_that_become_due_are_counted_while_nobody_writes() {
+    for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
+        let mut database = Database::new(kind).await.at_present();
+        database.insert_jobs(&[scheduled(-1.0)]).await;
+        let due: Vec<_> = (0..8).map(|n| scheduled(2.0 + f64::from(n) * 0.5)).collect();
+        database.insert_jobs(&due).await;
+        let scaler = start(database.config()).await;
+        let seen = eventually("all jobs to be due", async || {
+            let now = jiff::Timestamp::now().duration_since(database.now).as_secs_f64();
+            let value = scaler.value("metric=scheduled-count targetValue=1 scheduledIn=PT0S").await.unwrap();
+            // What was due a second ago is counted by now.
+            let due = due.iter().filter(|job| job.scheduled_in.unwrap().as_secs_f64() + 1.0 < now).count();
+            assert!(1.0 + due as f64 <= value, "{kind:?}: {value} of {due} after {now} s");
+            (value == 9.0).then_some(now)
+        });
+        assert!(5.0 < seen.await);
+    }
+}
+
+#[tokio::test]
+async fn a_sqlite_file_that_is_replaced_is_noticed() {
+    let (mut old, mut new) = (Database::new(Kind::Sqlite).await, Database::new(Kind::Sqlite).await);
+    old.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
+    new.insert_jobs(&[job("ENQUEUED", 1.0), job("ENQUEUED", 2.0)]).await;
+    let scaler = start(old.config()).await;
+    assert_eq!(scaler.value(COUNT).await.unwrap(), 1.0);
+    // Everything is in the file itself.
+    new.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    let (Address::Sqlite(from), Address::Sqlite(to)) = (new.config().address, old.config().address) else {
+        unreachable!()
+    };
+    std::fs::rename(from, to).unwrap();
+    eventually("the new file's jobs", async || scaler.value(COUNT).await.ok().filter(|value| *value == 2.0)).await;
 }

@@ -1,7 +1,9 @@
 //! What every storage answers, on every database.
 
+mod damaged_rows;
 mod encodings;
 mod encryption;
+mod large_tables;
 mod model;
 mod plans;
 mod recurring;

@@ -88,7 +88,8 @@ impl<'a> Demand<'a> {
         if parts.is_empty() {
             return format!("nothing to do{filter}, now or within {look_ahead}");
         }
-        let all = jobs(Count { n_jobs: self.n_jobs(), limited: false });
+        let counts = [self.queue.enqueued, self.queue.processing, self.scheduled, self.awaiting];
+        let all = jobs(Count { n_jobs: self.n_jobs(), limited: counts.iter().any(|count| count.limited) });
         format!("{all}{filter}: {}", parts.join(", "))
     }
 }

@@ -182,7 +182,7 @@ fn a_decision_says_when_its_count_met_the_limit() {
     let reasons = |metric: &str| {
         decide(&trigger(&format!("metric={metric} targetValue=1")), &snapshot, now()).unwrap().reasons.join("; ")
     };
-    assert!(reasons("enqueued-count").contains("counting stopped at the limit of 10000: there may be more"));
+    assert!(reasons("enqueued-count").contains("the count is truncated: there may be more jobs"));
     assert!(!reasons("scheduled-count").contains("limit"));
 }
 

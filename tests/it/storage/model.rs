@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use jobrunr_scaler::config::StorageConfig;
+use jobrunr_scaler::config::{ReadBounds, StorageConfig};
 use jobrunr_scaler::jobrunr::{Count, Filter, Planning, Question, Questions, Queue, Recurring, Server, Snapshot};
+use jobrunr_scaler::storage::Storage;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::{question, read};
 use crate::database::{Database, Kind, Layout};
@@ -67,6 +68,7 @@ fn expected(jobs: &[Job], servers: &[ServerRow], questions: &[Question], now: Ti
                 .iter()
                 .filter_map(|(&ahead, &demand)| Some((ahead, next(ahead, demand)?)))
                 .collect(),
+            is_partial: false,
         };
         queues.insert(filter.clone(), Ok(queue));
     }
@@ -117,42 +119,196 @@ fn questions() -> impl Strategy<Value = Vec<Question>> {
     prop::collection::vec(one, 1..6)
 }
 
-#[test]
-fn random_tables_read_like_counted_by_hand() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+/// One database of every kind, and SQLite in other forms of instants.
+async fn databases() -> Vec<Database> {
     let layout = Layout { pro: true, ..Layout::default() };
     let mut databases = Vec::new();
     for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
-        databases.push(runtime.block_on(Database::with(kind, layout)));
+        databases.push(Database::with(kind, layout).await);
     }
     for encoding in [Encoding::Text, Encoding::JulianDay] {
-        let mut database = runtime.block_on(Database::with(Kind::Sqlite, layout));
+        let mut database = Database::with(Kind::Sqlite, layout).await;
         database.encoding = encoding;
         databases.push(database);
     }
-    let databases = std::cell::RefCell::new(databases);
-    let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
-    let rows = (jobs(), servers(), questions(), 1_u64..30);
-    let result = runner.run(&rows, |(jobs, servers, questions, limit)| {
+    databases
+}
+
+/// Runs the cases, each on every database.
+fn on_random_input<S: Strategy>(
+    cases: u32,
+    strategy: S,
+    check: impl AsyncFn(&mut Database, &S::Value) -> Result<(), TestCaseError>,
+) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let databases = std::cell::RefCell::new(runtime.block_on(databases()));
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let result = runner.run(&strategy, |input| {
         for database in databases.borrow_mut().iter_mut() {
-            let config = StorageConfig { count_limit: Some(limit), ..database.config() };
-            let snapshot = runtime.block_on(async {
-                database.clear().await;
-                database.insert_jobs(&jobs).await;
-                database.insert_servers(&servers).await;
-                read(database, &config, questions.clone()).await.unwrap()
-            });
-            let expected = expected(&jobs, &servers, &questions, database.now, limit);
-            let mut expected = expected;
-            if database.kind == Kind::Sqlite {
-                // It has no use for it.
-                expected.queues.values_mut().flatten().for_each(|queue| queue.oldest_heartbeat_at = None);
-            }
-            prop_assert_eq!(&snapshot, &expected, "{:?} {:?}", database.kind, database.encoding);
+            database.now = crate::database::noon();
+            runtime.block_on(database.clear());
+            runtime.block_on(check(database, &input))?;
         }
         Ok(())
     });
     if let Err(error) = result {
         panic!("{error}");
     }
+}
+
+#[test]
+fn random_tables_read_like_counted_by_hand() {
+    on_random_input(24, (jobs(), servers(), questions(), 1_u64..30), async |database, input| {
+        let (jobs, servers, questions, limit) = input;
+        let config = StorageConfig { count_limit: Some(*limit), ..database.config() };
+        database.insert_jobs(jobs).await;
+        database.insert_servers(servers).await;
+        let snapshot = read(database, &config, questions.clone()).await.unwrap();
+        let mut expected = expected(jobs, servers, questions, database.now, *limit);
+        if database.kind == Kind::Sqlite {
+            // It has no use for it.
+            expected.queues.values_mut().flatten().for_each(|queue| queue.oldest_heartbeat_at = None);
+        }
+        prop_assert_eq!(&snapshot, &expected, "{:?} {:?}", database.kind, database.encoding);
+        Ok(())
+    });
+}
+
+/// What happens between two reads of a session.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Jobs are inserted, by hosts whose clocks are apart, for instants that may have passed.
+    Insert(Vec<Job>),
+    /// All jobs in the first state are now in the second.
+    Move(&'static str, &'static str),
+    /// Seconds in which nobody writes.
+    Wait(u16),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let state = || prop::sample::select(vec!["ENQUEUED", "PROCESSING", "SCHEDULED", "SUCCEEDED", "AWAITING"]);
+    let job = (state(), -40_i32..4_000, prop::option::of(-4_000_i32..400), 0..3);
+    let job = job.prop_map(|(state, ago, due_in, priority)| {
+        let job = job_row(state, ago, priority);
+        due_in.map_or(job.clone(), |due_in| job.due_in(due_in.into()))
+    });
+    let step = prop_oneof![
+        4 => prop::collection::vec(job, 1..40).prop_map(Step::Insert),
+        3 => (0..3, state(), prop::bool::ANY).prop_map(|(priority, state, overdue)| Step::Insert(hidden(priority, state, overdue))),
+        2 => (state(), state()).prop_map(|(from, to)| Step::Move(from, to)),
+        2 => (1_u16..400).prop_map(Step::Wait),
+    ];
+    prop::collection::vec(step, 1..12)
+}
+
+/// Jobs that wait for an instant far away, by the state as many as a look passes; jobs that are done or wait otherwise, by the
+/// instant as many; and behind both perhaps one that is overdue.
+fn hidden(priority: i32, state: &str, is_overdue: bool) -> Vec<Job> {
+    let far = (0..12).map(|n| job_row("SCHEDULED", 50, priority).due_in(f64::from(5_000 + n)));
+    let done = (0..12).map(|n| job_row(state, 50, priority).due_in(f64::from(-n)));
+    let overdue = is_overdue.then(|| job_row("SCHEDULED", 10, priority).due_in(-3_000.0));
+    far.chain(done).chain(overdue).collect()
+}
+
+fn job_row(state: &str, ago: i32, priority: i32) -> Job {
+    job(state, ago.into()).priority(priority)
+}
+
+/// Does a step, in the database and in what is known of it.
+async fn take(step: &Step, database: &mut Database, jobs: &mut Vec<Job>) {
+    match step {
+        Step::Insert(new) => {
+            database.insert_jobs(new).await;
+            jobs.extend(new.iter().cloned());
+        }
+        Step::Move(from, to) => {
+            let table = database.jobs();
+            database.execute(&format!("UPDATE {table} SET state = '{to}' WHERE state = '{from}'")).await;
+            jobs.iter_mut().filter(|job| job.state == *from).for_each(|job| job.state = (*to).to_owned());
+        }
+        Step::Wait(seconds) => {
+            let waited = SignedDuration::from_secs(i64::from(*seconds));
+            database.now += waited;
+            for job in jobs {
+                job.updated_ago += waited;
+                job.scheduled_in = job.scheduled_in.map(|due_in| due_in - waited);
+            }
+        }
+    }
+}
+
+/// A count is exact or says that it is not; it is never more than there are, and never 0 where there is one.
+fn check_count(what: &str, count: Count, exact: Count) -> Result<(), TestCaseError> {
+    if count.limited {
+        prop_assert!(count.n_jobs <= exact.n_jobs, "{}: {:?} of {:?}", what, count, exact);
+    } else {
+        prop_assert_eq!(count, exact, "{}", what);
+    }
+    prop_assert_eq!(count.n_jobs == 0, exact.n_jobs == 0, "{}: {:?} of {:?}", what, count, exact);
+    Ok(())
+}
+
+/// Whether a session that has read before still sees what there is, whatever happened in between.
+async fn check_session(
+    database: &mut Database,
+    (steps, questions, limit): &(Vec<Step>, Vec<Question>, u64),
+    bounds: ReadBounds,
+) -> Result<(), TestCaseError> {
+    let config = StorageConfig { count_limit: Some(*limit), bounds, ..database.config() };
+    let questions_of_read = Questions::from_iter(questions.iter().cloned());
+    let mut session = config.connect().await.unwrap();
+    let mut jobs = Vec::new();
+    let mut last: Option<Snapshot> = None;
+    for step in steps {
+        take(step, database, &mut jobs).await;
+        let what = format!("{:?} {:?} after {step:?}", database.kind, database.encoding);
+        let unchanged = last.and_then(|last| last.unchanged_at(&questions_of_read, database.now));
+        let snapshot = match unchanged {
+            Some(unchanged) if session.is_unchanged(&questions_of_read, &unchanged).await.unwrap() => unchanged,
+            _ => session.read(&questions_of_read, database.now).await.unwrap(),
+        };
+        let exact = expected(&jobs, &[], questions, database.now, *limit);
+        for (filter, queue) in &snapshot.queues {
+            let (queue, exact) = (queue.as_ref().unwrap(), exact.queues[filter].as_ref().unwrap());
+            // Cursors leave out what a clock that is behind has written, until the next full scan.
+            let is_full = bounds.full_scan_share == 0;
+            let counted = |count: Count| Count { limited: count.limited || !is_full, ..count };
+            check_count(&format!("{what}: enqueued"), counted(queue.enqueued), exact.enqueued)?;
+            check_count(&format!("{what}: processing"), counted(queue.processing), exact.processing)?;
+            if is_full {
+                prop_assert_eq!(queue.oldest_enqueued_at, exact.oldest_enqueued_at, "{}", what);
+            }
+            for (ahead, count) in &queue.scheduled {
+                check_count(&format!("{what}: scheduled {ahead}"), *count, exact.scheduled[ahead])?;
+                let next = (queue.next_scheduled_at.get(ahead), exact.next_scheduled_at.get(ahead));
+                prop_assert!(queue.is_partial || next.0 == next.1, "{}: next {:?}", what, next);
+            }
+            for (ahead, count) in &queue.awaiting {
+                check_count(&format!("{what}: awaiting {ahead}"), *count, exact.awaiting[ahead])?;
+            }
+        }
+        last = Some(snapshot);
+    }
+    session.close().await;
+    Ok(())
+}
+
+#[test]
+fn a_session_sees_what_there_is_in_tables_larger_than_every_bound() {
+    let bounds = ReadBounds { due_jobs: 7, later_jobs: 3, runs: 3, full_scan_share: 0, ..ReadBounds::default() };
+    on_random_input(24, (steps(), questions(), 1_u64..12), async |database, input| {
+        check_session(database, input, bounds).await
+    });
+}
+
+#[test]
+fn a_session_that_reads_from_its_cursors_sees_whether_there_is_a_job() {
+    let bounds = ReadBounds {
+        full_scan_share: u32::MAX,
+        full_scan_interval: std::time::Duration::from_secs(3_600),
+        ..ReadBounds::default()
+    };
+    on_random_input(24, (steps(), questions(), 1_u64..300), async |database, input| {
+        check_session(database, input, bounds).await
+    });
 }

@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::errors::{connected, storage_error};
 use super::schema::Table;
-use super::{Listener, StorageError};
 use crate::config::{StorageConfig, TablePrefix};
+use crate::storage::{Listener, StorageError};
 
 /// The channel of all storages in a database; what is sent on it names the table.
 const CHANNEL: &str = "jobrunr_scaler";

@@ -4,27 +4,31 @@
 //! seconds, text in UTC, or a Julian day. The column's type says nothing, and a Julian day at noon is stored as an
 //! integer, so that only the size of a value tells its form. Each form is one range of the index.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{Connection, Row as _};
+use sqlx::{Connection as _, Row as _};
 
+use super::SqlSource;
+use super::connection::{Connection, rows};
+use super::dialect::{Condition, Dialect};
 use super::errors::{before, connected, storage_error};
-use super::query::{Known, answer};
 use super::schema::{Columns, Schema, Table};
-use super::sql::{Bind, Dialect, Reading};
-use super::{Session, StorageError};
+use super::statement::{Bind, Row, Statement};
 use crate::config::StorageConfig;
-use crate::jobrunr::{Questions, Snapshot};
+use crate::storage::StorageError;
 
 /// How many of SQLite's virtual instructions pass between two looks at the clock: well below a millisecond.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
-pub(super) async fn connect(path: &Path, config: &StorageConfig) -> Result<Box<dyn Session>, StorageError> {
+pub(super) async fn connect(path: &Path, config: &StorageConfig) -> Result<SqlSource, StorageError> {
+    // Asked before the file is opened: one that is put in its place in between is noticed at the first read.
+    let file = FileIdentity::of(path).await?;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)
@@ -35,14 +39,29 @@ pub(super) async fn connect(path: &Path, config: &StorageConfig) -> Result<Box<d
     let deadline = Arc::new(Mutex::new(None));
     interrupt_at(&mut connection, Arc::clone(&deadline)).await?;
     let schema = before(config.statement_timeout, prepare(&mut connection, path, config)).await?;
-    Ok(Box::new(Sqlite {
-        connection,
-        deadline,
-        schema,
-        known: Known::default(),
-        data_version: None,
-        config: config.clone(),
-    }))
+    let statement_timeout = config.statement_timeout;
+    let file = SqliteFile { connection, deadline, statement_timeout, path: path.to_owned(), file, data_version: None };
+    Ok(SqlSource::new(Box::new(file), Box::new(SqliteDialect), schema, config))
+}
+
+/// What tells a file from another one under the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    async fn of(path: &Path) -> Result<Self, StorageError> {
+        let metadata = tokio::fs::metadata(path).await.map_err(|error| {
+            let cause = match error.kind() {
+                std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+                _ => error.to_string(),
+            };
+            StorageError::Unreachable(format!("{}: {cause}", path.display()))
+        })?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
 }
 
 /// The instant at which a running statement is to be given up.
@@ -92,14 +111,25 @@ async fn indexes(connection: &mut SqliteConnection, table: &str) -> Result<Vec<S
     .map_err(storage_error)
 }
 
-struct Sqlite {
+/// A file that is open, for as long as it is the one under its name.
+struct SqliteFile {
     connection: SqliteConnection,
     deadline: Deadline,
-    schema: Schema,
-    known: Known,
+    statement_timeout: Duration,
+    path: PathBuf,
+    file: FileIdentity,
     /// SQLite's own mark of what others have committed, at the last read.
     data_version: Option<i64>,
-    config: StorageConfig,
+}
+
+impl SqliteFile {
+    /// A file that was moved or deleted is still there for those who have it open, and never changes again.
+    async fn check_file(&self) -> Result<(), StorageError> {
+        if FileIdentity::of(&self.path).await? == self.file {
+            return Ok(());
+        }
+        Err(StorageError::Unreachable(format!("{} was replaced by another file", self.path.display())))
+    }
 }
 
 /// Changes with whatever another connection commits, and costs no look at any table.
@@ -108,25 +138,34 @@ async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StorageE
 }
 
 #[async_trait]
-impl Session for Sqlite {
-    async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
+impl Connection for SqliteFile {
+    async fn rows(
+        &mut self,
+        statement: Statement,
+        each: &mut (dyn FnMut(Row) -> bool + Send),
+    ) -> Result<(), StorageError> {
         if let Ok(mut deadline) = self.deadline.lock() {
-            *deadline = Some(Instant::now() + self.config.statement_timeout);
+            *deadline = Instant::now().checked_add(self.statement_timeout);
         }
-        // Asked before the read: a change in between is seen the next time.
-        self.data_version = Some(data_version(&mut self.connection).await?);
-        let reading = Reading::new(&SqliteDialect, &self.schema, &self.config);
-        answer(&mut self.connection, &reading, &mut self.known, questions, now).await
+        rows::<sqlx::Sqlite>(&mut self.connection, statement, each).await
     }
 
-    async fn is_unchanged(&mut self, _questions: &Questions, _since: &Snapshot) -> Result<bool, StorageError> {
+    async fn begin_read(&mut self) -> Result<(), StorageError> {
+        self.check_file().await?;
+        // Asked before the read: a change in between is seen the next time.
+        self.data_version = Some(data_version(&mut self.connection).await?);
+        Ok(())
+    }
+
+    async fn is_unchanged(&mut self) -> Result<Option<bool>, StorageError> {
+        self.check_file().await?;
         let version = data_version(&mut self.connection).await?;
-        Ok(self.data_version == Some(version))
+        Ok(Some(self.data_version == Some(version)))
     }
 
     async fn close(self: Box<Self>) {
-        // Whatever the database says to the goodbye, we are gone.
-        let _ = self.connection.close().await;
+        // It is gone either way.
+        let _ = sqlx::Connection::close(self.connection).await;
     }
 }
 
@@ -139,6 +178,10 @@ const FIRST_SECONDS: &str = "100000000";
 /// The Julian day of 1970-01-01T00:00:00Z.
 const EPOCH_JULIAN_DAY: f64 = 2_440_587.5;
 const MILLIS_A_DAY: f64 = 86_400_000.0;
+/// The Julian days of the years 1 and 10000, and the epoch milliseconds of the latter.
+const FIRST_JULIAN_DAY: &str = "1721425.5";
+const AFTER_LAST_JULIAN_DAY: &str = "5373484.5";
+const AFTER_LAST_MILLIS: &str = "253402300800000";
 
 impl Dialect for SqliteDialect {
     fn placeholder(&self, n: usize) -> String {
@@ -149,64 +192,98 @@ impl Dialect for SqliteDialect {
         format!("CAST({expression} AS INTEGER)")
     }
 
+    fn text(&self, expression: &str) -> String {
+        format!("CAST({expression} AS TEXT)")
+    }
+
+    fn last_characters(&self, expression: &str, n: usize) -> String {
+        format!("substr({expression}, -{n})")
+    }
+
     fn micros(&self, column: &str) -> String {
         // Every text is above every number. Julian days are doubles, exact to some 40 µs: rounded to milliseconds.
         let from_julian =
             |day: &str| format!("CAST(ROUND(({day} - {EPOCH_JULIAN_DAY:.1}) * {MILLIS_A_DAY:.1}) AS INTEGER) * 1000");
         format!(
             "CASE WHEN {column} IS NULL THEN NULL WHEN {column} >= '' THEN {} \
+             WHEN {column} >= {AFTER_LAST_MILLIS} THEN NULL \
              WHEN {column} >= {FIRST_MILLIS} THEN CAST({column} AS INTEGER) * 1000 \
-             WHEN {column} >= {FIRST_SECONDS} THEN CAST({column} AS INTEGER) * 1000000 ELSE {} END",
+             WHEN {column} >= {FIRST_SECONDS} THEN CAST({column} AS INTEGER) * 1000000 \
+             WHEN {column} >= {FIRST_JULIAN_DAY} AND {column} < {AFTER_LAST_JULIAN_DAY} THEN {} END",
             from_julian(&format!("julianday({column})")),
             from_julian(column)
         )
     }
 
-    fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
+    fn earliest_micros(&self, column: &str) -> String {
+        // Values of different forms cannot be compared.
+        format!("min({})", self.micros(column))
+    }
+
+    fn is_at_most(&self, column: &str, instant: Timestamp) -> Condition {
+        let micros = self.micros(column);
+        let millis = instant.as_millisecond();
+        // The forms have milliseconds at most.
+        Condition::new(format!("{micros} <= ? * 1000"), vec![Bind::Int(millis)])
+    }
+
+    fn between(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
+        let ranges = [
+            format!("{column} >= {FIRST_MILLIS} AND {column} < ''"),
+            format!("{column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS}"),
+            format!("{column} < {FIRST_SECONDS}"),
+            format!("{column} >= ''"),
+        ];
+        let until = forms(until);
+        let mut conditions: Vec<Condition> = std::iter::zip(ranges, until)
+            .map(|(range, until)| Condition::new(format!("{range} AND {column} <= ?"), vec![until]))
+            .collect();
+        for (condition, from) in std::iter::zip(&mut conditions, from.map(forms).into_iter().flatten()) {
+            condition.sql += &format!(" AND {column} >= ?");
+            condition.binds.push(from);
+        }
+        conditions
+    }
+
+    fn after(&self, column: &str, instant: Timestamp) -> Vec<Condition> {
         let [millis, seconds, julian, text] = forms(instant);
         vec![
-            (format!("{column} >= {FIRST_MILLIS} AND {column} <= ?"), vec![millis]),
-            (format!("{column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS} AND {column} <= ?"), vec![seconds]),
-            (format!("{column} < {FIRST_SECONDS} AND {column} <= ?"), vec![julian]),
-            (format!("{column} >= '' AND {column} <= ?"), vec![text]),
+            Condition::new(
+                format!("{column} > ? AND {column} >= {FIRST_MILLIS} AND {column} < {AFTER_LAST_MILLIS}"),
+                vec![millis],
+            ),
+            Condition::new(
+                format!("{column} > ? AND {column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS}"),
+                vec![seconds],
+            ),
+            Condition::new(format!("{column} > ? AND {column} < {AFTER_LAST_JULIAN_DAY}"), vec![julian]),
+            Condition::new(format!("{column} > ? AND {column} >= ''"), vec![text]),
         ]
     }
 
-    fn at_least(&self, _column: &str, _instant: Timestamp) -> Option<(String, Vec<Bind>)> {
+    fn skip_to(&self, _column: &str, _instant: Timestamp) -> Option<Condition> {
         // It keeps no entries of what has moved on.
         None
     }
 
-    fn trusts_statistics(&self) -> bool {
-        // Nobody runs ANALYZE on it, and an equal sign goes before a range.
-        false
-    }
-
-    fn after(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
-        let [millis, seconds, julian, text] = forms(instant);
+    fn value_classes(&self, column: &str) -> Vec<String> {
         vec![
-            (format!("{column} > ? AND {column} >= {FIRST_MILLIS} AND {column} < ''"), vec![millis]),
-            (format!("{column} > ? AND {column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS}"), vec![seconds]),
-            (format!("{column} > ? AND {column} < {FIRST_SECONDS}"), vec![julian]),
-            (format!("{column} > ? AND {column} >= ''"), vec![text]),
+            format!("{column} >= {FIRST_MILLIS} AND {column} < {AFTER_LAST_MILLIS}"),
+            format!("{column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS}"),
+            format!("{column} >= {FIRST_JULIAN_DAY} AND {column} < {AFTER_LAST_JULIAN_DAY}"),
+            format!("{column} >= ''"),
         ]
     }
 
-    fn comparable(&self, column: &str) -> Vec<String> {
+    fn before_calendar(&self, column: &str) -> Vec<String> {
+        vec![format!("{column} < {FIRST_JULIAN_DAY}")]
+    }
+
+    fn after_calendar(&self, column: &str) -> Vec<String> {
         vec![
-            format!(" AND {column} >= {FIRST_MILLIS} AND {column} < ''"),
-            format!(" AND {column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS}"),
-            format!(" AND {column} < {FIRST_SECONDS}"),
-            format!(" AND {column} >= ''"),
+            format!("{column} >= {AFTER_LAST_MILLIS} AND {column} < ''"),
+            format!("{column} >= {AFTER_LAST_JULIAN_DAY} AND {column} < {FIRST_SECONDS}"),
         ]
-    }
-
-    fn text(&self, expression: &str) -> String {
-        format!("CAST({expression} AS TEXT)")
-    }
-
-    fn lines(&self, first: &str, second: &str) -> String {
-        format!("{first} || char(10) || {second}")
     }
 }
 
@@ -226,8 +303,10 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::config::Config;
-    use crate::jobrunr::{Filter, Question};
+    use crate::config::{Config, ReadBounds};
+    use crate::jobrunr::Filter;
+    use crate::storage::cursors::DueState;
+    use crate::storage::plan::{DuePlan, QueuePlan, ReadPlan};
 
     const TABLES: &str = "
         CREATE TABLE jobrunr_jobs (id TEXT PRIMARY KEY, jobAsJson TEXT, state TEXT, createdAt TIMESTAMP,
@@ -240,6 +319,18 @@ mod tests {
         CREATE TABLE jobrunr_backgroundjobservers (id TEXT PRIMARY KEY, workerPoolSize INT, pollIntervalInSeconds INT,
             lastHeartbeat TIMESTAMP);";
 
+    /// The statements are explained on a connection of the test's.
+    struct Unused;
+
+    #[async_trait]
+    impl Connection for Unused {
+        async fn rows(&mut self, _: Statement, _: &mut (dyn FnMut(Row) -> bool + Send)) -> Result<(), StorageError> {
+            Ok(())
+        }
+
+        async fn close(self: Box<Self>) {}
+    }
+
     /// SQLite counts no rows, but tells its plan: whatever looks at jobs has to search an index.
     #[tokio::test]
     async fn no_statement_scans_the_jobs() {
@@ -251,12 +342,24 @@ mod tests {
         let env = HashMap::from([("JOBRUNR_SCALER_URL".to_owned(), format!("sqlite:{}", path.display()))]);
         let config = Config::load(None, env).unwrap().config.storages.into_values().next().unwrap();
         let schema = prepare(&mut connection, &path, &config).await.unwrap();
-        let reading = Reading::new(&SqliteDialect, &schema, &config);
+        let source = SqlSource::new(Box::new(Unused), Box::new(SqliteDialect), schema, &config);
+        let filter = Filter::default();
+        let due = DuePlan { by_instant: true, earliest: Some(Timestamp::UNIX_EPOCH) };
         let now = Timestamp::UNIX_EPOCH;
-        let look_ahead = SignedDuration::from_mins(1);
-        let questions = Questions::from_iter([Question { filter: Filter::default(), look_ahead, demand: true }]);
-        let mut statements = reading.statements(&questions, now);
-        statements.push(reading.runs_of(&["a"], &["ENQUEUED", "SCHEDULED"]));
+        let until = [60, 600].map(|seconds| now + SignedDuration::from_secs(seconds)).to_vec();
+        let queue = QueuePlan { filter: &filter, cursor: None, until, scheduled: due, awaiting: Some(due) };
+        let plan = ReadPlan {
+            now,
+            count_limit: Some(10_000),
+            bounds: ReadBounds::default(),
+            queues: vec![queue],
+            recurring: true,
+            first_cursor: None,
+        };
+        let mut statements = source.writer().read(&plan);
+        statements.push(source.writer().active_runs_of(&["a"], &["ENQUEUED", "SCHEDULED"]));
+        statements.push(source.writer().probe(Some(now), true));
+        statements.push(source.writer().earliest_due(&filter, DueState::Scheduled, now));
         let mut n_searches = 0;
         for statement in statements {
             let explain = format!("EXPLAIN QUERY PLAN {}", statement.sql);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::SchemaError;
 use crate::config::StorageConfig;
+use crate::storage::SchemaError;
 
 /// Column names and types of a table, as the database's catalogue has them; empty for no such table.
 pub(super) type Columns = Vec<(String, String)>;
@@ -45,28 +45,30 @@ impl Table {
 
 /// JobRunr's tables as they are in one storage.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Schema {
+pub(super) struct Schema {
     /// The jobs table, prefix included.
-    pub(crate) jobs: String,
+    pub(super) jobs: String,
     /// The background job servers' table, prefix included.
-    pub(crate) servers: String,
+    pub(super) servers: String,
     /// The recurring jobs' table, prefix included, whether it can be read or not.
-    pub(crate) recurring_table: String,
+    pub(super) recurring_table: String,
     /// What is known of it; `None` where it cannot be read.
-    pub(crate) recurring: Option<RecurringTable>,
+    pub(super) recurring: Option<RecurringTable>,
     /// The migrations' table; `None` where it cannot be read, as in schemas made by hand.
-    pub(crate) migrations: Option<String>,
+    pub(super) migrations: Option<String>,
     /// Whether the catalogue alone shows that JobRunr 8 or later made the tables.
-    pub(crate) is_version_8: bool,
+    pub(super) is_version_8: bool,
     /// Whether the statistics view is there.
-    pub(crate) has_stats: bool,
-    /// JobRunr's major version, where the configuration says it.
-    pub(crate) jobrunr_version: Option<u32>,
+    pub(super) has_stats: bool,
     /// What is odd about the tables and costs something.
-    pub(crate) notes: Vec<String>,
+    pub(super) notes: Vec<String>,
     /// Whether an index of the jobs begins with the instant for which they are scheduled, as JobRunr's does. JobRunr Pro's
     /// has the state before it, which is better, and a table made by hand may have neither.
-    pub(crate) has_instant_index: bool,
+    pub(super) has_instant_index: bool,
+    /// Whether an index of the jobs begins with the state and that instant.
+    pub(super) has_state_instant_index: bool,
+    /// Whether an index of the jobs begins with the state and `updatedAt`.
+    pub(super) has_update_index: bool,
     /// Lower-case column names and types.
     jobs_columns: BTreeMap<String, String>,
     servers_columns: BTreeMap<String, String>,
@@ -74,11 +76,11 @@ pub(crate) struct Schema {
 
 /// The recurring jobs' table.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct RecurringTable {
+pub(super) struct RecurringTable {
     /// Prefix included.
-    pub(crate) table: String,
+    pub(super) table: String,
     /// Whether it has the column `createdAt`, which came with JobRunr 5.1.3.
-    pub(crate) has_created_at: bool,
+    pub(super) has_created_at: bool,
 }
 
 impl Schema {
@@ -125,19 +127,20 @@ impl Schema {
             // The view's column came with 8.0.0, the table's with JobRunr Pro 8.
             is_version_8: has(&stats, "processed") || has(&recurring, "nextRunAt"),
             has_stats: !stats.is_empty(),
-            jobrunr_version: config.jobrunr_version,
             notes: missing_indexes(&prefix.table(Table::Jobs.name()), prefix.index_prefix(), &indexes),
             has_instant_index: begins(&indexes, &["scheduledAt"]),
+            has_state_instant_index: begins(&indexes, &["state", "scheduledAt"]),
+            has_update_index: begins(&indexes, &["state", "updatedAt"]),
             jobs_columns: jobs,
             servers_columns: servers,
         })
     }
 
-    pub(crate) fn jobs_have(&self, column: &str) -> bool {
+    pub(super) fn jobs_have(&self, column: &str) -> bool {
         self.jobs_columns.contains_key(&column.to_lowercase())
     }
 
-    pub(crate) fn servers_have(&self, column: &str) -> bool {
+    pub(super) fn servers_have(&self, column: &str) -> bool {
         self.servers_columns.contains_key(&column.to_lowercase())
     }
 

@@ -1,22 +1,20 @@
 //! PostgreSQL, and what speaks its protocol.
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{Connection, Row as _};
 
+use super::dialect::{Condition, Dialect};
 use super::errors::{before, connected, first_host, storage_error};
-use super::query::{Known, answer, is_still_idle};
 use super::schema::{Columns, Schema, Table};
-use super::sql::{Bind, Dialect, Reading};
-use super::{Listener, Session, StorageError, notify};
+use super::statement::Bind;
+use super::{SqlSource, notify};
 use crate::config::{ServerAddress, StorageConfig, TlsMode};
-use crate::jobrunr::{Questions, Snapshot};
+use crate::storage::{Listener, StorageError};
 
-pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<Box<dyn Session>, StorageError> {
-    let session = first_host(address, |host, port| connect_to(host, port, address, config)).await?;
-    Ok(Box::new(session))
+pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<SqlSource, StorageError> {
+    first_host(address, |host, port| connect_to(host, port, address, config)).await
 }
 
 /// Listens on a connection of its own, where the trigger is installed. A standby tells nothing.
@@ -36,14 +34,14 @@ async fn connect_to(
     port: u16,
     address: &ServerAddress,
     config: &StorageConfig,
-) -> Result<Postgres, StorageError> {
+) -> Result<SqlSource, StorageError> {
     let options = options(host, port, address)?.options(settings(address, config));
     let place = format!("{host}:{port}");
     let mut connection = connected(PgConnection::connect_with(&options), config, &place).await?;
     let prepared = prepare(&mut connection, address, config);
     let schema = before(config.statement_timeout, prepared).await?;
-    let (dialect, known) = (PostgresDialect::new(&schema), Known::default());
-    Ok(Postgres { connection, dialect, schema, known, config: config.clone() })
+    let dialect = PostgresDialect::new(&schema);
+    Ok(SqlSource::new(Box::new(connection), Box::new(dialect), schema, config))
 }
 
 fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOptions, StorageError> {
@@ -154,32 +152,6 @@ async fn indexes(connection: &mut PgConnection, table: &str) -> Result<Vec<Strin
     .map_err(storage_error)
 }
 
-struct Postgres {
-    connection: PgConnection,
-    schema: Schema,
-    dialect: PostgresDialect,
-    known: Known,
-    config: StorageConfig,
-}
-
-#[async_trait]
-impl Session for Postgres {
-    async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
-        let reading = Reading::new(&self.dialect, &self.schema, &self.config);
-        answer(&mut self.connection, &reading, &mut self.known, questions, now).await
-    }
-
-    async fn is_unchanged(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
-        let reading = Reading::new(&self.dialect, &self.schema, &self.config);
-        is_still_idle(&mut self.connection, &reading, &self.known, questions, since).await
-    }
-
-    async fn close(self: Box<Self>) {
-        // Whatever the database says to the goodbye, we are gone.
-        let _ = self.connection.close().await;
-    }
-}
-
 /// JobRunr's own schema has `timestamp without time zone`; hand-made copies also `timestamptz`. A parameter has to be
 /// cast to the column's own type, or the index on the column is of no use.
 struct PostgresDialect {
@@ -206,37 +178,64 @@ impl Dialect for PostgresDialect {
         format!("({expression})::int8")
     }
 
-    fn micros(&self, column: &str) -> String {
-        // PostgreSQL knows an infinite timestamp, which is no number.
-        format!("(CASE WHEN isfinite({column}) THEN EXTRACT(EPOCH FROM {column}) * 1000000 END)::int8")
-    }
-
-    fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
-        vec![(format!("{column} <= ?::text::{}", self.scheduled_at), vec![wall_clock(instant)])]
-    }
-
-    fn at_least(&self, column: &str, instant: Timestamp) -> Option<(String, Vec<Bind>)> {
-        Some((format!("{column} >= ?::text::{}", self.updated_at), vec![wall_clock(instant)]))
-    }
-
-    fn trusts_statistics(&self) -> bool {
-        true
-    }
-
-    fn after(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
-        // The infinite timestamp is after everything, and never comes.
-        let condition = format!("{column} > ?::text::{0} AND {column} < 'infinity'::{0}", self.scheduled_at);
-        vec![(condition, vec![wall_clock(instant)])]
-    }
-
     fn text(&self, expression: &str) -> String {
         format!("({expression})::text")
     }
 
-    fn lines(&self, first: &str, second: &str) -> String {
-        format!("{first}::text || E'\\n' || {second}::text")
+    fn last_characters(&self, expression: &str, n: usize) -> String {
+        format!("right({expression}, {n})")
+    }
+
+    fn concatenated(&self, texts: &[&str]) -> String {
+        // A blank-padded text loses its blanks by the cast.
+        texts.iter().map(|text| format!("({text})::text")).collect::<Vec<_>>().join(" || ")
+    }
+
+    fn micros(&self, column: &str) -> String {
+        format!(
+            "(CASE WHEN {column} >= {FIRST_YEAR} AND {column} < {AFTER_LAST_YEAR} \
+             THEN EXTRACT(EPOCH FROM {column}) * 1000000 END)::int8"
+        )
+    }
+
+    fn is_at_most(&self, column: &str, instant: Timestamp) -> Condition {
+        Condition::new(format!("{column} <= ?::text::{}", self.scheduled_at), vec![wall_clock(instant)])
+    }
+
+    fn between(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
+        let mut condition = self.is_at_most(column, until);
+        if let Some(from) = from {
+            condition.sql += &format!(" AND {column} >= ?::text::{}", self.scheduled_at);
+            condition.binds.push(wall_clock(from));
+        }
+        vec![condition]
+    }
+
+    fn after(&self, column: &str, instant: Timestamp) -> Vec<Condition> {
+        let sql = format!("{column} > ?::text::{} AND {column} < {AFTER_LAST_YEAR}", self.scheduled_at);
+        vec![Condition::new(sql, vec![wall_clock(instant)])]
+    }
+
+    fn skip_to(&self, column: &str, instant: Timestamp) -> Option<Condition> {
+        Some(Condition::new(format!("{column} >= ?::text::{}", self.updated_at), vec![wall_clock(instant)]))
+    }
+
+    fn value_classes(&self, column: &str) -> Vec<String> {
+        vec![format!("{column} >= {FIRST_YEAR} AND {column} < {AFTER_LAST_YEAR}")]
+    }
+
+    fn before_calendar(&self, column: &str) -> Vec<String> {
+        vec![format!("{column} < {FIRST_YEAR}")]
+    }
+
+    fn after_calendar(&self, column: &str) -> Vec<String> {
+        vec![format!("{column} >= {AFTER_LAST_YEAR}")]
     }
 }
+
+/// PostgreSQL knows instants from 4713 BC to 294276 AD, and infinite ones.
+const FIRST_YEAR: &str = "'0001-01-01'";
+const AFTER_LAST_YEAR: &str = "'10000-01-01'";
 
 fn wall_clock(instant: Timestamp) -> Bind {
     Bind::Text(format!("{}+00", instant.strftime("%Y-%m-%d %H:%M:%S%.6f")))

@@ -1,22 +1,20 @@
 //! MySQL and MariaDB.
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Connection, Row as _};
 
+use super::SqlSource;
+use super::dialect::{Condition, Dialect};
 use super::errors::{before, connected, first_host, storage_error};
-use super::query::{Known, answer, is_still_idle};
 use super::schema::{Columns, Schema, Table};
-use super::sql::{Bind, Dialect, Reading};
-use super::{Session, StorageError};
+use super::statement::Bind;
 use crate::config::{ServerAddress, StorageConfig, TlsMode};
-use crate::jobrunr::{Questions, Snapshot};
+use crate::storage::StorageError;
 
-pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<Box<dyn Session>, StorageError> {
-    let session = first_host(address, |host, port| connect_to(host, port, address, config)).await?;
-    Ok(Box::new(session))
+pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<SqlSource, StorageError> {
+    first_host(address, |host, port| connect_to(host, port, address, config)).await
 }
 
 async fn connect_to(
@@ -24,13 +22,13 @@ async fn connect_to(
     port: u16,
     address: &ServerAddress,
     config: &StorageConfig,
-) -> Result<MySql, StorageError> {
+) -> Result<SqlSource, StorageError> {
     let options = options(host, port, address)?;
     let place = format!("{host}:{port}");
     let mut connection = connected(MySqlConnection::connect_with(&options), config, &place).await?;
     let prepared = prepare(&mut connection, address, config);
     let schema = before(config.statement_timeout, prepared).await?;
-    Ok(MySql { connection, schema, known: Known::default(), config: config.clone() })
+    Ok(SqlSource::new(Box::new(connection), Box::new(MySqlDialect), schema, config))
 }
 
 fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnectOptions, StorageError> {
@@ -129,31 +127,6 @@ async fn indexes(
     .map_err(storage_error)
 }
 
-struct MySql {
-    connection: MySqlConnection,
-    schema: Schema,
-    known: Known,
-    config: StorageConfig,
-}
-
-#[async_trait]
-impl Session for MySql {
-    async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
-        let reading = Reading::new(&MySqlDialect, &self.schema, &self.config);
-        answer(&mut self.connection, &reading, &mut self.known, questions, now).await
-    }
-
-    async fn is_unchanged(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
-        let reading = Reading::new(&MySqlDialect, &self.schema, &self.config);
-        is_still_idle(&mut self.connection, &reading, &self.known, questions, since).await
-    }
-
-    async fn close(self: Box<Self>) {
-        // Whatever the database says to the goodbye, we are gone.
-        let _ = self.connection.close().await;
-    }
-}
-
 struct MySqlDialect;
 
 impl Dialect for MySqlDialect {
@@ -170,28 +143,54 @@ impl Dialect for MySqlDialect {
         format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column})")
     }
 
-    fn at_most(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
-        vec![(format!("{column} <= CAST(? AS DATETIME(6))"), vec![wall_clock(instant)])]
-    }
-
-    fn at_least(&self, column: &str, instant: Timestamp) -> Option<(String, Vec<Bind>)> {
-        Some((format!("{column} >= CAST(? AS DATETIME(6))"), vec![wall_clock(instant)]))
-    }
-
-    fn trusts_statistics(&self) -> bool {
-        true
-    }
-
-    fn after(&self, column: &str, instant: Timestamp) -> Vec<(String, Vec<Bind>)> {
-        vec![(format!("{column} > CAST(? AS DATETIME(6))"), vec![wall_clock(instant)])]
-    }
-
     fn text(&self, expression: &str) -> String {
         format!("CAST({expression} AS CHAR)")
     }
 
-    fn lines(&self, first: &str, second: &str) -> String {
-        format!("CONCAT({first}, '\\n', {second})")
+    fn length(&self, expression: &str) -> String {
+        format!("CHAR_LENGTH({expression})")
+    }
+
+    fn last_characters(&self, expression: &str, n: usize) -> String {
+        format!("RIGHT({expression}, {n})")
+    }
+
+    fn concatenated(&self, texts: &[&str]) -> String {
+        format!("CONCAT({})", texts.join(", "))
+    }
+
+    fn is_at_most(&self, column: &str, instant: Timestamp) -> Condition {
+        Condition::new(format!("{column} <= CAST(? AS DATETIME(6))"), vec![wall_clock(instant)])
+    }
+
+    fn between(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
+        let mut condition = self.is_at_most(column, until);
+        if let Some(from) = from {
+            condition.sql += &format!(" AND {column} >= CAST(? AS DATETIME(6))");
+            condition.binds.push(wall_clock(from));
+        }
+        vec![condition]
+    }
+
+    fn after(&self, column: &str, instant: Timestamp) -> Vec<Condition> {
+        vec![Condition::new(format!("{column} > CAST(? AS DATETIME(6))"), vec![wall_clock(instant)])]
+    }
+
+    fn skip_to(&self, column: &str, instant: Timestamp) -> Option<Condition> {
+        Some(Condition::new(format!("{column} >= CAST(? AS DATETIME(6))"), vec![wall_clock(instant)]))
+    }
+
+    fn value_classes(&self, _column: &str) -> Vec<String> {
+        // Its instants end with the year 9999.
+        vec![String::new()]
+    }
+
+    fn before_calendar(&self, _column: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn after_calendar(&self, _column: &str) -> Vec<String> {
+        Vec::new()
     }
 }
 

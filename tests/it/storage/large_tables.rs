@@ -1,0 +1,161 @@
+//! Tables with more jobs than one look passes: no count is silently wrong, and none is 0 while something is left to do.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use jobrunr_scaler::config::{ReadBounds, StorageConfig};
+use jobrunr_scaler::jobrunr::{Count, Filter, Question, Questions, Snapshot};
+use jobrunr_scaler::storage::Storage;
+
+use super::{demand, on_every_database, plain, question, queue, read};
+use crate::database::{Database, Kind, Layout};
+use crate::rows::{job, scheduled};
+
+on_every_database!(
+    overdue_jobs_hidden_from_both_looks_are_seen,
+    a_count_that_ended_at_its_bound_says_so,
+    a_count_limit_above_the_bound_is_reached,
+    jobs_of_a_clock_that_is_behind_are_counted_at_once,
+    many_look_aheads_are_answered_by_one_pass,
+    due_jobs_without_an_index_on_the_instant_are_counted,
+    due_jobs_with_an_index_on_state_and_instant_are_counted_in_its_order,
+);
+
+fn due(snapshot: &Snapshot, look_ahead_seconds: i64) -> Count {
+    queue(snapshot, &Filter::default()).scheduled[&SignedDuration::from_secs(look_ahead_seconds)]
+}
+
+/// 20,000 jobs in two days hide 500 that are overdue from a look by the state; 12,000 that are done hide them from a look
+/// by the instant.
+async fn overdue_jobs_hidden_from_both_looks_are_seen(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    database.insert_series("SCHEDULED", 20_000, "-n", Some("172800 + n")).await;
+    database.insert_series("SCHEDULED", 500, "-3600", Some("-3600 - n")).await;
+    database.insert_series("SUCCEEDED", 12_000, "-1", Some("-n / 10")).await;
+    database.analyze().await;
+    let snapshot = read(&database, &database.config(), [demand()]).await.unwrap();
+    let count = due(&snapshot, 60);
+    assert!((1..=500).contains(&count.n_jobs) && count.limited, "{kind:?}: {count:?}");
+    assert!(!snapshot.is_idle(&Questions::from_iter([demand()])), "{kind:?}");
+
+    // And when they are gone, they are gone.
+    let jobs = database.jobs();
+    let mut session = database.config().connect().await.unwrap();
+    let questions = Questions::from_iter([demand()]);
+    let before = session.read(&questions, database.now).await.unwrap();
+    assert_eq!(due(&before, 60), count, "{kind:?}");
+    let now = database.instant(database.now);
+    database
+        .execute(&format!("UPDATE {jobs} SET state = 'DELETED' WHERE state = 'SCHEDULED' AND scheduledAt < {now}"))
+        .await;
+    let after = session.read(&questions, database.now).await.unwrap();
+    assert_eq!(due(&after, 60), Count { n_jobs: 0, limited: false }, "{kind:?}");
+    session.close().await;
+}
+
+async fn a_count_that_ended_at_its_bound_says_so(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    database.insert_series("SCHEDULED", 15_000, "-n", Some("172800 + n")).await;
+    // Those that are due lie among others that are done.
+    database.insert_series("SCHEDULED", 15_000, "-3600", Some("-n * 2")).await;
+    database.insert_series("SUCCEEDED", 15_000, "-1", Some("-n * 2 - 1")).await;
+    database.analyze().await;
+    let snapshot = read(&database, &database.config(), [plain()]).await.unwrap();
+    let count = due(&snapshot, 60);
+    assert!(count.limited && (1_000..=10_000).contains(&count.n_jobs), "{kind:?}: {count:?}");
+}
+
+async fn a_count_limit_above_the_bound_is_reached(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    database.insert_series("SCHEDULED", 12_000, "-n", Some("-n")).await;
+    for (limit, n_jobs, limited) in [(10_000, 10_000, true), (12_000, 12_000, true), (50_000, 12_000, false)] {
+        let config = StorageConfig { count_limit: Some(limit), ..database.config() };
+        let count = due(&read(&database, &config, [plain()]).await.unwrap(), 60);
+        assert_eq!((count.n_jobs, count.limited), (n_jobs, limited), "{kind:?} {limit}");
+    }
+}
+
+/// Two hosts of the application whose clocks are 31 s and more apart: the jobs of one lie before where the jobs of the
+/// other begin.
+async fn jobs_of_a_clock_that_is_behind_are_counted_at_once(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    // Reads begin at their cursors all the time.
+    let bounds = ReadBounds {
+        full_scan_share: u32::MAX,
+        full_scan_interval: Duration::from_secs(3_600),
+        ..ReadBounds::default()
+    };
+    let config = StorageConfig { bounds, ..database.config() };
+    for (state, ago) in [("ENQUEUED", 31.0), ("ENQUEUED", 4_000.0), ("PROCESSING", 31.0), ("PROCESSING", 4_000.0)] {
+        database.clear().await;
+        let mut session = config.connect().await.unwrap();
+        let questions = Questions::from_iter([demand()]);
+        let mut idle = session.read(&questions, database.now).await.unwrap();
+        idle = session.read(&questions, idle.read_at).await.unwrap();
+        assert!(idle.is_idle(&questions), "{kind:?}");
+        assert!(session.is_unchanged(&questions, &idle).await.unwrap(), "{kind:?}");
+        database.insert_jobs(&[job(state, ago)]).await;
+        assert!(!session.is_unchanged(&questions, &idle).await.unwrap(), "{kind:?} {state}");
+        let snapshot = session.read(&questions, database.now).await.unwrap();
+        let queue = queue(&snapshot, &Filter::default());
+        assert_eq!(queue.enqueued.n_jobs + queue.processing.n_jobs, 1, "{kind:?} {state} {ago}");
+        assert!(!snapshot.is_idle(&questions), "{kind:?} {state} {ago}");
+        session.close().await;
+    }
+}
+
+async fn many_look_aheads_are_answered_by_one_pass(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    for due_in in [-5.0, 0.0, 10.0, 10.0, 195.0, 9_999.0] {
+        database.insert_jobs(&[scheduled(due_in)]).await;
+    }
+    let look_aheads = 1..=195;
+    let questions =
+        look_aheads.clone().map(|ahead| Question { demand: ahead % 2 == 0, ..question(Filter::default(), ahead) });
+    let snapshot = read(&database, &database.config(), questions).await.unwrap();
+    for ahead in look_aheads {
+        let expected = match ahead {
+            ..10 => (2, Some(10)),
+            10..195 => (4, Some(195)),
+            _ => (5, Some(9_999)),
+        };
+        let next = snapshot.next_scheduled_at(&question(Filter::default(), ahead));
+        let next = next.map(|at| at.duration_since(database.now).as_secs());
+        assert_eq!((due(&snapshot, ahead).n_jobs, next), expected, "{kind:?} {ahead}");
+    }
+}
+
+async fn due_jobs_without_an_index_on_the_instant_are_counted(kind: Kind) {
+    let mut database = Database::with(kind, Layout { hand_made: true, ..Layout::default() }).await;
+    let bounds = ReadBounds { due_jobs: 5, ..ReadBounds::default() };
+    let config = StorageConfig { bounds, count_limit: Some(5), ..database.config() };
+    for n in 0..20_u8 {
+        database.insert_jobs(&[scheduled(900.0 + f64::from(n))]).await;
+    }
+    database.insert_jobs(&[scheduled(-1.0), scheduled(-2.0)]).await;
+    let snapshot = read(&database, &config, [plain()]).await.unwrap();
+    assert_eq!(due(&snapshot, 60), Count { n_jobs: 2, limited: false }, "{kind:?}");
+    assert_eq!(snapshot.next_scheduled_at(&plain()), Some(database.now + SignedDuration::from_secs(900)), "{kind:?}");
+}
+
+/// As JobRunr Pro has it.
+async fn due_jobs_with_an_index_on_state_and_instant_are_counted_in_its_order(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    let jobs = database.jobs();
+    database.execute(&format!("CREATE INDEX by_state_and_instant ON {jobs} (state, scheduledAt)")).await;
+    let bounds = ReadBounds { due_jobs: 5, ..ReadBounds::default() };
+    let config = StorageConfig { bounds, count_limit: Some(5), ..database.config() };
+    for n in 0..20_u8 {
+        database.insert_jobs(&[scheduled(900.0 + f64::from(n)), job("SUCCEEDED", 1.0).due_in(-0.5)]).await;
+    }
+    let mut check = async |n_due: u64, expected: Count| {
+        let snapshot = read(&database, &config, [plain()]).await.unwrap();
+        assert_eq!(due(&snapshot, 60), expected, "{kind:?} {n_due}");
+        database.insert_jobs(&[scheduled(-1.0)]).await;
+    };
+    for n_due in 0..5 {
+        check(n_due, Count { n_jobs: n_due, limited: false }).await;
+    }
+    check(5, Count { n_jobs: 5, limited: true }).await;
+    check(6, Count { n_jobs: 5, limited: true }).await;
+}
