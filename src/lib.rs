@@ -8,6 +8,7 @@ pub mod config;
 pub mod grpc;
 pub mod http;
 pub mod jobrunr;
+pub mod log;
 pub mod metrics;
 pub mod monitor;
 pub mod scaling;
