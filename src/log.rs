@@ -1,11 +1,11 @@
-//! The log, on standard error. It never blocks whoever logs, and has room for what matters:
+//! The log, on standard error. Logging never blocks, and nobody outside can forge or flood it:
 //!
-//! - A thread of its own writes. Where nobody reads standard error, a bounded number of lines waits, and the rest is dropped.
-//! - Each source (a module) has a budget of bytes per minute, so that what callers cause does not hide the rest.
-//! - A line is one line, of printable characters, whatever was put into it.
+//! - A separate thread writes. If nobody reads standard error, a bounded number of bytes is buffered and the rest dropped.
+//! - Each source (a module) has a budget of bytes per minute, so that lines caused by callers do not hide the others.
+//! - An event is one line of printable characters.
 //!
-//! What is dropped is counted, and said as soon as it can be. `tracing-appender` bounds its queue in lines of any length,
-//! says nothing of what it drops, and at the end prints to standard output where standard error is stuck.
+//! Dropped lines are counted, and reported as soon as possible. `tracing-appender` bounds its queue in lines of any length,
+//! does not report what it drops, and at shutdown prints to standard output if standard error is stuck.
 
 mod budget;
 mod buffer;
@@ -26,10 +26,10 @@ use self::buffer::{Buffer, Dropped, Lane};
 use crate::config::{LogConfig, LogFormat};
 use crate::metrics::Metrics;
 
-/// How long the end of the process waits for the last lines to be written.
+/// How long shutdown waits until the last lines are written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The source of what is said of the log itself.
+/// The source of lines about the log itself.
 const OWN: &str = module_path!();
 
 /// The log of this process. Dropping it writes the last lines, if somebody reads them.
@@ -62,7 +62,7 @@ impl Log {
         Self(buffer)
     }
 
-    /// Writes a line that no filter and no budget holds back: the last words of the process.
+    /// Writes a line regardless of filter and budget, such as the error that ends the process.
     pub fn line(&self, text: &str) {
         self.0.push(Lane::Express, &line::one_line(format!("{text}\n").as_bytes(), false));
     }
@@ -74,23 +74,23 @@ impl Drop for Log {
     }
 }
 
-/// Says what was dropped, as a line of the log.
+/// Logs what was dropped.
 fn report(dropped: Dropped) {
     match dropped {
         Dropped::OverBudget { source, n_lines, n_bytes } => warn!(
             source,
             lines = n_lines,
             bytes = n_bytes,
-            "lines of the log were left out: their source may write {} bytes per minute",
+            "log lines left out: a source may write {} bytes per minute",
             budget::BYTES_PER_MINUTE
         ),
         Dropped::Unread { n_lines } => {
-            warn!(lines = n_lines, "lines of the log were lost: standard error was not read, or could not be written");
+            warn!(lines = n_lines, "log lines lost: standard error was not read, or could not be written");
         }
     }
 }
 
-/// The hook of the standard library writes to standard error itself, and would wait for whoever does not read it.
+/// Logs a panic. The standard library's hook writes to standard error itself, and would block while nobody reads it.
 fn report_panic(panic: &PanicHookInfo<'_>, buffer: &Buffer) {
     let thread = std::thread::current();
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -98,7 +98,7 @@ fn report_panic(panic: &PanicHookInfo<'_>, buffer: &Buffer) {
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     error!(thread = thread.name().unwrap_or("unnamed"), location, backtrace, "panicked: {text}");
-    // The process may end with it.
+    // The process may end now.
     buffer.flush(PATIENCE);
 }
 
@@ -125,7 +125,7 @@ impl<'a> MakeWriter<'a> for Lines {
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
         let lane = match metadata.target() {
             OWN => Lane::Express,
-            // Who asks for these wants all of them.
+            // Off by default; an operator who turns them on wants all of them.
             _ if Level::INFO < *metadata.level() => Lane::Free,
             source => self.buffer.lane_of(source),
         };

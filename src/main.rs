@@ -80,7 +80,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
     match block_on(cli::serve::run(args.config.clone(), loaded, args.listen, args.http, metrics)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Whoever reads standard error may have stopped to.
+            // Not printed, because standard error may be a pipe that nobody reads.
             log.line(&format!("jobrunr-scaler: {error:#}"));
             ExitCode::FAILURE
         }

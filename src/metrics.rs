@@ -113,9 +113,9 @@ pub enum Push {
 /// Why a line of the log was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineDropped {
-    /// Its source had written more than its share of the minute.
+    /// Its source had used up its bytes per minute.
     Budget,
-    /// Standard error took no more.
+    /// Standard error was not read, or failed.
     Unread,
 }
 

@@ -48,7 +48,7 @@ pub struct Scaler {
     warnings: Warnings,
 }
 
-/// What a call asks for: checked, bounded and printable, whatever was sent.
+/// What a call asks for: checked, bounded and printable.
 struct Asked {
     key: ScaledObjectKey,
     trigger: Trigger,
@@ -81,7 +81,7 @@ impl Scaler {
         let found = trigger.and_then(|trigger| Ok((self.storage(&trigger.storage, key.namespace())?, trigger)));
         match found {
             Ok((storage, mut trigger)) => {
-                // Said once is enough: a stream keeps the trigger for as long as it lives.
+                // Taken out, because a stream keeps the trigger for its whole life.
                 for warning in std::mem::take(&mut trigger.warnings) {
                     self.warnings.warn(Some(&key), &warning);
                 }

@@ -1,4 +1,4 @@
-//! What is logged of callers' mistakes: each once, and not without end.
+//! Logs the mistakes in triggers: each one once, and a bounded number of them.
 //!
 //! KEDA shows errors of GetMetricSpec nowhere but in its own log, and asks again and again.
 
@@ -14,9 +14,9 @@ use crate::scaling::ScaledObjectKey;
 
 /// Warnings remembered at most. What comes beyond them is counted and not shown.
 const MAX_WARNINGS: usize = 1_000;
-/// A warning for which there was no reason for so long is forgotten, and logged again should it come back.
+/// A warning that has not occurred for this long is forgotten, and logged again if it comes back.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-/// How often to say that there are more.
+/// How often to report the number of further ones.
 const COUNT_EVERY: Duration = Duration::from_secs(60);
 
 /// The warnings that were logged.
@@ -26,7 +26,7 @@ pub(super) struct Warnings {
     logged: Mutex<Logged>,
 }
 
-/// When there was last reason for what was logged, by a hash of it.
+/// When each logged warning last occurred, by its hash.
 #[derive(Default)]
 struct Logged {
     last_seen: HashMap<u64, Instant>,
@@ -39,13 +39,13 @@ struct Logged {
 enum Verdict {
     Log,
     Known,
-    /// There are too many; so many more since that was said last.
+    /// There are too many; how many more there were since the last report.
     Count(u64),
 }
 
 impl Warnings {
-    /// Logs what is odd or wrong about a trigger, unless it was logged already. `key` is `None` where the caller's is no
-    /// key. The text must be printable and short.
+    /// Logs an error or warning about a trigger unless it was logged already. `key` is `None` if the caller's key is
+    /// invalid. The text must be printable and short.
     pub(super) fn warn(&self, key: Option<&ScaledObjectKey>, text: &str) {
         let hash = self.hasher.hash_one((key, text));
         let verdict = self.logged.lock().unwrap_or_else(PoisonError::into_inner).verdict(hash, Instant::now());
@@ -55,7 +55,7 @@ impl Warnings {
             (Verdict::Known, _) => {}
             (Verdict::Count(n_more), _) => warn!(
                 n_more,
-                "triggers have more than {MAX_WARNINGS} different mistakes; those that come on top are not shown"
+                "more than {MAX_WARNINGS} different errors and warnings about triggers; further ones are not shown"
             ),
         }
     }
@@ -102,7 +102,7 @@ mod tests {
         check(2, 1_000..1_001, Verdict::Count(1));
         check(3, 1_001..1_500, Verdict::Known);
         check(62, 1_500..1_501, Verdict::Count(500));
-        // Ten minutes after the last reason for it.
+        // Ten minutes after it last occurred.
         check(400, 0..1, Verdict::Known);
         check(601, 2_000..2_999, Verdict::Log);
         check(601, 0..1, Verdict::Known);

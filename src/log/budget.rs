@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Bytes that a source may write per minute. A thousand triggers, which are as many as are watched, have a line each.
+/// Bytes that a source may write per minute: enough for a line about each of a thousand triggers, the most that are
+/// remembered.
 pub(super) const BYTES_PER_MINUTE: usize = 512 * 1024;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -27,7 +28,7 @@ impl Budget {
         Self { began: now, n_bytes: 0, left_out: LeftOut::default() }
     }
 
-    /// Whether a line of so many bytes may be written. The first of a minute always may, however long it is.
+    /// Whether a line of `n_bytes` may be written. The first line of a minute always may.
     pub(super) fn admit(&mut self, n_bytes: usize, now: Instant) -> bool {
         if MINUTE <= now.duration_since(self.began) {
             (self.began, self.n_bytes) = (now, 0);
@@ -42,12 +43,12 @@ impl Budget {
         fits
     }
 
-    /// When to say what was left out: at the end of the minute. `None` where nothing was.
+    /// When to report what was left out: at the end of the minute. `None` if nothing was.
     pub(super) fn report_at(&self) -> Option<Instant> {
         (self.left_out != LeftOut::default()).then_some(self.began + MINUTE)
     }
 
-    /// What was left out since this was asked last.
+    /// Returns what was left out since the last call.
     pub(super) fn take_left_out(&mut self) -> LeftOut {
         std::mem::take(&mut self.left_out)
     }

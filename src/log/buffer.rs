@@ -1,4 +1,4 @@
-//! Lines on their way to standard error: whoever logs leaves them here, and one thread writes them.
+//! Lines on their way to standard error: every thread can push, and one thread writes.
 
 #[cfg(test)]
 mod tests;
@@ -12,18 +12,18 @@ use prometheus_client::metrics::counter::Counter;
 use super::budget::{Budget, LeftOut};
 use crate::metrics::{LineDropped, Metrics};
 
-/// Bytes that wait at most, besides those that are being written.
+/// Buffered bytes, besides those that are being written.
 const MAX_BYTES: usize = 256 * 1024;
-/// How often a standard error that does not block is tried again while it takes nothing.
+/// How often a non-blocking standard error that is full is tried again.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// The writer looks this often whether there is something to do, although it is woken where there is.
+/// The writer is notified of work; this only bounds its wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// How a line is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// It passes, whatever there is already.
+    /// It is always buffered.
     Express,
     /// It needs room.
     Free,
@@ -34,9 +34,9 @@ pub(super) enum Lane {
 /// What was not written, for a line of the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Dropped {
-    /// A source had written its share of the minute.
+    /// A source had used up its budget.
     OverBudget { source: String, n_lines: u64, n_bytes: u64 },
-    /// Nobody read them in time, or they could not be written.
+    /// Standard error was not read in time, or failed.
     Unread { n_lines: u64 },
 }
 
@@ -53,11 +53,11 @@ struct State {
     lines: Vec<u8>,
     n_lines: u64,
     is_writing: bool,
-    /// The last write failed: to say something of it would fail, too.
+    /// The last write failed, so a report would fail too.
     is_broken: bool,
-    /// Lines dropped since this was said.
+    /// Unread lines since the last report.
     n_unread: u64,
-    /// One for each target of the events in the code.
+    /// One for each target of an event in the code.
     sources: Vec<(String, Budget)>,
     is_ending: bool,
 }
@@ -83,7 +83,7 @@ impl Buffer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lane of a source, which has a budget of its own.
+    /// The lane of a source, with its own budget.
     pub(super) fn lane_of(&self, source: &str) -> Lane {
         let mut state = self.state();
         let known = state.sources.iter().position(|(name, _)| name == source);
@@ -155,13 +155,13 @@ impl Buffer {
         }
     }
 
-    /// Waits until all lines are written, but not longer than this.
+    /// Waits until all lines are written, at most `patience`.
     pub(super) fn flush(&self, patience: Duration) {
         let busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
         drop(self.changed.wait_timeout_while(self.state(), patience, busy));
     }
 
-    /// Ends the writer once all is said and written, and waits for that, but not longer than this.
+    /// Ends the writer once everything is reported and written. Waits for that at most `patience`.
     pub(super) fn finish(&self, patience: Duration) {
         let mut state = self.state();
         state.is_ending = true;
@@ -172,7 +172,7 @@ impl Buffer {
 }
 
 impl State {
-    /// What is to be said now: at the end everything, else once per source and minute.
+    /// What to report now: once per source and minute, and at the end everything.
     fn take_dropped(&mut self, now: Instant) -> Vec<Dropped> {
         let mut dropped = Vec::new();
         if !self.is_broken && 0 < self.n_unread {
@@ -193,7 +193,7 @@ impl State {
     }
 }
 
-/// Whether all of it was written. This is where a pipe that nobody reads makes us wait.
+/// Returns whether all of it was written. This blocks on a pipe that nobody reads.
 fn write(output: &mut impl Write, mut lines: &[u8]) -> bool {
     while !lines.is_empty() {
         match output.write(lines) {

@@ -1,4 +1,4 @@
-//! One line per event, whatever is in it.
+//! Makes one printable line of an event.
 
 use std::borrow::Cow;
 use std::fmt::Write;

@@ -28,7 +28,7 @@ pub struct Change {
     pub pods: u64,
 }
 
-/// What tells a trigger from all others. All of it is bounded: it comes from a key and a trigger, which are.
+/// The labels of a trigger's series, unique to it. They are bounded, because keys and triggers are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 struct Labels {
     namespace: String,

@@ -72,7 +72,7 @@ impl Trigger {
         format!("jobrunr-{}-{}", self.storage, self.metric)
     }
 
-    /// What tells it from the other triggers of its ScaledObject that have the same storage, metric and filter.
+    /// Distinguishes it from other triggers of its ScaledObject with the same storage, metric and filter.
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings::of(self)

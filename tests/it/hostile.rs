@@ -95,7 +95,7 @@ async fn refusals(client: &ExternalScalerClient<Channel>, reference: &ScaledObje
     ]
 }
 
-/// Refused by all calls, in words that are short and printable.
+/// Rejected by all calls, with a short and printable message.
 async fn check_refused(client: &ExternalScalerClient<Channel>, reference: &ScaledObjectRef, words: &[&str]) {
     for status in refusals(client, reference).await {
         let message = status.message();

@@ -76,7 +76,7 @@ fn line(n: usize) -> Vec<u8> {
 fn buffer_takes_lines_while_nobody_reads_and_says_what_it_lost() {
     let running = start();
     running.buffer.push(Lane::Free, &line(0));
-    // The writer has this one in its hands, and cannot get rid of it.
+    // The writer holds this one and is blocked.
     running.tried.recv_timeout(PATIENCE).unwrap();
     for n in 1..1_000 {
         running.buffer.push(Lane::Free, &line(n));

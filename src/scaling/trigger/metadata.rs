@@ -60,7 +60,7 @@ pub(super) const MAX_CHARS: usize = 128;
 const MAX_STORAGE_CHARS: usize = 40;
 /// More unknown keys than this are counted and not named.
 const MAX_NAMED: usize = 5;
-/// What is much longer than any of our keys and metrics is no slip of the pen.
+/// A longer word is no misspelt key or metric of ours.
 const MAX_MISSPELT: usize = 40;
 
 /// How far ahead to look where the metadata does not say.
@@ -75,7 +75,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Takes the metadata, of which there may be any number, of any length.
+    /// Reads metadata of any number and length.
     ///
     /// # Errors
     /// [`MetadataError::TooManyKeys`]. Then nothing else is looked at.
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
         self.add(key, MetadataError::Invalid { key, value: shortened(value), allowed: allowed.into() });
     }
 
-    /// The first mistake of a key is the one to mend.
+    /// Only the first mistake of a key is reported.
     fn add(&mut self, key: &'static str, error: MetadataError) {
         if !self.errors.iter().any(|error| error.key() == Some(key)) {
             self.errors.push(error);

@@ -1,4 +1,4 @@
-//! What tells two triggers of a ScaledObject apart that measure the same.
+//! Distinguishes triggers of a ScaledObject that measure the same.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ use crate::scaling::Target;
 /// A trigger's target, and what else its answer depends on beside storage, metric and filter. KEDA does not say which
 /// trigger of a ScaledObject it asks for; two whose settings are the same too give the same answer.
 ///
-/// Its `Display` is the metadata's own `key=value`, without what is as by default. Texts are the same exactly where
-/// settings are.
+/// `Display` writes `key=value` as in the metadata, without defaults. Equal settings have equal texts, and different
+/// settings different ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     target: TargetSetting,

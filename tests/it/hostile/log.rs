@@ -1,4 +1,4 @@
-//! The log: nobody forges a line of it or floods it, and that nobody reads it stops nothing.
+//! The log: no caller can forge or flood it, and a reader that stopped reading blocks nothing.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn no_line_of_the_log_can_be_forged() {
         process.client.clone().get_metric_spec(trigger("serverTag", tag)).await.unwrap();
         let (code, log) = process.stop().await;
         assert_eq!(code, Some(0));
-        assert!(log.contains("forged"), "they are told: {log}");
+        assert!(log.contains("forged"), "the mistakes are logged: {log}");
         for line in log.split('\n') {
             assert!(is_printable(line), "{line:?}");
             let is_ours = line.is_empty() || line.starts_with("20") || line.starts_with("{\"timestamp\":\"20");
@@ -80,7 +80,7 @@ fn wrong(n: usize) -> ScaledObjectRef {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_mistakes_is_cut_short_and_said_to_be() {
+async fn a_flood_of_mistakes_is_cut_short_and_reported() {
     let database = database().await;
     let process = Logged::start(&database.url, "json").await;
     for n in 0..3_000 {
@@ -89,17 +89,17 @@ async fn a_flood_of_mistakes_is_cut_short_and_said_to_be() {
     check_answered(&process.client).await;
     let metric = "jobrunr_scaler_log_lines_dropped_total{reason=\"budget\"} ";
     let metrics = crate::process::get(&process.http, "/metrics");
-    let dropped = metrics.lines().find_map(|line| line.strip_prefix(metric)).expect("the metric is told");
+    let dropped = metrics.lines().find_map(|line| line.strip_prefix(metric)).expect("the metric exists");
     assert_ne!(dropped, "0");
     let (_, log) = process.stop().await;
     assert!(log.len() < 600 * 1024, "{} bytes", log.len());
-    let left_out = log.lines().find(|line| line.contains("lines of the log were left out")).expect("it is said");
+    let left_out = log.lines().find(|line| line.contains("log lines left out")).expect("what is left out is reported");
     assert!(left_out.contains("grpc::warnings"), "{left_out}");
     // What is ours is still there.
     assert!(log.contains("stopping") && log.contains("stopped"), "{log:.3000}");
 }
 
-/// The pipe is full, and stays so: whoever reads the log has stopped, but lives.
+/// The pipe is full and stays full: its reader lives but does not read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_pipe_stops_neither_calls_nor_probes_nor_the_end() {
     let database = database().await;

@@ -23,7 +23,7 @@ fn trigger() -> ScaledObjectRef {
     reference("metric=enqueued-count targetValue=1")
 }
 
-/// The trigger with so many keys that mean nothing.
+/// The trigger with `n_keys` unknown keys.
 fn with_keys(n_keys: usize) -> ScaledObjectRef {
     let mut reference = trigger();
     reference.scaler_metadata.extend((0..n_keys).map(|n| (format!("unknownKey{n}"), "value".to_owned())));
