@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use jobrunr_scaler::cli;
 use jobrunr_scaler::cli::demo::DemoArgs;
+use jobrunr_scaler::log::Log;
+use jobrunr_scaler::metrics::Metrics;
 
 /// A KEDA external scaler for JobRunr: latency, scheduled jobs and worker usage, read from the job database.
 #[derive(Parser)]
@@ -73,8 +75,16 @@ fn serve(args: &ServeArgs) -> ExitCode {
             return ExitCode::from(cli::EXIT_BAD_CONFIGURATION);
         }
     };
-    cli::start_log(&loaded.config.log);
-    finish(block_on(cli::serve::run(args.config.clone(), loaded, args.listen, args.http)))
+    let metrics = Metrics::default();
+    let log = Log::start(&loaded.config.log, &metrics);
+    match block_on(cli::serve::run(args.config.clone(), loaded, args.listen, args.http, metrics)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not printed, because standard error may be a pipe that nobody reads.
+            log.line(&format!("jobrunr-scaler: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn explain(args: &cli::explain::ExplainArgs) -> ExitCode {

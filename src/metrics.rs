@@ -24,7 +24,7 @@ use tonic::Code;
 pub use triggers::Change;
 use triggers::Triggers;
 
-use crate::scaling::{Decision, Trigger};
+use crate::scaling::{Decision, ScaledObjectKey, Trigger};
 
 /// Upper bounds of the histograms, seconds: from a call that finds its answer in memory to one that waits as long as any.
 const SECONDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
@@ -47,6 +47,7 @@ struct Inner {
     last_reload_ok: Gauge,
     calls: Family<CallLabels, Counter>,
     call_seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
+    lines_dropped: Family<LineDroppedLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -82,6 +83,11 @@ struct ReloadLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LineDroppedLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MethodLabels {
     method: &'static str,
 }
@@ -102,6 +108,15 @@ pub enum Push {
     Repeat,
     /// It is no more, for clients that want to know.
     Inactive,
+}
+
+/// Why a line of the log was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineDropped {
+    /// Its source had used up its bytes per minute.
+    Budget,
+    /// Standard error was not read, or failed.
+    Unread,
 }
 
 /// The two calls that stay open.
@@ -138,6 +153,7 @@ impl Default for Metrics {
             last_reload_ok: Gauge::default(),
             calls: Family::default(),
             call_seconds: Family::new_with_constructor(histogram),
+            lines_dropped: Family::default(),
         };
         inner.register();
         Self(Arc::new(inner))
@@ -162,6 +178,7 @@ impl Inner {
         registry.register_collector(Box::new(self.certificate.clone()));
         registry.register("calls", "Calls by method and gRPC status code", self.calls.clone());
         registry.register_with_unit("call_duration", "How long calls took", Unit::Seconds, self.call_seconds.clone());
+        registry.register("log_lines_dropped", "Lines of the log not written", self.lines_dropped.clone());
         registry.register("triggers_dropped", "Triggers not shown since there are too many", self.triggers.dropped());
         registry.register_collector(Box::new(self.triggers.clone()));
         registry.register_collector(Box::new(self.storages.clone()));
@@ -180,14 +197,18 @@ impl Metrics {
     }
 
     /// Notes what a trigger came to, and gives what has changed since it was told last.
-    pub fn decided(
-        &self,
-        namespace: &str,
-        scaled_object: &str,
-        trigger: &Trigger,
-        decision: &Decision,
-    ) -> Option<Change> {
-        self.0.triggers.decided(namespace, scaled_object, trigger, decision)
+    pub fn decided(&self, key: &ScaledObjectKey, trigger: &Trigger, decision: &Decision) -> Option<Change> {
+        self.0.triggers.decided(key, trigger, decision)
+    }
+
+    /// Counts the lines of the log that were not written for this reason.
+    #[must_use]
+    pub fn lines_dropped(&self, reason: LineDropped) -> Counter {
+        let reason = match reason {
+            LineDropped::Budget => "budget",
+            LineDropped::Unread => "unread",
+        };
+        self.0.lines_dropped.get_or_create_owned(&LineDroppedLabels { reason })
     }
 
     /// Notes a read of a storage: how long it took where it ended well.

@@ -56,7 +56,7 @@ pub enum RunError {
 }
 
 /// Binds the address, which is `listen` where it is given, and serves until SIGTERM or SIGINT. `file` is where the
-/// configuration came from: it is followed.
+/// configuration came from: it is followed. `metrics` has what the log has lost.
 ///
 /// # Errors
 /// [`RunError`]
@@ -65,6 +65,7 @@ pub async fn run(
     loaded: Loaded,
     listen: Option<SocketAddr>,
     http: Option<SocketAddr>,
+    metrics: Metrics,
 ) -> Result<(), RunError> {
     for warning in &loaded.warnings {
         warn!("{warning}");
@@ -73,7 +74,6 @@ pub async fn run(
     let signals = Signals::new().map_err(RunError::Signals)?;
     let certificates = config.tls.clone().map(Certificates::load).transpose()?.map(Arc::new);
     let listener = bind(listen.unwrap_or(config.listen)).await?;
-    let metrics = Metrics::default();
     let stop = CancellationToken::new();
     serve_http(http.or(config.http), metrics.clone(), stop.clone()).await?;
     if let Some(certificates) = &certificates {

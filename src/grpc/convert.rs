@@ -5,7 +5,7 @@ use tonic::Status;
 use super::proto::{GetMetricSpecResponse, GetMetricsResponse, MetricSpec, MetricValue};
 use crate::jobrunr::QuestionError;
 use crate::monitor::NoAnswer;
-use crate::scaling::{Decision, MetadataErrors, Trigger};
+use crate::scaling::{Decision, KeyError, MetadataErrors, Trigger};
 
 /// The one spec of a trigger. KEDA before 2.17 reads the whole number only; later ones the fraction, where it is above 0.
 pub(super) fn metric_spec(trigger: &Trigger, target: f64) -> GetMetricSpecResponse {
@@ -31,6 +31,10 @@ pub(super) fn metric_value(trigger: &Trigger, decision: &Decision) -> GetMetrics
 #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and targets are checked to be far below")]
 fn whole(number: f64) -> i64 {
     number as i64
+}
+
+pub(super) fn key_status(error: &KeyError) -> Status {
+    Status::invalid_argument(error.to_string())
 }
 
 pub(super) fn metadata_status(errors: &MetadataErrors) -> Status {

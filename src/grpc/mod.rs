@@ -6,6 +6,7 @@ mod incoming;
 mod push;
 mod scaler;
 mod server;
+mod warnings;
 
 pub use certificates::{CertificateState, Certificates};
 pub use scaler::{Entries, Scaler, StorageEntry};

@@ -13,7 +13,7 @@ use super::scaler::tell;
 use crate::clock::Clock;
 use crate::metrics::{Metrics, OpenStream, Push, StreamKind};
 use crate::monitor::Watcher;
-use crate::scaling::{Trigger, decide};
+use crate::scaling::{ScaledObjectKey, Trigger, decide};
 
 /// KEDA drops a push that comes before it has written its own status; this one comes after.
 const SECOND_PUSH_AFTER: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ impl Pushes {
 /// The activity of a trigger, as KEDA wants it pushed. There is no queue behind it: a message is made when the client
 /// has room for one, from what is known then, so that a slow reader gets the newest and delays nobody.
 pub(super) fn activity(
-    of: Of,
+    key: ScaledObjectKey,
     trigger: Trigger,
     watcher: Watcher,
     clock: Clock,
@@ -78,7 +78,7 @@ pub(super) fn activity(
 ) -> BoxStream<'static, Result<IsActiveResponse, Status>> {
     let pushes = Pushes::new(trigger.push_inactive);
     let _open = metrics.stream(StreamKind::Activity);
-    let state = Stream { of, trigger, watcher, clock, metrics, pushes, _open };
+    let state = Stream { key, trigger, watcher, clock, metrics, pushes, _open };
     let stream = stream::unfold(state, |mut stream| async move {
         let result = stream.next().await;
         Some((Ok(IsActiveResponse { result }), stream))
@@ -119,14 +119,8 @@ async fn changed_target(trigger: &Trigger, watcher: &mut Watcher, sent: f64) -> 
     }
 }
 
-/// Whose stream it is.
-pub(super) struct Of {
-    pub(super) namespace: Box<str>,
-    pub(super) name: Box<str>,
-}
-
 struct Stream {
-    of: Of,
+    key: ScaledObjectKey,
     trigger: Trigger,
     watcher: Watcher,
     clock: Clock,
@@ -141,7 +135,7 @@ impl Stream {
             // A database that does not answer is no reason to say anything: KEDA keeps what it has.
             let active = self.watcher.newest().ok().and_then(|snapshot| {
                 let decision = decide(&self.trigger, &snapshot, self.clock.now()).ok()?;
-                tell(&self.metrics, &self.of.namespace, &self.of.name, &self.trigger, &decision);
+                tell(&self.metrics, &self.key, &self.trigger, &decision);
                 Some(decision.active)
             });
             if let Some(push) = active.and_then(|active| self.pushes.due(active, Instant::now())) {

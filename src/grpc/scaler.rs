@@ -1,25 +1,24 @@
 //! KEDA's five calls.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::proto::external_scaler_server::ExternalScaler;
 use super::proto::{GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef};
+use super::warnings::Warnings;
 use super::{convert, push};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, StreamKind};
 use crate::monitor::Monitor;
-use crate::scaling::{Decision, Trigger, decide};
-
-/// Remembered warnings; beyond them an oddity may be logged again.
-const MAX_WARNINGS: usize = 1_000;
+use crate::scaling::{Decision, ScaledObjectKey, Trigger, decide};
+use crate::text::printable;
 
 /// A storage that triggers may name.
 #[derive(Clone)]
@@ -46,14 +45,21 @@ pub struct Scaler {
     storages: watch::Receiver<Entries>,
     clock: Clock,
     metrics: Metrics,
-    warned: Mutex<HashSet<String>>,
+    warnings: Warnings,
+}
+
+/// What a call asks for: checked, bounded and printable.
+struct Asked {
+    key: ScaledObjectKey,
+    trigger: Trigger,
+    storage: StorageEntry,
 }
 
 impl Scaler {
     /// A scaler for these storages, which may change.
     #[must_use]
     pub fn new(storages: watch::Receiver<Entries>, clock: Clock, metrics: Metrics) -> Self {
-        Self { storages, clock, metrics, warned: Mutex::default() }
+        Self { storages, clock, metrics, warnings: Warnings::default() }
     }
 
     /// What the trigger of this call comes to, before it becomes a message: for `explain`, which shows what KEDA gets.
@@ -61,23 +67,31 @@ impl Scaler {
     /// # Errors
     /// The status that KEDA gets.
     pub async fn explain(&self, reference: &ScaledObjectRef) -> Result<Decision, Status> {
-        let (trigger, storage) = self.trigger(reference)?;
-        self.decision(reference, &trigger, &storage).await
+        self.decision(&self.asked(reference)?).await
     }
 
-    fn trigger(&self, reference: &ScaledObjectRef) -> Result<(Trigger, StorageEntry), Status> {
+    fn asked(&self, reference: &ScaledObjectRef) -> Result<Asked, Status> {
+        let key = ScaledObjectKey::parse(&reference.namespace, &reference.name).map_err(|error| {
+            let status = convert::key_status(&error);
+            self.warnings.warn(None, status.message());
+            status
+        })?;
         let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let result = Trigger::parse(metadata).map_err(|errors| convert::metadata_status(&errors));
-        let result = result.and_then(|trigger| {
-            let storage = self.storage(&trigger.storage, &reference.namespace)?;
-            Ok((trigger, storage))
-        });
-        match &result {
-            Ok((trigger, _)) => trigger.warnings.iter().for_each(|warning| self.warn_once(reference, warning)),
-            // KEDA shows errors of GetMetricSpec nowhere but in its own log.
-            Err(status) => self.warn_once(reference, status.message()),
+        let trigger = Trigger::parse(metadata).map_err(|errors| convert::metadata_status(&errors));
+        let found = trigger.and_then(|trigger| Ok((self.storage(&trigger.storage, key.namespace())?, trigger)));
+        match found {
+            Ok((storage, mut trigger)) => {
+                // Taken out, because a stream keeps the trigger for its whole life.
+                for warning in std::mem::take(&mut trigger.warnings) {
+                    self.warnings.warn(Some(&key), &warning);
+                }
+                Ok(Asked { key, trigger, storage })
+            }
+            Err(status) => {
+                self.warnings.warn(Some(&key), status.message());
+                Err(status)
+            }
         }
-        result
     }
 
     /// A storage that is not open to the namespace is to it as one that is not there: the same code, the same text.
@@ -100,39 +114,22 @@ impl Scaler {
         )))
     }
 
-    fn warn_once(&self, reference: &ScaledObjectRef, text: &str) {
-        let scaled_object = format!("{}/{}", reference.namespace, reference.name);
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if MAX_WARNINGS <= warned.len() {
-            warned.clear();
-        }
-        if warned.insert(format!("{scaled_object} {text}")) {
-            warn!(scaled_object, "{text}");
-        }
-    }
-
-    async fn decision(
-        &self,
-        reference: &ScaledObjectRef,
-        trigger: &Trigger,
-        storage: &StorageEntry,
-    ) -> Result<Decision, Status> {
+    async fn decision(&self, Asked { key, trigger, storage }: &Asked) -> Result<Decision, Status> {
         let answer = storage.monitor.ask(&trigger.question).await;
         let snapshot = answer.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
         let decision = decide(trigger, &snapshot, self.clock.now())
             .map_err(|error| convert::question_status(&trigger.storage, &error))?;
-        tell(&self.metrics, &reference.namespace, &reference.name, trigger, &decision);
+        tell(&self.metrics, key, trigger, &decision);
         Ok(decision)
     }
 
     async fn answer_is_active(&self, reference: &ScaledObjectRef) -> Result<IsActiveResponse, Status> {
-        let (trigger, storage) = self.trigger(reference)?;
-        let decision = self.decision(reference, &trigger, &storage).await?;
+        let decision = self.decision(&self.asked(reference)?).await?;
         Ok(IsActiveResponse { result: decision.active })
     }
 
     async fn answer_metric_spec(&self, reference: &ScaledObjectRef) -> Result<GetMetricSpecResponse, Status> {
-        let (trigger, storage) = self.trigger(reference)?;
+        let Asked { trigger, storage, .. } = self.asked(reference)?;
         let target = target(&trigger, &storage).await;
         Ok(convert::metric_spec(&trigger, target))
     }
@@ -143,15 +140,15 @@ impl Scaler {
                 "scaledObjectRef is missing: it names the ScaledObject and its metadata",
             ));
         };
-        let (trigger, storage) = self.trigger(reference)?;
-        let name = trigger.metric_name();
+        let asked = self.asked(reference)?;
+        let name = asked.trigger.metric_name();
         // Old clients of Kubernetes lower-case the name on its way (kubernetes#72996).
         if !request.metric_name.eq_ignore_ascii_case(&name) {
-            let text = format!("metricName is `{}`; this trigger's metric is `{name}`", request.metric_name);
-            return Err(Status::not_found(text));
+            let given = printable(&request.metric_name, 80);
+            return Err(Status::not_found(format!("metricName is `{given}`; this trigger's metric is `{name}`")));
         }
-        let decision = self.decision(reference, &trigger, &storage).await?;
-        Ok(convert::metric_value(&trigger, &decision))
+        let decision = self.decision(&asked).await?;
+        Ok(convert::metric_value(&asked.trigger, &decision))
     }
 
     /// Counts a call, and makes its answer a response.
@@ -169,21 +166,20 @@ impl Scaler {
 }
 
 /// Shows what a trigger came to, and says in the log what has changed of it.
-pub(super) fn tell(metrics: &Metrics, namespace: &str, name: &str, trigger: &Trigger, decision: &Decision) {
-    let change = metrics.decided(namespace, name, trigger, decision);
-    if let Some(change) = change {
-        info!(
-            scaled_object = %format_args!("{namespace}/{name}"),
-            storage = trigger.storage,
-            metric = %trigger.metric,
-            value = decision.value,
-            target = decision.target,
-            active = decision.active,
-            pods = change.pods,
-            "{}",
-            decision.reasons.join("; ")
-        );
-    }
+pub(super) fn tell(metrics: &Metrics, key: &ScaledObjectKey, trigger: &Trigger, decision: &Decision) {
+    let Some(change) = metrics.decided(key, trigger, decision) else { return };
+    info!(
+        scaled_object = %key,
+        storage = trigger.storage,
+        metric = %trigger.metric,
+        trigger = trigger.settings().to_string(),
+        value = decision.value,
+        target = decision.target,
+        active = decision.active,
+        pods = change.pods,
+        "{}",
+        decision.reasons.join("; ")
+    );
 }
 
 /// A trigger's target. This never fails, whatever the database does: KEDA's fallback works only while GetMetricSpec does
@@ -213,14 +209,12 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         let answer = async {
-            let reference = request.into_inner();
-            let (trigger, storage) = self.trigger(&reference)?;
+            let Asked { key, trigger, storage } = self.asked(request.get_ref())?;
             let watcher = storage.monitor.watch(trigger.question.clone());
             let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
             let metrics = self.metrics.clone();
             // There may be thousands of them: the metadata are not kept.
-            let of = push::Of { namespace: reference.namespace.into(), name: reference.name.into() };
-            Ok(push::activity(of, trigger, watcher, self.clock, metrics, storage.end))
+            Ok(push::activity(key, trigger, watcher, self.clock, metrics, storage.end))
         };
         self.counted("StreamIsActive", answer).await
     }
@@ -243,7 +237,7 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
         let answer = async {
-            let (trigger, storage) = self.trigger(request.get_ref())?;
+            let Asked { trigger, storage, .. } = self.asked(request.get_ref())?;
             let open = self.metrics.stream(StreamKind::Spec);
             if !trigger.target.is_auto() {
                 let (target, _) = trigger.target_at(None);

@@ -1,4 +1,4 @@
-//! The triggers last asked for, at most so many: their series, and what has changed of them.
+//! The triggers last asked for, a bounded number of them: their series, and what has changed of them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::time::Instant;
 
-use crate::scaling::{Decision, Trigger};
+use crate::scaling::{Decision, ScaledObjectKey, Trigger};
 
 /// Triggers remembered at most.
 const MAX_TRIGGERS: usize = 1_000;
@@ -20,8 +20,6 @@ const MAX_TRIGGERS: usize = 1_000;
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// A change of the pods alone is told this often at most.
 const TELL_PODS_EVERY: Duration = Duration::from_secs(10);
-/// Names from outside are cut here.
-const MAX_CHARS: usize = 128;
 
 /// What has changed of a trigger, worth a line of the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,13 +28,15 @@ pub struct Change {
     pub pods: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+/// The labels of a trigger's series, unique to it. They are bounded, because keys and triggers are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
 struct Labels {
     namespace: String,
     scaled_object: String,
     storage: String,
     metric: &'static str,
     filter: String,
+    trigger: String,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +45,7 @@ struct Seen {
     value: f64,
     target: f64,
     active: bool,
+    truncated: bool,
     asked_at: Instant,
     /// What was told, and when.
     told: Option<(bool, u64, Instant)>,
@@ -64,29 +65,23 @@ impl Triggers {
         self.dropped.clone()
     }
 
-    pub(super) fn decided(
-        &self,
-        namespace: &str,
-        scaled_object: &str,
-        trigger: &Trigger,
-        decision: &Decision,
-    ) -> Option<Change> {
-        let name = (namespace, scaled_object, &trigger.storage, trigger.metric, &trigger.question.filter);
-        let name = self.hasher.hash_one(name);
+    pub(super) fn decided(&self, key: &ScaledObjectKey, trigger: &Trigger, decision: &Decision) -> Option<Change> {
+        // The same as the labels say, before they are made.
+        let identity = (key, &trigger.storage, trigger.metric, &trigger.question.filter, trigger.settings());
+        let identity = self.hasher.hash_one(identity);
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if MAX_TRIGGERS <= seen.len() && !seen.contains_key(&name) {
+        if MAX_TRIGGERS <= seen.len() && !seen.contains_key(&identity) {
             seen.retain(|_, seen| now.duration_since(seen.asked_at) < FORGET_AFTER);
             if MAX_TRIGGERS <= seen.len() {
                 self.dropped.inc();
                 return None;
             }
         }
-        let (value, target, active) = (decision.value, decision.target, decision.active);
-        let labels = || labels(namespace, scaled_object, trigger);
-        let new = || Seen { labels: labels(), value, target, active, asked_at: now, told: None };
-        let seen = seen.entry(name).or_insert_with(new);
-        (seen.value, seen.target, seen.active, seen.asked_at) = (value, target, active, now);
+        let Decision { value, target, active, truncated, reasons: _ } = *decision;
+        let new = || Seen { labels: labels(key, trigger), value, target, active, truncated, asked_at: now, told: None };
+        let seen = seen.entry(identity).or_insert_with(new);
+        (seen.value, seen.target, seen.active, seen.truncated, seen.asked_at) = (value, target, active, truncated, now);
         let pods = pods(decision);
         let is_worth_telling = seen.told.is_none_or(|(was_active, had_pods, at)| {
             was_active != active || (had_pods != pods && TELL_PODS_EVERY <= now.duration_since(at))
@@ -99,13 +94,14 @@ impl Triggers {
     }
 }
 
-fn labels(namespace: &str, scaled_object: &str, trigger: &Trigger) -> Labels {
+fn labels(key: &ScaledObjectKey, trigger: &Trigger) -> Labels {
     Labels {
-        namespace: cut(namespace),
-        scaled_object: cut(scaled_object),
-        storage: cut(&trigger.storage),
+        namespace: key.namespace().to_owned(),
+        scaled_object: key.name().to_owned(),
+        storage: trigger.storage.clone(),
         metric: trigger.metric.name(),
-        filter: cut(trigger.question.filter.to_string().trim_start_matches(" with ")),
+        filter: trigger.question.filter.to_string().trim_start_matches(" with ").to_owned(),
+        trigger: trigger.settings().to_string(),
     }
 }
 
@@ -113,20 +109,6 @@ fn labels(namespace: &str, scaled_object: &str, trigger: &Trigger) -> Labels {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates, and is never negative")]
 fn pods(decision: &Decision) -> u64 {
     (decision.value / decision.target).ceil() as u64
-}
-
-/// A label from outside: not too long, and escaped, which the library leaves to us.
-fn cut(text: &str) -> String {
-    let mut label = String::new();
-    for c in text.chars().take(MAX_CHARS) {
-        match c {
-            '\\' => label.push_str("\\\\"),
-            '"' => label.push_str("\\\""),
-            '\n' => label.push_str("\\n"),
-            c => label.push(c),
-        }
-    }
-    label
 }
 
 impl Collector for Triggers {
@@ -137,9 +119,7 @@ impl Collector for Triggers {
             seen.retain(|_, seen| now.duration_since(seen.asked_at) < FORGET_AFTER);
             seen.values().cloned().collect()
         };
-        all.sort_by(|Seen { labels: a, .. }, Seen { labels: b, .. }| {
-            (&a.namespace, &a.scaled_object, a.metric).cmp(&(&b.namespace, &b.scaled_object, b.metric))
-        });
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
         let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Seen) -> f64| {
             let kind = ConstGauge::new(0.0).metric_type();
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
@@ -150,6 +130,9 @@ impl Collector for Triggers {
         };
         gauge("trigger_value", "The value of a trigger, in its metric's unit", &|seen| seen.value)?;
         gauge("trigger_target", "What the HPA steers for, in the metric's unit", &|seen| seen.target)?;
-        gauge("trigger_active", "Whether a trigger keeps pods", &|seen| f64::from(u8::from(seen.active)))
+        let one = |is_so: bool| f64::from(u8::from(is_so));
+        gauge("trigger_active", "Whether a trigger keeps pods", &|seen| one(seen.active))?;
+        let help = "Whether the value comes from a count that ended at its limit, so that there may be more";
+        gauge("trigger_truncated", help, &|seen| one(seen.truncated))
     }
 }

@@ -3,12 +3,14 @@
 mod decide;
 pub mod hpa;
 pub mod keda;
+mod key;
 pub mod manifest;
 mod metric;
 mod target;
 mod trigger;
 
 pub use decide::{Decision, decide};
+pub use key::{KeyError, ScaledObjectKey};
 pub use metric::Metric;
 pub use target::Target;
-pub use trigger::{MetadataError, MetadataErrors, Trigger};
+pub use trigger::{MetadataError, MetadataErrors, Settings, Trigger};

@@ -1,11 +1,14 @@
 //! A trigger, parsed from the metadata that KEDA sends along with every call.
 
+mod error;
 mod metadata;
+mod settings;
 
 use super::{Metric, Target};
 use crate::jobrunr::{Question, Snapshot};
+pub use error::{MetadataError, MetadataErrors};
 use metadata::Reader;
-pub use metadata::{MetadataError, MetadataErrors};
+pub use settings::Settings;
 
 /// What one trigger of a ScaledObject asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +38,7 @@ impl Trigger {
     /// All mistakes at once, each with its key, its value and what is allowed. Unknown keys are no error, since KEDA
     /// sends its own along; they become [`warnings`](Self::warnings).
     pub fn parse<'a>(metadata: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, MetadataErrors> {
-        let mut reader = Reader::new(metadata);
+        let mut reader = Reader::new(metadata)?;
         let storage = reader.storage();
         let metric = reader.metric();
         let target = reader.target(metric);
@@ -66,13 +69,13 @@ impl Trigger {
     /// KEDA itself adds the index of the trigger, so that two triggers of a ScaledObject never collide.
     #[must_use]
     pub fn metric_name(&self) -> String {
-        let storage: String = self
-            .storage
-            .to_ascii_lowercase()
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-            .collect();
-        format!("jobrunr-{storage}-{}", self.metric)
+        format!("jobrunr-{}-{}", self.storage, self.metric)
+    }
+
+    /// Distinguishes it from other triggers of its ScaledObject with the same storage, metric and filter.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings::of(self)
     }
 
     /// The target at the instant of a snapshot, the newest that there is, and why it is that where it was computed.

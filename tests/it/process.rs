@@ -12,6 +12,7 @@ use jobrunr_scaler::metrics::Metrics;
 use tonic::transport::Channel;
 
 use crate::database::{Database, Kind};
+use crate::rows::scheduled;
 use crate::scaler::{eventually, next_push, reference};
 
 /// The program with nothing of this environment but what it is given.
@@ -41,7 +42,7 @@ fn exit_code(child: &mut Child) -> Option<i32> {
 }
 
 /// What an address answers to a path, head and body.
-fn get(address: &str, path: &str) -> String {
+pub(crate) fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -62,6 +63,13 @@ pub(crate) struct Process {
     log: Lines<BufReader<ChildStderr>>,
     pub(crate) http: String,
     pub(crate) address: String,
+}
+
+impl Drop for Process {
+    /// A test that fails leaves nobody behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
 }
 
 impl Process {
@@ -114,9 +122,9 @@ impl Process {
     }
 
     /// What it has logged since it listens, when it has ended well.
-    fn ended(mut self) -> String {
+    pub(crate) fn ended(mut self) -> String {
         assert_eq!(exit_code(&mut self.child), Some(0));
-        self.log.map(|line| line.unwrap() + "\n").collect()
+        self.log.by_ref().map(|line| line.unwrap() + "\n").collect()
     }
 }
 
@@ -138,7 +146,7 @@ async fn serve_ends_well_on_a_signal() {
             "jobrunr_scaler_calls_total{method=\"IsActive\",code=\"Ok\"} 1",
             "jobrunr_scaler_streams{kind=\"activity\"} 1",
             "jobrunr_scaler_storage_up{storage=\"default\"} 1",
-            "metric=\"enqueued-count\",filter=\"\"} 0",
+            "metric=\"enqueued-count\",filter=\"\",trigger=\"targetValue=1\"} 0",
         ] {
             assert!(metrics.contains(told), "{told}: {metrics}");
         }
@@ -209,6 +217,29 @@ fn an_address_in_use_is_named_with_the_way_out() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains(&address) && text.contains("--listen"), "{text}");
+}
+
+/// KEDA does not say which of them it asks for.
+#[tokio::test]
+async fn two_triggers_with_the_same_metric_have_series_and_lines_of_their_own() {
+    let mut database = Database::new(Kind::Sqlite).await.at_present();
+    database.insert_jobs(&[scheduled(30.0), scheduled(600.0)]).await;
+    let process = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);
+    let mut client = process.client().await;
+    for _ in 0..5 {
+        for metadata in
+            ["metric=scheduled-count targetValue=1", "metric=scheduled-count targetValue=1 scheduledIn=PT1H"]
+        {
+            assert!(client.is_active(reference(metadata)).await.unwrap().into_inner().result);
+        }
+    }
+    process.told("trigger=\"targetValue=1\"} 1").await;
+    process.told("trigger=\"targetValue=1 scheduledIn=PT1H\"} 2").await;
+    drop(client);
+    let log = process.stop();
+    for line in ["\"trigger\":\"targetValue=1\"", "\"trigger\":\"targetValue=1 scheduledIn=PT1H\""] {
+        assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
+    }
 }
 
 /// Whoever reads the log may go away. The scaler goes on, and ends as it should.

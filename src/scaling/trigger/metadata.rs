@@ -1,26 +1,26 @@
 //! Reads a trigger's metadata, and says everything that is wrong with it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use jiff::SignedDuration;
-use thiserror::Error;
 
+use super::error::{MetadataError, MetadataErrors};
 use crate::jobrunr::{Filter, duration};
 use crate::scaling::{Metric, Target};
+use crate::text::printable;
 
 const STORAGE: &str = "storage";
 const METRIC: &str = "metric";
-const TARGET: &str = "targetValue";
-const ACTIVATION_TARGET: &str = "activationTargetValue";
+pub(super) const TARGET: &str = "targetValue";
+pub(super) const ACTIVATION_TARGET: &str = "activationTargetValue";
 const PRIORITY: &str = "priority";
 const SERVER_TAG: &str = "serverTag";
 const DYNAMIC_QUEUE: &str = "dynamicQueue";
-const SCHEDULED_IN: &str = "scheduledIn";
-const KEEP_WHILE_PROCESSING: &str = "keepWhileProcessing";
-const PUSH_INACTIVE: &str = "pushInactive";
-const TARGET_USAGE: &str = "targetUsage";
-const WORKERS_PER_POD: &str = "workersPerPod";
+pub(super) const SCHEDULED_IN: &str = "scheduledIn";
+pub(super) const KEEP_WHILE_PROCESSING: &str = "keepWhileProcessing";
+pub(super) const PUSH_INACTIVE: &str = "pushInactive";
+pub(super) const TARGET_USAGE: &str = "targetUsage";
+pub(super) const WORKERS_PER_POD: &str = "workersPerPod";
 
 /// The keys that mean something to us.
 const OUR_KEYS: [&str; 12] = [
@@ -52,47 +52,21 @@ const MAX_LOOK_AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
 const MAX_WORKERS_PER_POD: u32 = 100_000;
 /// Beyond these a usage is a slip of the pen: a percentage, or a number of jobs.
 const TARGET_USAGES: std::ops::RangeInclusive<f64> = 0.01..=10.0;
-/// Longer filter values cannot be in JobRunr's columns.
-const MAX_FILTER_CHARS: usize = 128;
+/// Nobody writes more keys, and KEDA adds seven.
+pub(super) const MAX_KEYS: usize = 100;
+/// No key is longer, nor is any value of ours: longer filter values do not fit JobRunr's columns.
+pub(super) const MAX_CHARS: usize = 128;
+/// The name of a storage, as the configuration has it.
+const MAX_STORAGE_CHARS: usize = 40;
+/// More unknown keys than this are counted and not named.
+const MAX_NAMED: usize = 5;
+/// A longer word is no misspelt key or metric of ours.
+const MAX_MISSPELT: usize = 40;
 
+/// How far ahead to look where the metadata does not say.
+pub(super) const DEFAULT_LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(1);
 /// The target that is computed from the workers of a pod.
-const AUTO: &str = "auto";
-
-/// One mistake in a trigger's metadata.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum MetadataError {
-    /// A key that has to be there is not.
-    #[error("`{key}` is missing; allowed is {allowed}{hint}")]
-    Missing {
-        /// The key.
-        key: &'static str,
-        /// What is allowed.
-        allowed: String,
-        /// Where a key of nearly that name is given: the question whether that was meant.
-        hint: String,
-    },
-    /// A value that cannot be.
-    #[error("`{key}` is `{value}`; allowed is {allowed}")]
-    Invalid {
-        /// The key.
-        key: &'static str,
-        /// The value as given, shortened where it is very long.
-        value: String,
-        /// What is allowed.
-        allowed: String,
-    },
-}
-
-/// All mistakes in a trigger's metadata.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub struct MetadataErrors(pub Vec<MetadataError>);
-
-impl fmt::Display for MetadataErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        write!(f, "trigger metadata: {}", texts.join("; "))
-    }
-}
+pub(super) const AUTO: &str = "auto";
 
 /// Takes values out of the metadata and collects what is wrong with them.
 pub(super) struct Reader<'a> {
@@ -101,8 +75,38 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(metadata: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        Self { values: metadata.into_iter().map(|(key, value)| (key, value.trim())).collect(), errors: Vec::new() }
+    /// Reads metadata of any number and length.
+    ///
+    /// # Errors
+    /// [`MetadataError::TooManyKeys`]. Then nothing else is looked at.
+    pub(super) fn new(metadata: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, MetadataErrors> {
+        let mut reader = Self { values: BTreeMap::new(), errors: Vec::new() };
+        let mut metadata = metadata.into_iter();
+        for (key, value) in metadata.by_ref().take(MAX_KEYS) {
+            reader.take(key, value.trim());
+        }
+        match metadata.count() {
+            0 => Ok(reader),
+            n_more => Err(MetadataErrors(vec![MetadataError::TooManyKeys { n_keys: MAX_KEYS + n_more }])),
+        }
+    }
+
+    fn take(&mut self, key: &'a str, value: &'a str) {
+        let n_chars = key.chars().count();
+        if MAX_CHARS < n_chars {
+            if !self.errors.iter().any(|error| matches!(error, MetadataError::LongKey { .. })) {
+                self.errors.push(MetadataError::LongKey { key: shortened(key), n_chars });
+            }
+            return;
+        }
+        match OUR_KEYS.into_iter().find(|ours| *ours == key) {
+            Some(ours) if MAX_CHARS < value.chars().count() => {
+                self.invalid(ours, value, format!("at most {MAX_CHARS} characters"));
+                // It is wrong, but not missing.
+                self.values.insert(key, "");
+            }
+            _ => drop(self.values.insert(key, value)),
+        }
     }
 
     pub(super) fn is_fine(&self) -> bool {
@@ -113,8 +117,14 @@ impl<'a> Reader<'a> {
         MetadataErrors(self.errors)
     }
 
-    pub(super) fn storage(&self) -> String {
-        self.text(STORAGE).unwrap_or_else(|| "default".to_owned())
+    pub(super) fn storage(&mut self) -> String {
+        let Some(name) = self.text(STORAGE) else { return "default".to_owned() };
+        let is_allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        if MAX_STORAGE_CHARS < name.len() || !name.bytes().all(is_allowed) {
+            let allowed = format!("the name of a storage: at most {MAX_STORAGE_CHARS} characters of a-z, 0-9 and `-`");
+            self.invalid(STORAGE, &name, allowed);
+        }
+        name
     }
 
     pub(super) fn keep_while_processing(&mut self) -> bool {
@@ -135,13 +145,20 @@ impl<'a> Reader<'a> {
             .values
             .keys()
             .find(|given| !OUR_KEYS.contains(given) && is_likely(given, key))
-            .map(|given| format!("; did you mean `{key}` where `{given}` is written?"))
+            .map(|given| format!("; did you mean `{key}` where `{}` is written?", shortened(given)))
             .unwrap_or_default();
-        self.errors.push(MetadataError::Missing { key, allowed, hint });
+        self.add(key, MetadataError::Missing { key, allowed, hint });
     }
 
     fn invalid(&mut self, key: &'static str, value: &str, allowed: impl Into<String>) {
-        self.errors.push(MetadataError::Invalid { key, value: shortened(value), allowed: allowed.into() });
+        self.add(key, MetadataError::Invalid { key, value: shortened(value), allowed: allowed.into() });
+    }
+
+    /// Only the first mistake of a key is reported.
+    fn add(&mut self, key: &'static str, error: MetadataError) {
+        if !self.errors.iter().any(|error| error.key() == Some(key)) {
+            self.errors.push(error);
+        }
     }
 
     pub(super) fn metric(&mut self) -> Option<Metric> {
@@ -225,21 +242,20 @@ impl<'a> Reader<'a> {
 
     fn filter_text(&mut self, key: &'static str) -> Option<String> {
         let text = self.text(key)?;
-        if text.chars().count() <= MAX_FILTER_CHARS && !text.chars().any(char::is_control) {
+        if !text.chars().any(char::is_control) {
             return Some(text);
         }
-        self.invalid(key, &text, format!("at most {MAX_FILTER_CHARS} characters, none of them a control character"));
+        self.invalid(key, &text, format!("at most {MAX_CHARS} characters, none of them a control character"));
         None
     }
 
     pub(super) fn look_ahead(&mut self) -> SignedDuration {
-        let default = SignedDuration::from_mins(1);
-        let Some(text) = self.text(SCHEDULED_IN) else { return default };
+        let Some(text) = self.text(SCHEDULED_IN) else { return DEFAULT_LOOK_AHEAD };
         match duration::parse(&text) {
             Ok(d) if SignedDuration::ZERO <= d && d <= MAX_LOOK_AHEAD => d,
             _ => {
                 self.invalid(SCHEDULED_IN, &text, "an ISO-8601 duration from PT0S to P366D, such as PT2M");
-                default
+                DEFAULT_LOOK_AHEAD
             }
         }
     }
@@ -258,9 +274,14 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn warnings(&self, metric: Option<Metric>, target: Option<Target>) -> Vec<String> {
-        let mut warnings: Vec<String> = self.values.keys().filter_map(|key| unknown_key(key)).collect();
-        let looks_ahead = |metric| matches!(metric, Metric::ScheduledCount | Metric::Demand);
-        if metric.is_some_and(|metric| !looks_ahead(metric)) && self.values.contains_key(SCHEDULED_IN) {
+        let mut unknown = self.values.keys().filter(|key| !OUR_KEYS.contains(key) && !KEDA_KEYS.contains(key));
+        let mut warnings: Vec<String> = unknown.by_ref().take(MAX_NAMED).map(|key| unknown_key(key)).collect();
+        match unknown.count() {
+            0 => {}
+            1 => warnings.push("and 1 more key is unknown and ignored".to_owned()),
+            n_more => warnings.push(format!("and {n_more} more keys are unknown and ignored")),
+        }
+        if metric.is_some_and(|metric| !metric.looks_ahead()) && self.values.contains_key(SCHEDULED_IN) {
             warnings.push(format!("`{SCHEDULED_IN}` has no effect here: it belongs to scheduled-count and demand"));
         }
         if let Some(Target::Fixed(_)) = target {
@@ -275,24 +296,24 @@ impl<'a> Reader<'a> {
 }
 
 /// What to say about a key that is neither ours nor KEDA's.
-fn unknown_key(key: &str) -> Option<String> {
-    if OUR_KEYS.contains(&key) || KEDA_KEYS.contains(&key) {
-        return None;
-    }
+fn unknown_key(key: &str) -> String {
     // A key that ends so holds a value that KEDA took from the environment of the scaled container.
     if let Some(plain) = key.strip_suffix("FromEnv") {
         let known = OUR_KEYS.contains(&plain);
         let remedy = if known { format!(": write `{plain}` with its value instead") } else { String::new() };
-        return Some(format!("`{}` is unknown and ignored{remedy}", shortened(key)));
+        return format!("`{}` is unknown and ignored{remedy}", shortened(key));
     }
     if key == "metricType" {
-        return Some("`metricType` in the metadata is ignored: it belongs one level up, beside `type`".to_owned());
+        return "`metricType` in the metadata is ignored: it belongs one level up, beside `type`".to_owned();
     }
     let hint = closest(key, OUR_KEYS).map(|likely| format!(": did you mean `{likely}`?")).unwrap_or_default();
-    Some(format!("`{}` is unknown and ignored{hint}", shortened(key)))
+    format!("`{}` is unknown and ignored{hint}", shortened(key))
 }
 
 fn is_likely(given: &str, wanted: &str) -> bool {
+    if MAX_MISSPELT < given.len() {
+        return false;
+    }
     let (given, wanted) = (given.to_ascii_lowercase(), wanted.to_ascii_lowercase());
     0.8 <= strsim::jaro_winkler(&given, &wanted)
 }
@@ -308,7 +329,5 @@ fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Op
 
 /// A value as it may stand in an error or a log: what comes from outside may be huge, and may try to forge lines.
 fn shortened(text: &str) -> String {
-    const MAX: usize = 80;
-    let printable = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    if text.chars().count() <= MAX { printable.collect() } else { printable.take(MAX).chain(['…']).collect() }
+    printable(text, 80)
 }
