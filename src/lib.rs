@@ -12,4 +12,5 @@ pub mod metrics;
 pub mod monitor;
 pub mod scaling;
 pub mod storage;
+pub mod tasks;
 pub mod tls;

@@ -117,7 +117,7 @@ impl Scaler {
         trigger: &Trigger,
         storage: &StorageEntry,
     ) -> Result<Decision, Status> {
-        let answer = storage.monitor.ask(&trigger.question).await;
+        let answer = storage.monitor.ask(&trigger.question, &reference.namespace).await;
         let snapshot = answer.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
         let decision = decide(trigger, &snapshot, self.clock.now())
             .map_err(|missing| convert::missing_column_status(&trigger.storage, &missing))?;
@@ -133,7 +133,7 @@ impl Scaler {
 
     async fn answer_metric_spec(&self, reference: &ScaledObjectRef) -> Result<GetMetricSpecResponse, Status> {
         let (trigger, storage) = self.trigger(reference)?;
-        let target = target(&trigger, &storage).await;
+        let target = target(&trigger, &storage, &reference.namespace).await;
         Ok(convert::metric_spec(&trigger, target))
     }
 
@@ -189,11 +189,11 @@ pub(super) fn tell(metrics: &Metrics, namespace: &str, name: &str, trigger: &Tri
 /// A trigger's target. This never fails, whatever the database does: KEDA's fallback works only while GetMetricSpec does
 /// (KEDA#8056). A number never touches the database; a computed target waits for it as long as any call does, and then
 /// takes what was last known.
-async fn target(trigger: &Trigger, storage: &StorageEntry) -> f64 {
+async fn target(trigger: &Trigger, storage: &StorageEntry, namespace: &str) -> f64 {
     if !trigger.target.is_auto() {
         return trigger.target_at(None).0;
     }
-    let snapshot = match storage.monitor.ask(&trigger.question).await {
+    let snapshot = match storage.monitor.ask(&trigger.question, namespace).await {
         Ok(snapshot) => Some(snapshot),
         Err(_) => storage.monitor.last_known(),
     };
@@ -215,7 +215,7 @@ impl ExternalScaler for Scaler {
         let answer = async {
             let reference = request.into_inner();
             let (trigger, storage) = self.trigger(&reference)?;
-            let watcher = storage.monitor.watch(trigger.question.clone());
+            let watcher = storage.monitor.watch(trigger.question.clone(), &reference.namespace);
             let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
             let metrics = self.metrics.clone();
             // There may be thousands of them: the metadata are not kept.
@@ -252,8 +252,9 @@ impl ExternalScaler for Scaler {
                 let stream = now.chain(stream::pending()).map(move |spec| (spec, &open).0);
                 return Ok(stream.take_until(storage.end.cancelled_owned()).boxed());
             }
-            let first = target(&trigger, &storage).await;
-            let watcher = storage.monitor.watch(trigger.question.clone());
+            let namespace = &request.get_ref().namespace;
+            let first = target(&trigger, &storage, namespace).await;
+            let watcher = storage.monitor.watch(trigger.question.clone(), namespace);
             let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
             Ok(push::specs(trigger, first, watcher, open, storage.end))
         };

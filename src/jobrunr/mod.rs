@@ -3,11 +3,13 @@
 //! Pure: no I/O, no clock, no SQL. Every instant comes in as an argument.
 
 pub mod duration;
+mod last_seen;
 mod question;
 mod recurring;
 pub mod schedule;
 mod snapshot;
 
+pub use last_seen::{LastSeenServer, LastSeenServers};
 pub use question::{Filter, LookAheads, Question, Questions};
 pub use recurring::{Definition, Planning, Recurring, RecurringJob, Timing};
 pub use snapshot::{Count, MissingColumn, NextDue, Queue, Server, Snapshot};

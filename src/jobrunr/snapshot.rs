@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::{Filter, Question, Questions, Recurring};
+use super::{Filter, LastSeenServers, Question, Questions, Recurring};
 
 /// What one storage answered at one instant.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub heartbeat_multiplicand: u32,
     /// The rows of JobRunr's servers table, dead ones included, newest heartbeat first.
     pub servers: Vec<Server>,
+    /// The servers that were seen last, as far as whoever reads the storage remembers. Other readers may have seen others.
+    pub last_seen_servers: LastSeenServers,
     /// What is known of the jobs, by filter.
     pub queues: BTreeMap<Filter, Result<Queue, MissingColumn>>,
     /// The recurring jobs; `None` where nobody asked for them.
@@ -112,6 +114,12 @@ impl Server {
     pub fn is_alive(&self, now: Timestamp, multiplicand: u32) -> bool {
         let timeout = self.poll_interval.saturating_mul(i32::try_from(multiplicand).unwrap_or(i32::MAX));
         now.duration_since(self.last_heartbeat) <= timeout
+    }
+
+    /// Whether the server serves the jobs that a filter lets through.
+    #[must_use]
+    pub fn is_for(&self, filter: &Filter) -> bool {
+        filter.server_tag.as_deref().is_none_or(|tag| self.serves(tag))
     }
 
     /// Whether the server serves jobs with this tag. A server that names no tags is taken to serve all.

@@ -82,7 +82,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::jobrunr::Question;
+    use crate::jobrunr::{LastSeenServers, Question};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + seconds).unwrap()
@@ -95,6 +95,7 @@ mod tests {
             read_at: at(read),
             heartbeat_multiplicand: 4,
             servers: Vec::new(),
+            last_seen_servers: LastSeenServers::default(),
             queues,
             recurring: None,
             notes: Vec::new(),

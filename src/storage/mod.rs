@@ -42,6 +42,14 @@ pub trait Session: Send {
         Ok(false)
     }
 
+    /// Whether the database notifies of new jobs by itself, so that [`Storage::listen`] is worth a connection.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the session is then of no further use.
+    async fn notifies(&mut self) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
     /// Says goodbye to the database.
     async fn close(self: Box<Self>);
 }
@@ -98,6 +106,9 @@ pub enum StorageError {
     /// No connection, or it broke.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
+    /// The database is starting, or stopping: it will be there again soon.
+    #[error("the database is not ready: {0}")]
+    Starting(String),
     /// User or password are not accepted, or a right is missing.
     #[error("the database refuses access: {0}")]
     Denied(String),
@@ -116,6 +127,9 @@ pub enum StorageError {
     /// An answer that makes no sense.
     #[error("the database's answer makes no sense: {0}")]
     Unreadable(String),
+    /// Reading panicked.
+    #[error("the scaler failed while reading, which is a bug of it: {0}")]
+    Panicked(String),
 }
 
 /// JobRunr's tables are not where they should be.

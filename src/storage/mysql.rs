@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::{AssertSqlSafe, Connection, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
 use super::errors::{before, connected, first_host, storage_error};
 use super::query::{Known, answer, is_still_idle};
@@ -47,6 +47,8 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnec
             TlsMode::VerifyCa => MySqlSslMode::VerifyCa,
             TlsMode::VerifyFull => MySqlSslMode::VerifyIdentity,
         });
+    // The driver would log slow statements whole, which are kilobytes long. The monitor logs slow reads in a line.
+    options = options.disable_statement_logging();
     if let Some(username) = &address.username {
         options = options.username(username);
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{Connection, Row as _};
+use sqlx::{ConnectOptions, Connection, Row as _};
 
 use super::errors::{before, connected, first_host, storage_error};
 use super::query::{Known, answer, is_still_idle};
@@ -58,6 +58,8 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOp
             TlsMode::VerifyCa => PgSslMode::VerifyCa,
             TlsMode::VerifyFull => PgSslMode::VerifyFull,
         });
+    // The driver would log slow statements whole, which are kilobytes long. The monitor logs slow reads in a line.
+    options = options.disable_statement_logging();
     options = if host.starts_with('/') { options.socket(host) } else { options.host(host) };
     if let Some(username) = &address.username {
         options = options.username(username);
@@ -172,6 +174,10 @@ impl Session for Postgres {
     async fn is_unchanged(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
         let reading = Reading::new(&self.dialect, &self.schema, &self.config);
         is_still_idle(&mut self.connection, &reading, &self.known, questions, since).await
+    }
+
+    async fn notifies(&mut self) -> Result<bool, StorageError> {
+        notify::is_installed(&mut self.connection, &self.config).await
     }
 
     async fn close(self: Box<Self>) {

@@ -28,7 +28,8 @@ use super::Schema;
 use super::heads::Heads;
 use crate::config::StorageConfig;
 use crate::jobrunr::{
-    Count, DEFAULT_POLL_INTERVAL_SECONDS, Filter, LookAheads, MissingColumn, Questions, Queue, Server, Snapshot,
+    Count, DEFAULT_POLL_INTERVAL_SECONDS, Filter, LastSeenServers, LookAheads, MissingColumn, Questions, Queue, Server,
+    Snapshot,
 };
 
 /// The states in which a run of a recurring job keeps JobRunr from writing another one (`ProcessRecurringJobsTask`).
@@ -180,7 +181,15 @@ impl<'a> Reading<'a> {
         let servers = of(rows, Part::Server).map(server).collect();
         let multiplicand = self.heartbeat_multiplicand;
         let notes = self.schema.notes.clone();
-        Snapshot { read_at: now, heartbeat_multiplicand: multiplicand, servers, queues, recurring: None, notes }
+        Snapshot {
+            read_at: now,
+            heartbeat_multiplicand: multiplicand,
+            servers,
+            last_seen_servers: LastSeenServers::default(),
+            queues,
+            recurring: None,
+            notes,
+        }
     }
 
     fn queue(&self, rows: &[Row], slot: usize, look_aheads: &LookAheads) -> Queue {

@@ -13,6 +13,7 @@ use crate::config::StorageConfig;
 use crate::grpc::{Entries, StorageEntry};
 use crate::metrics::Metrics;
 use crate::monitor::{Monitor, MonitorSettings};
+use crate::tasks::Tasks;
 
 /// How much longer than its statement timeout a read may take before its connection is given up.
 const STATEMENT_SLACK: Duration = Duration::from_secs(1);
@@ -23,6 +24,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(1);
 pub(super) struct Storages {
     clock: Clock,
     metrics: Metrics,
+    tasks: Tasks,
     /// Ends the streams, but no reader: calls in flight still get their answers.
     stop: CancellationToken,
     running: BTreeMap<String, Running>,
@@ -41,10 +43,11 @@ impl Storages {
         configs: &BTreeMap<String, StorageConfig>,
         clock: Clock,
         metrics: Metrics,
+        tasks: Tasks,
         stop: CancellationToken,
     ) -> Self {
-        let mut storages =
-            Self { clock, metrics, stop, running: BTreeMap::new(), entries: watch::Sender::new(Entries::default()) };
+        let (running, entries) = (BTreeMap::new(), watch::Sender::new(Entries::default()));
+        let mut storages = Self { clock, metrics, tasks, stop, running, entries };
         storages.follow(configs);
         storages
     }
@@ -83,7 +86,7 @@ impl Storages {
         let stop_reading = CancellationToken::new();
         let entry = StorageEntry {
             end: self.stop.child_token(),
-            ..entry(name, config, self.clock, &self.metrics, &stop_reading)
+            ..entry(name, config, self.clock, &self.metrics, &self.tasks, &stop_reading)
         };
         Running { config: config.clone(), entry, stop_reading }
     }
@@ -114,14 +117,15 @@ pub fn entry(
     storage: &StorageConfig,
     clock: Clock,
     metrics: &Metrics,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) -> StorageEntry {
     let settings = MonitorSettings {
         refresh: storage.refresh,
         max_staleness: storage.max_staleness,
-        read_timeout: storage.statement_timeout + STATEMENT_SLACK,
+        read_timeout: storage.statement_timeout.saturating_add(STATEMENT_SLACK),
     };
     let source = Arc::new(storage.clone());
-    let monitor = Monitor::start(name.to_owned(), source, settings, clock, metrics.clone(), stop.clone());
+    let monitor = Monitor::start(name.to_owned(), source, settings, clock, metrics, tasks, stop.clone());
     StorageEntry { monitor, namespaces: storage.namespaces.clone(), end: stop.clone() }
 }

@@ -1,0 +1,28 @@
+//! A wake-up for one task.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+/// Wakes the one task that waits for it, now or when it waits next. However many come meanwhile count as one.
+#[derive(Debug, Default)]
+pub(super) struct Signal {
+    notify: Notify,
+    came: AtomicBool,
+}
+
+impl Signal {
+    pub(super) fn send(&self) {
+        self.came.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    pub(super) async fn received(&self) {
+        self.notify.notified().await;
+    }
+
+    /// Whether it was sent since this was last asked, whether anybody waited for it or not.
+    pub(super) fn take(&self) -> bool {
+        self.came.swap(false, Ordering::AcqRel)
+    }
+}
