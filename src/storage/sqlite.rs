@@ -113,7 +113,7 @@ async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StorageE
 impl Session for Sqlite {
     async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
         if let Ok(mut deadline) = self.deadline.lock() {
-            *deadline = Some(Instant::now() + self.config.statement_timeout);
+            *deadline = Instant::now().checked_add(self.config.statement_timeout);
         }
         // Asked before the read: a change in between is seen the next time.
         self.data_version = Some(data_version(&mut self.connection).await?);
