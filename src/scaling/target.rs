@@ -4,7 +4,7 @@ use crate::jobrunr::{Filter, Server, Snapshot};
 
 /// Workers of a JobRunr server with one CPU and platform threads (`BackgroundJobServerThreadType`). With virtual threads
 /// it is twice that; too small a number brings a pod too many, too large a one lets jobs wait.
-const DEFAULT_WORKERS: u64 = 8;
+pub(super) const DEFAULT_WORKERS: u64 = 8;
 
 /// The value that the HPA steers for.
 #[derive(Clone, Copy, Debug, PartialEq)]

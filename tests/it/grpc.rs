@@ -1,5 +1,6 @@
 //! KEDA's five calls, over the wire.
 
+mod away;
 mod metadata;
 mod streams;
 

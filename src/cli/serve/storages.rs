@@ -129,3 +129,37 @@ pub fn entry(
     let monitor = Monitor::start(name.to_owned(), source, settings, clock, metrics, tasks, stop.clone());
     StorageEntry { monitor, namespaces: storage.namespaces.clone(), end: stop.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use jiff::SignedDuration;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::jobrunr::{Filter, Question};
+
+    #[tokio::test]
+    async fn a_storage_that_is_removed_while_it_is_read_does_not_come_back() {
+        // It takes the connection and never answers.
+        let database = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://jobrunr@{}/jobrunr", database.local_addr().unwrap());
+        let loaded = Config::load(None, HashMap::from([("JOBRUNR_SCALER_URL".to_owned(), url)])).unwrap();
+        let config = loaded.config.storages.into_values().next().unwrap();
+        let config = StorageConfig { connect_timeout: Duration::from_millis(300), ..config };
+        let (metrics, stop) = (Metrics::default(), CancellationToken::new());
+        let orders = BTreeMap::from([("orders".to_owned(), config)]);
+        let mut storages = Storages::start(&orders, Clock::System, metrics.clone(), Tasks::default(), stop);
+        let entry = storages.entries().borrow()["orders"].clone();
+        let question = Question { filter: Filter::default(), look_ahead: SignedDuration::ZERO, demand: false };
+        let mut watcher = entry.monitor.watch(question, "shop").unwrap();
+        watcher.changed().await;
+        let is_shown = || metrics.text().unwrap().contains("storage=\"orders\"");
+        assert!(is_shown());
+        storages.follow(&BTreeMap::new());
+        watcher.changed().await;
+        assert!(!is_shown(), "{}", metrics.text().unwrap());
+    }
+}
