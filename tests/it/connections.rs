@@ -3,16 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jobrunr_scaler::config::StorageConfig;
-use jobrunr_scaler::storage::{Storage, StorageError};
+use jobrunr_scaler::storage::{Storage, StorageError, notify_sql};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::database::{self, Database, Kind};
 use crate::process::Process;
-use crate::rows::job;
+use crate::rows::{job, server};
 use crate::scaler::{eventually, reference};
 
 /// A PostgreSQL server that is starting: it answers to each login that it is not ready yet.
@@ -80,4 +80,47 @@ async fn slow_statements_are_not_logged_whole() {
         }
         assert!(log.contains("slow read") || log.contains("storage unavailable"), "{kind:?} {log}");
     }
+}
+
+/// Reads of the storage until now.
+fn n_reads(process: &Process) -> f64 {
+    let metrics = process.metrics();
+    let (_, n) = metrics.split_once("reads_total{storage=\"default\",outcome=\"ok\"} ").unwrap();
+    n.lines().next().unwrap().parse().unwrap()
+}
+
+/// Does something over and over for some seconds. Gives the reads of that time, and their number if there were nothing but
+/// polling each second.
+async fn reads_during(process: &Process, mut action: impl AsyncFnMut()) -> (f64, f64) {
+    let (began, before) = (Instant::now(), n_reads(process));
+    while began.elapsed() < Duration::from_secs(4) {
+        action().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    (n_reads(process) - before, began.elapsed().as_secs_f64())
+}
+
+#[tokio::test]
+async fn notifications_cause_few_reads() {
+    let mut database = Database::new(Kind::Postgres).await.at_present();
+    database.execute(&notify_sql(&"".parse().unwrap())).await;
+    let process = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);
+    let mut client = process.client().await;
+    let _stream = client.stream_is_active(reference("metric=demand targetValue=1")).await.unwrap().into_inner();
+    process.told("jobrunr_scaler_listening{storage=\"default\"} 1").await;
+
+    // Any user can notify, about nothing.
+    let notify = "SELECT pg_notify('jobrunr_scaler', current_schema() || '.jobrunr_jobs')";
+    let (reads, polling) = reads_during(&process, async || database.execute(notify).await).await;
+    assert!(reads <= polling + 8.0, "{reads} reads in {polling} s");
+
+    // A server lives, and takes the jobs at once.
+    database.insert_servers(&[server(8, 60, 0.0)]).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let (reads, polling) = reads_during(&process, async || {
+        database.insert_jobs(&[job("ENQUEUED", 0.0)]).await;
+        database.execute("DELETE FROM jobrunr_jobs").await;
+    })
+    .await;
+    assert!(reads <= polling + 2.0, "{reads} reads in {polling} s");
 }
