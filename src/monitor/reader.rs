@@ -110,12 +110,13 @@ impl Reader {
 
     async fn read_when_wanted(&mut self) {
         self.wait_until_wanted().await;
+        // This read covers what came before it; what comes from here on needs another one.
+        self.notified_reads.read(self.shared.notified.take());
+        self.asked_reads.read(self.shared.new_question.take());
         let questions = self.shared.questions();
         if questions.is_empty() {
             return;
         }
-        self.notified_reads.read(self.shared.notified.take());
-        self.asked_reads.read(self.shared.new_question.take());
         let began = Instant::now();
         let Attempt { asked_at, outcome } = self.read(&questions).await;
         let took = asked_at.elapsed();

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt;
 use tokio::sync::Notify;
 
 /// Wakes the one task that waits for it, now or when it waits next. However many come meanwhile count as one.
@@ -21,8 +22,10 @@ impl Signal {
         self.notify.notified().await;
     }
 
-    /// Whether it was sent since this was last asked, whether anybody waited for it or not.
+    /// Takes what was sent, so that nobody is woken for it any longer. Returns whether it was sent since this was last called,
+    /// whether it has woken anybody or not.
     pub(super) fn take(&self) -> bool {
+        let _ = self.notify.notified().now_or_never();
         self.came.swap(false, Ordering::AcqRel)
     }
 }
