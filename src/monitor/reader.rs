@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::outage::{Outages, SlowReads};
 use super::pace::{EarlyReads, is_anybody_asleep};
-use super::{Failure, Kept, Shared, State, later};
+use super::{Failure, Kept, PATIENCE, Shared, State, later};
 use crate::jobrunr::{LastSeenServers, Questions, Snapshot};
 use crate::storage::{Session, Storage, StorageError};
 use crate::tasks::catch_panic;
@@ -119,13 +119,17 @@ impl Reader {
         }
         let began = Instant::now();
         let Attempt { asked_at, outcome } = self.read(&questions).await;
-        let took = asked_at.elapsed();
-        let earliest = later(Instant::now(), self.rest_after(took));
+        let rest = self.rest_after(asked_at.elapsed());
+        let ended = Instant::now();
+        let earliest = later(ended, rest);
         match outcome {
             Ok(snapshot) => {
                 self.succeed(snapshot, asked_at, earliest);
                 self.look_for_trigger().await;
-                self.wait_for_next(&questions, began, earliest).await;
+                // Whoever asks something new can be answered in time where reads are not too long: that rest is shorter,
+                // unless new questions come without end.
+                let short_rest = if rest < PATIENCE { rest.min(self.asked_reads.pause()) } else { rest };
+                self.wait_for_next(&questions, began, earliest, later(ended, short_rest)).await;
             }
             Err(error) => {
                 let retry_at = self.fail(&error, earliest);
@@ -141,14 +145,20 @@ impl Reader {
         if is_long { took } else { Duration::ZERO }
     }
 
-    /// Returns when the next read is due, not before `earliest`.
-    async fn wait_for_next(&mut self, questions: &Questions, began: Instant, earliest: Instant) {
+    /// Returns when the next read is due, not before `earliest`; for a new question not before `earliest_if_asked`.
+    async fn wait_for_next(
+        &mut self,
+        questions: &Questions,
+        began: Instant,
+        earliest: Instant,
+        earliest_if_asked: Instant,
+    ) {
         let shared = Arc::clone(&self.shared);
         let not_before = |pause: Duration| later(began, pause).max(earliest);
         let due_at = not_before(self.refresh);
         let changes_at = self.next_change(questions).map(|at| at.max(earliest));
         let notified_at = not_before(self.pause_before_notified_read(questions));
-        let asked_at = not_before(self.asked_reads.pause());
+        let asked_at = later(began, self.asked_reads.pause()).max(earliest_if_asked);
         let notified = async {
             sleep_until(notified_at).await;
             shared.notified.received().await;

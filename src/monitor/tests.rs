@@ -157,3 +157,28 @@ async fn a_slow_read_is_followed_by_a_pause_as_long_in_which_its_answer_serves_a
     sleep(Duration::from_secs(60)).await;
     assert!(fake.reads() <= n_reads + 11, "{} reads in a minute", fake.reads() - n_reads);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_question_is_answered_in_time_where_reads_take_longer_than_the_refresh() {
+    let (monitor, fake) = start_with(Duration::from_millis(100));
+    fake.set(Mood::Slow(Duration::from_millis(350)));
+    let _watcher = monitor.watch(question(0), "shop").unwrap();
+    sleep(Duration::from_secs(10)).await;
+    // Whenever it comes.
+    for n in 1..30 {
+        sleep(Duration::from_millis(2_017)).await;
+        let (answer, took) = timed(&monitor, &question(n)).await;
+        assert!(answer.is_ok() && took < PATIENCE, "question {n}: {answer:?} after {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_questions_without_end_bring_few_reads() {
+    let (monitor, fake) = start();
+    let mut watchers = Vec::new();
+    for n in 0..100 {
+        watchers.push(monitor.watch(question(n), "greedy").unwrap());
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!((20..=35).contains(&fake.reads()), "{} reads in ten seconds", fake.reads());
+}
