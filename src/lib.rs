@@ -13,5 +13,6 @@ pub mod metrics;
 pub mod monitor;
 pub mod scaling;
 pub mod storage;
+pub mod tasks;
 pub mod text;
 pub mod tls;

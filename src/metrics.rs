@@ -211,30 +211,22 @@ impl Metrics {
         self.0.lines_dropped.get_or_create_owned(&LineDroppedLabels { reason })
     }
 
-    /// Notes a read of a storage: how long it took where it ended well.
-    pub fn read(&self, storage: &str, took: Option<Duration>) {
-        let outcome = if took.is_some() { "ok" } else { "failed" };
-        self.0.reads.get_or_create(&ReadLabels { storage: storage.to_owned(), outcome }).inc();
-        if let Some(took) = took {
-            let labels = StorageLabels { storage: storage.to_owned() };
-            self.0.read_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    /// The numbers of a storage, which replace those of an earlier one of that name.
+    #[must_use]
+    pub fn storage(&self, name: &str) -> StorageMetrics {
+        let labels = StorageLabels { storage: name.to_owned() };
+        let reads = |outcome| self.0.reads.get_or_create_owned(&ReadLabels { storage: name.to_owned(), outcome });
+        StorageMetrics {
+            state: self.0.storages.begin(name),
+            read_well: reads("ok"),
+            failed: reads("failed"),
+            read_seconds: self.0.read_seconds.get_or_create_owned(&labels),
         }
-        self.0.storages.update(storage, |state| {
-            state.is_up = took.is_some();
-            if took.is_some() {
-                state.read_at = Some(Instant::now());
-            }
-        });
     }
 
-    /// Notes whether a storage tells of new jobs by itself.
-    pub fn listening(&self, storage: &str, is_listening: bool) {
-        self.0.storages.update(storage, |state| state.is_listening = is_listening);
-    }
-
-    /// Forgets a storage that is no longer configured.
+    /// Forgets a storage that is no longer configured. What its reader still reports is not shown.
     pub fn forget_storage(&self, storage: &str) {
-        self.0.storages.0.lock().unwrap_or_else(PoisonError::into_inner).remove(storage);
+        lock(&self.0.storages.0).remove(storage);
         let labels = StorageLabels { storage: storage.to_owned() };
         self.0.read_seconds.remove(&labels);
         for outcome in ["ok", "failed"] {
@@ -284,24 +276,59 @@ impl Metrics {
     }
 }
 
+/// The numbers of one storage, for whoever reads it. They outlive the storage's place in [`Metrics`]: a reader that has not
+/// ended yet cannot bring a removed storage back.
+pub struct StorageMetrics {
+    state: Arc<Mutex<StorageState>>,
+    read_well: Counter,
+    failed: Counter,
+    read_seconds: Histogram,
+}
+
+impl StorageMetrics {
+    /// Notes a read: how long it took where it ended well.
+    pub fn read(&self, took: Option<Duration>) {
+        let mut state = lock(&self.state);
+        state.is_up = Some(took.is_some());
+        match took {
+            Some(took) => {
+                state.read_at = Some(Instant::now());
+                self.read_well.inc();
+                self.read_seconds.observe(took.as_secs_f64());
+            }
+            None => {
+                self.failed.inc();
+            }
+        }
+    }
+
+    /// Notes whether the database notifies of new jobs.
+    pub fn listening(&self, is_listening: bool) {
+        lock(&self.state).is_listening = is_listening;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What is known of the storages; their number is that of the configuration.
 #[derive(Clone, Debug, Default)]
-struct Storages(Arc<Mutex<BTreeMap<String, StorageState>>>);
+struct Storages(Arc<Mutex<BTreeMap<String, Arc<Mutex<StorageState>>>>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct StorageState {
-    is_up: bool,
+    /// Whether the last read ended well; `None` before the first.
+    is_up: Option<bool>,
     is_listening: bool,
     read_at: Option<Instant>,
 }
 
 impl Storages {
-    fn update(&self, storage: &str, change: impl FnOnce(&mut StorageState)) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get_mut(storage) {
-            Some(state) => change(state),
-            None => change(all.entry(storage.to_owned()).or_default()),
-        }
+    fn begin(&self, storage: &str) -> Arc<Mutex<StorageState>> {
+        let state = Arc::<Mutex<StorageState>>::default();
+        lock(&self.0).insert(storage.to_owned(), Arc::clone(&state));
+        state
     }
 }
 
@@ -333,7 +360,8 @@ impl Collector for Certificate {
 
 impl Collector for Storages {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let all: Vec<(String, StorageState)> =
+            lock(&self.0).iter().map(|(storage, state)| (storage.clone(), *lock(state))).collect();
         let mut gauge = |name: &str, help: &str, value: &dyn Fn(&StorageState) -> Option<f64>| {
             let kind = ConstGauge::new(0.0).metric_type();
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
@@ -344,9 +372,11 @@ impl Collector for Storages {
             }
             Ok(())
         };
-        let one = |is_so: bool| Some(f64::from(u8::from(is_so)));
-        gauge("storage_up", "Whether the last read of a storage ended well", &|state| one(state.is_up))?;
-        gauge("listening", "Whether the database tells of new jobs at once", &|state| one(state.is_listening))?;
+        let one = |is_so: bool| f64::from(u8::from(is_so));
+        gauge("storage_up", "Whether the last read of a storage ended well", &|state| state.is_up.map(one))?;
+        gauge("listening", "Whether the database notifies of new jobs", &|state| {
+            state.is_up.map(|_| one(state.is_listening))
+        })?;
         gauge("snapshot_age_seconds", "How old the newest answer of a storage is", &|state| {
             state.read_at.map(|at| at.elapsed().as_secs_f64())
         })

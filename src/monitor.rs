@@ -4,12 +4,17 @@
 //! many ask, there is one connection, one statement at a time, and at most one read a refresh; while nobody asks there
 //! is none.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod listener;
+mod outage;
+mod pace;
+mod questions;
 mod reader;
+mod signal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,18 +24,17 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::questions::{AskedQuestions, MAX_PER_NAMESPACE, MAX_QUESTIONS};
+use self::signal::Signal;
 use crate::clock::Clock;
 use crate::jobrunr::{Question, Questions, Snapshot};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StorageMetrics};
 use crate::storage::Storage;
+use crate::tasks::Tasks;
 
 /// A caller waits this long for a fresh answer: KEDA sets no deadline and holds a lock, so that every call has to end
 /// within a second, whatever the database does.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// A question that nobody has asked for this long is dropped: some polling intervals of KEDA's.
-const FORGET_AFTER: Duration = Duration::from_secs(120);
-/// More distinct questions than this are no configuration but an attack or a mistake.
-const MAX_QUESTIONS: usize = 200;
 
 /// How a monitor reads.
 #[derive(Clone, Copy, Debug)]
@@ -59,16 +63,27 @@ pub enum NoAnswer {
     NoTables(String),
     /// Too many different questions are open.
     #[error(
-        "more than {MAX_QUESTIONS} different combinations of filters and scheduledIn are asked of this storage; use fewer"
+        "too many different combinations of filters and scheduledIn are asked of this storage; allowed are \
+         {MAX_PER_NAMESPACE} for a namespace and {MAX_QUESTIONS} in all; use fewer"
     )]
     TooManyQuestions,
 }
 
-/// The newest snapshot, and when the storage gave it.
+/// The newest snapshot.
 #[derive(Clone, Debug)]
 struct Kept {
     snapshot: Arc<Snapshot>,
+    /// When the storage was asked for it.
     at: Instant,
+    /// Until then a newer one cannot be had.
+    fresh_until: Instant,
+}
+
+impl Kept {
+    /// Whether it serves a caller who came at that instant.
+    fn is_fresh(&self, came_at: Instant) -> bool {
+        came_at <= self.at || Instant::now() <= self.fresh_until
+    }
 }
 
 /// Why the last read failed.
@@ -88,13 +103,8 @@ struct State {
     failure: Option<Failure>,
     /// Reads that have ended, well or not.
     n_reads: u64,
-}
-
-/// Who is interested in a question.
-#[derive(Clone, Copy, Debug)]
-struct Interest {
-    last_asked: Instant,
-    n_watchers: usize,
+    /// Whether the database notifies of new jobs, as the reader has found.
+    notifies: bool,
 }
 
 /// The one owner of a storage. Clones share it.
@@ -106,14 +116,14 @@ pub struct Monitor {
 struct Shared {
     settings: MonitorSettings,
     clock: Clock,
-    interests: Mutex<HashMap<Question, Interest>>,
+    questions: Mutex<AskedQuestions>,
     wanted: Notify,
-    new_question: Notify,
+    new_question: Signal,
     new_watcher: Notify,
-    /// The database has told of new jobs.
-    nudged: Notify,
+    /// The database has notified of new jobs.
+    notified: Signal,
     is_listening: AtomicBool,
-    metrics: Metrics,
+    metrics: StorageMetrics,
     state: watch::Receiver<State>,
 }
 
@@ -125,24 +135,27 @@ impl Monitor {
         storage: Arc<dyn Storage>,
         settings: MonitorSettings,
         clock: Clock,
-        metrics: Metrics,
+        metrics: &Metrics,
+        tasks: &Tasks,
         stop: CancellationToken,
     ) -> Self {
         let (publish, state) = watch::channel(State::default());
         let shared = Arc::new(Shared {
             settings,
             clock,
-            interests: Mutex::default(),
+            questions: Mutex::default(),
             wanted: Notify::new(),
-            new_question: Notify::new(),
+            new_question: Signal::default(),
             new_watcher: Notify::new(),
-            nudged: Notify::new(),
+            notified: Signal::default(),
             is_listening: AtomicBool::new(false),
-            metrics,
+            metrics: metrics.storage(&name),
             state,
         });
-        tokio::spawn(listener::run(name.clone(), Arc::clone(&storage), Arc::clone(&shared), stop.clone()));
-        tokio::spawn(reader::run(name, storage, Arc::clone(&shared), publish, stop));
+        let listening = listener::run(name.clone(), Arc::clone(&storage), Arc::clone(&shared), stop.clone());
+        tasks.spawn(format!("listener of {name}"), listening);
+        let reading = reader::run(name.clone(), storage, Arc::clone(&shared), publish, stop);
+        tasks.spawn(format!("reader of {name}"), reading);
         Self { shared }
     }
 
@@ -151,22 +164,26 @@ impl Monitor {
     ///
     /// # Errors
     /// [`NoAnswer`]: a failed read never becomes a number.
-    pub async fn ask(&self, question: &Question) -> Result<Arc<Snapshot>, NoAnswer> {
-        self.shared.note(question, 0)?;
-        let refresh = self.shared.clock.real(self.shared.settings.refresh);
+    pub async fn ask(&self, question: &Question, namespace: &str) -> Result<Arc<Snapshot>, NoAnswer> {
+        self.shared.register(question, namespace, 0)?;
+        let came_at = Instant::now();
+        let fresh = |state: &State| {
+            let kept = state.kept.as_ref().filter(|kept| kept.is_fresh(came_at) && kept.snapshot.answers(question));
+            kept.map(|kept| Arc::clone(&kept.snapshot))
+        };
         let mut state = self.shared.state.clone();
         let n_reads = {
             let state = state.borrow_and_update();
-            if let Some(kept) = fresh(&state, question, refresh) {
-                return Ok(kept);
+            if let Some(snapshot) = fresh(&state) {
+                return Ok(snapshot);
             }
             state.n_reads
         };
         self.shared.wanted.notify_one();
         let answered = state.wait_for(|state| {
             let failed = state.failure.as_ref();
-            let failed = failed.is_some_and(|f| n_reads < state.n_reads || Instant::now() < f.retry_at);
-            failed || fresh(state, question, refresh).is_some()
+            let failed = failed.is_some_and(|f| n_reads != state.n_reads || Instant::now() < f.retry_at);
+            failed || fresh(state).is_some()
         });
         // Whether it came, failed or took too long: what there is now is the answer.
         let _ = tokio::time::timeout(PATIENCE, answered).await;
@@ -179,9 +196,8 @@ impl Monitor {
     /// [`NoAnswer`]
     pub fn newest(&self, question: &Question) -> Result<Arc<Snapshot>, NoAnswer> {
         let state = self.shared.state.borrow();
-        let max_staleness = self.shared.clock.real(self.shared.settings.max_staleness);
         let kept = state.kept.as_ref();
-        if let Some(kept) = kept.filter(|kept| kept.at.elapsed() <= max_staleness && kept.snapshot.answers(question)) {
+        if let Some(kept) = kept.filter(|kept| self.shared.may_be_served(kept) && kept.snapshot.answers(question)) {
             return Ok(Arc::clone(&kept.snapshot));
         }
         let age = kept.map(|kept| kept.at.elapsed());
@@ -198,7 +214,7 @@ impl Monitor {
         self.shared.state.borrow().kept.as_ref().map(|kept| Arc::clone(&kept.snapshot))
     }
 
-    /// Whether the database tells of new jobs at once, so that nobody waits for the next read.
+    /// Whether the database notifies of new jobs, so that nobody waits for the next read.
     #[must_use]
     pub fn is_listening(&self) -> bool {
         self.shared.is_listening.load(Ordering::Relaxed)
@@ -208,8 +224,8 @@ impl Monitor {
     ///
     /// # Errors
     /// [`NoAnswer::TooManyQuestions`]
-    pub fn watch(&self, question: Question) -> Result<Watcher, NoAnswer> {
-        self.shared.note(&question, 1)?;
+    pub fn watch(&self, question: Question, namespace: &str) -> Result<Watcher, NoAnswer> {
+        self.shared.register(&question, namespace, 1)?;
         let mut state = self.shared.state.clone();
         state.mark_unchanged();
         self.shared.wanted.notify_one();
@@ -218,59 +234,50 @@ impl Monitor {
     }
 }
 
-fn fresh(state: &State, question: &Question, refresh: Duration) -> Option<Arc<Snapshot>> {
-    let kept = state.kept.as_ref()?;
-    (kept.at.elapsed() <= refresh && kept.snapshot.answers(question)).then(|| Arc::clone(&kept.snapshot))
-}
-
 impl Shared {
-    fn interests(&self) -> std::sync::MutexGuard<'_, HashMap<Question, Interest>> {
-        // Nothing can panic while the map is locked, and a map of questions is right even if something did.
-        self.interests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn asked(&self) -> std::sync::MutexGuard<'_, AskedQuestions> {
+        // Nothing can panic while it is locked, and a set of questions is right even if something did.
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that somebody wants to know, so that the next reads answer it along with the rest.
-    fn note(&self, question: &Question, n_new_watchers: usize) -> Result<(), NoAnswer> {
-        let mut interests = self.interests();
-        let now = Instant::now();
-        if let Some(interest) = interests.get_mut(question) {
-            interest.last_asked = now;
-            interest.n_watchers += n_new_watchers;
-            return Ok(());
+    fn register(&self, question: &Question, namespace: &str, n_new_watchers: usize) -> Result<(), NoAnswer> {
+        let is_new = self.asked().register(question, namespace, n_new_watchers)?;
+        if is_new {
+            self.new_question.send();
         }
-        if MAX_QUESTIONS <= interests.len() {
-            forget(&mut interests, now);
-        }
-        if MAX_QUESTIONS <= interests.len() {
-            return Err(NoAnswer::TooManyQuestions);
-        }
-        interests.insert(question.clone(), Interest { last_asked: now, n_watchers: n_new_watchers });
-        self.new_question.notify_one();
         Ok(())
     }
 
     /// What the next read has to answer.
     fn questions(&self) -> Questions {
-        let mut interests = self.interests();
-        forget(&mut interests, Instant::now());
-        interests.keys().cloned().collect()
+        self.asked().current()
     }
 
     /// Returns as soon as there is a question that the newest snapshot does not answer.
     async fn unanswered(&self) {
         loop {
-            self.new_question.notified().await;
+            self.new_question.received().await;
             let kept = self.state.borrow().kept.clone();
-            let unanswered = |question| !kept.as_ref().is_some_and(|kept| kept.snapshot.answers(question));
-            if self.interests().keys().any(unanswered) {
+            let is_answered = |question| kept.as_ref().is_some_and(|kept| kept.snapshot.answers(question));
+            if !self.asked().iter().all(is_answered) {
                 return;
             }
         }
     }
 
-    fn set_listening(&self, storage: &str, is_listening: bool) {
+    fn max_staleness(&self) -> Duration {
+        self.clock.real(self.settings.max_staleness)
+    }
+
+    /// Whether a snapshot is young enough.
+    fn may_be_served(&self, kept: &Kept) -> bool {
+        kept.at.elapsed() <= self.max_staleness()
+    }
+
+    fn set_listening(&self, is_listening: bool) {
         self.is_listening.store(is_listening, Ordering::Relaxed);
-        self.metrics.listening(storage, is_listening);
+        self.metrics.listening(is_listening);
     }
 
     async fn until_watched(&self) {
@@ -280,12 +287,14 @@ impl Shared {
     }
 
     fn is_watched(&self) -> bool {
-        self.interests().values().any(|interest| 0 < interest.n_watchers)
+        self.asked().is_watched()
     }
 }
 
-fn forget(interests: &mut HashMap<Question, Interest>, now: Instant) {
-    interests.retain(|_, interest| 0 < interest.n_watchers || now.duration_since(interest.last_asked) < FORGET_AFTER);
+/// The instant `wait` after another; where the clock has none, one that nobody lives to see.
+fn later(at: Instant, wait: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    at.checked_add(wait).or_else(|| at.checked_add(CENTURY)).unwrap_or(at)
 }
 
 /// Keeps a storage being read, and tells of each new snapshot.
@@ -307,7 +316,7 @@ impl Watcher {
     /// Waits for the next read to end, well or not. However many have ended since the last call count as one.
     pub async fn changed(&mut self) {
         if self.state.changed().await.is_err() {
-            // The monitor has stopped, and with it the server. The end of whoever waits is near.
+            // The monitor has stopped, because its storage is gone or the server stops: the caller is about to be dropped.
             std::future::pending::<()>().await;
         }
     }
@@ -315,8 +324,6 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        if let Some(interest) = self.monitor.shared.interests().get_mut(&self.question) {
-            interest.n_watchers = interest.n_watchers.saturating_sub(1);
-        }
+        self.monitor.shared.asked().release(&self.question);
     }
 }

@@ -21,6 +21,7 @@ use crate::config::{Config, Loaded, StorageConfig};
 use crate::grpc::{self, Certificates, Scaler, ServeError};
 use crate::http;
 use crate::metrics::Metrics;
+use crate::tasks::{TaskFailed, Tasks};
 use crate::tls::TlsError;
 
 /// Why serving failed.
@@ -53,6 +54,9 @@ pub enum RunError {
     /// The server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// Something that runs beside the server has failed. Kubernetes starts the scaler again.
+    #[error(transparent)]
+    Task(#[from] TaskFailed),
 }
 
 /// Binds the address, which is `listen` where it is given, and serves until SIGTERM or SIGINT. `file` is where the
@@ -74,35 +78,45 @@ pub async fn run(
     let signals = Signals::new().map_err(RunError::Signals)?;
     let certificates = config.tls.clone().map(Certificates::load).transpose()?.map(Arc::new);
     let listener = bind(listen.unwrap_or(config.listen)).await?;
-    let stop = CancellationToken::new();
-    serve_http(http.or(config.http), metrics.clone(), stop.clone()).await?;
+    let (tasks, stop) = (Tasks::default(), CancellationToken::new());
+    serve_http(http.or(config.http), metrics.clone(), &tasks, stop.clone()).await?;
     if let Some(certificates) = &certificates {
         let mutual = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         info!(not_after = %certificates.state().not_after, mutual, "TLS");
         metrics.watch_certificate(certificates.watch());
     }
-    tokio::spawn(stop_on_signal(signals.terminate, stop.clone()));
+    tasks.spawn("signals", stop_on_signal(signals.terminate, stop.clone()));
     // The readers end with the storages, after the server: calls in flight still get their answers.
     let by_name = storages_by_name(config.clone());
-    let storages = Storages::start(&by_name, Clock::System, metrics.clone(), stop.clone());
+    let storages = Storages::start(&by_name, Clock::System, metrics.clone(), tasks.clone(), stop.clone());
     let scaler = Scaler::new(storages.entries(), Clock::System, metrics.clone());
+    // A panic in one of these ends the process like any in `main`.
     tokio::select! {
-        result = serve_scaler(listener, certificates.clone(), scaler, stop) => result,
+        result = serve_scaler(listener, certificates.clone(), scaler, &tasks, stop) => result,
         () = reload::follow(file, signals.hangup, config, storages, &metrics) => Ok(()),
         () = follow_files(certificates.as_deref()) => Ok(()),
     }
 }
 
+/// The task that serves health and metrics.
+const HTTP_TASK: &str = "health and metrics";
+
 /// Serves health and metrics beside, where that is wanted.
-async fn serve_http(address: Option<SocketAddr>, metrics: Metrics, stop: CancellationToken) -> Result<(), RunError> {
+async fn serve_http(
+    address: Option<SocketAddr>,
+    metrics: Metrics,
+    tasks: &Tasks,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
     let Some(address) = address else { return Ok(()) };
     let listener = TcpListener::bind(address).await.map_err(|cause| RunError::Http { address, cause })?;
     if let Ok(address) = listener.local_addr() {
         info!(%address, "health and metrics");
     }
-    tokio::spawn(async move {
+    let failed = tasks.clone();
+    tasks.spawn(HTTP_TASK, async move {
         if let Err(error) = http::serve(listener, metrics, stop).await {
-            warn!(%error, "health and metrics are served no more");
+            failed.fail(HTTP_TASK, error.to_string());
         }
     });
     Ok(())
@@ -131,20 +145,26 @@ pub async fn serve(
     metrics: Metrics,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let storages = Storages::start(storages, clock, metrics.clone(), stop.clone());
-    serve_scaler(listener, None, Scaler::new(storages.entries(), clock, metrics), stop).await
+    let tasks = Tasks::default();
+    let storages = Storages::start(storages, clock, metrics.clone(), tasks.clone(), stop.clone());
+    serve_scaler(listener, None, Scaler::new(storages.entries(), clock, metrics), &tasks, stop).await
 }
 
+/// Serves until `stop`, or until a task fails that the answers depend on.
 async fn serve_scaler(
     listener: TcpListener,
     certificates: Option<Arc<Certificates>>,
     scaler: Scaler,
+    tasks: &Tasks,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     if let Ok(address) = listener.local_addr() {
         info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     }
-    grpc::serve(listener, certificates, scaler, stop).await?;
+    tokio::select! {
+        result = grpc::serve(listener, certificates, scaler, stop) => result?,
+        failed = tasks.failed() => return Err(failed.into()),
+    };
     info!("stopped");
     Ok(())
 }
@@ -173,4 +193,20 @@ async fn stop_on_signal(mut terminate: Signal, stop: CancellationToken) {
     }
     info!("stopping: streams end, calls in flight finish");
     stop.cancel();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn serving_ends_when_a_task_fails() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (metrics, tasks, stop) = (Metrics::default(), Tasks::default(), CancellationToken::new());
+        let storages = Storages::start(&BTreeMap::new(), Clock::System, metrics.clone(), tasks.clone(), stop.clone());
+        let scaler = Scaler::new(storages.entries(), Clock::System, metrics);
+        tasks.spawn("reader of orders", async { panic!("no row like that") });
+        let error = serve_scaler(listener, None, scaler, &tasks, stop).await.unwrap_err();
+        assert_eq!(error.to_string(), "the task `reader of orders` failed: it panicked: no row like that");
+    }
 }

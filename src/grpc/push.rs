@@ -142,19 +142,17 @@ impl Stream {
                 self.metrics.pushed(push);
                 return push != Push::Inactive;
             }
-            match self.pushes.next_repeat() {
+            // Without an answer nothing can be said, whatever is due, before the next read ends.
+            match self.pushes.next_repeat().filter(|_| active.is_some()) {
                 Some(at) => tokio::select! {
                     () = self.watcher.changed() => {}
-                    () = sleep_until(at.max(Instant::now() + SHORTEST_WAIT)) => {}
+                    () = sleep_until(at) => {}
                 },
                 None => self.watcher.changed().await,
             }
         }
     }
 }
-
-/// While the database is away a repeat stays due; looking again this often is enough.
-const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

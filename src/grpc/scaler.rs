@@ -115,7 +115,7 @@ impl Scaler {
     }
 
     async fn decision(&self, Asked { key, trigger, storage }: &Asked) -> Result<Decision, Status> {
-        let answer = storage.monitor.ask(&trigger.question).await;
+        let answer = storage.monitor.ask(&trigger.question, key.namespace()).await;
         let snapshot = answer.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
         let decision = decide(trigger, &snapshot, self.clock.now())
             .map_err(|error| convert::question_status(&trigger.storage, &error))?;
@@ -129,8 +129,8 @@ impl Scaler {
     }
 
     async fn answer_metric_spec(&self, reference: &ScaledObjectRef) -> Result<GetMetricSpecResponse, Status> {
-        let Asked { trigger, storage, .. } = self.asked(reference)?;
-        let target = target(&trigger, &storage).await;
+        let Asked { key, trigger, storage } = self.asked(reference)?;
+        let target = target(&trigger, &storage, key.namespace()).await;
         Ok(convert::metric_spec(&trigger, target))
     }
 
@@ -185,11 +185,11 @@ pub(super) fn tell(metrics: &Metrics, key: &ScaledObjectKey, trigger: &Trigger, 
 /// A trigger's target. This never fails, whatever the database does: KEDA's fallback works only while GetMetricSpec does
 /// (KEDA#8056). A number never touches the database; a computed target waits for it as long as any call does, and then
 /// takes what was last known.
-async fn target(trigger: &Trigger, storage: &StorageEntry) -> f64 {
+async fn target(trigger: &Trigger, storage: &StorageEntry, namespace: &str) -> f64 {
     if !trigger.target.is_auto() {
         return trigger.target_at(None).0;
     }
-    let snapshot = match storage.monitor.ask(&trigger.question).await {
+    let snapshot = match storage.monitor.ask(&trigger.question, namespace).await {
         Ok(snapshot) => Some(snapshot),
         Err(_) => storage.monitor.last_known(),
     };
@@ -210,7 +210,7 @@ impl ExternalScaler for Scaler {
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         let answer = async {
             let Asked { key, trigger, storage } = self.asked(request.get_ref())?;
-            let watcher = storage.monitor.watch(trigger.question.clone());
+            let watcher = storage.monitor.watch(trigger.question.clone(), key.namespace());
             let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
             let metrics = self.metrics.clone();
             // There may be thousands of them: the metadata are not kept.
@@ -246,8 +246,9 @@ impl ExternalScaler for Scaler {
                 let stream = now.chain(stream::pending()).map(move |spec| (spec, &open).0);
                 return Ok(stream.take_until(storage.end.cancelled_owned()).boxed());
             }
-            let first = target(&trigger, &storage).await;
-            let watcher = storage.monitor.watch(trigger.question.clone());
+            let namespace = &request.get_ref().namespace;
+            let first = target(&trigger, &storage, namespace).await;
+            let watcher = storage.monitor.watch(trigger.question.clone(), namespace);
             let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
             Ok(push::specs(trigger, first, watcher, open, storage.end))
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::{Filter, Question, Questions, Recurring};
+use super::{Filter, LastSeenServers, Question, Questions, Recurring};
 
 /// What one storage answered at one instant.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub heartbeat_multiplicand: u32,
     /// The rows of JobRunr's servers table, dead ones included, newest heartbeat first.
     pub servers: Vec<Server>,
+    /// The servers that were seen last, as far as whoever reads the storage remembers. Other readers may have seen others.
+    pub last_seen_servers: LastSeenServers,
     /// What is known of the jobs, by filter.
     pub queues: BTreeMap<Filter, Result<Queue, QuestionError>>,
     /// The recurring jobs; `None` where nobody asked for them.
@@ -132,6 +134,12 @@ impl Server {
         now.duration_since(self.last_heartbeat) <= timeout
     }
 
+    /// Whether the server serves the jobs that a filter lets through.
+    #[must_use]
+    pub fn is_for(&self, filter: &Filter) -> bool {
+        filter.server_tag.as_deref().is_none_or(|tag| self.serves(tag))
+    }
+
     /// Whether the server serves jobs with this tag. A server that names no tags is taken to serve all.
     #[must_use]
     pub fn serves(&self, tag: &str) -> bool {
@@ -143,8 +151,15 @@ impl Snapshot {
     /// A storage without servers of which nothing was asked.
     #[must_use]
     pub fn empty(read_at: Timestamp, heartbeat_multiplicand: u32) -> Self {
-        let (servers, notes) = (Vec::new(), Vec::new());
-        Self { read_at, heartbeat_multiplicand, servers, queues: BTreeMap::new(), recurring: None, notes }
+        Self {
+            read_at,
+            heartbeat_multiplicand,
+            servers: Vec::new(),
+            last_seen_servers: LastSeenServers::default(),
+            queues: BTreeMap::new(),
+            recurring: None,
+            notes: Vec::new(),
+        }
     }
 
     /// The servers that live at the instant of the read.

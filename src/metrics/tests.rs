@@ -32,16 +32,21 @@ fn in_order(text: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn everything_is_told_in_prometheus_words() {
     let metrics = Metrics::default();
-    metrics.read("orders", Some(Duration::from_micros(1_500)));
-    metrics.read("orders", None);
-    metrics.listening("orders", true);
+    let orders = metrics.storage("orders");
+    orders.read(Some(Duration::from_micros(1_500)));
+    orders.read(None);
+    orders.listening(true);
     let open = metrics.stream(StreamKind::Activity);
     drop(metrics.stream(StreamKind::Spec));
     metrics.pushed(Push::Edge);
     metrics.reloaded(false);
     metrics.watch_certificate(|| (Timestamp::from_second(1_800_000_000).unwrap(), true));
-    metrics.read("gone", None);
+    let gone = metrics.storage("gone");
+    gone.read(None);
     metrics.forget_storage("gone");
+    // Its reader ends a little later.
+    gone.read(None);
+    gone.listening(false);
     metrics.called("GetMetrics", Code::Ok, Duration::from_micros(300));
     metrics.called("GetMetrics", Code::Unavailable, Duration::from_millis(800));
     let demand = trigger("metric=demand targetValue=8 priority=1");
@@ -125,4 +130,18 @@ async fn a_change_is_told_once_and_a_restless_value_not_all_the_time() {
     // Activity always.
     check(1, 0.0, false, Some(0)).await;
     check(1, 1.0, true, Some(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_begins_again_is_shown_as_its_new_reader_sees_it() {
+    let metrics = Metrics::default();
+    let old = metrics.storage("orders");
+    old.read(Some(Duration::ZERO));
+    let new = metrics.storage("orders");
+    new.read(Some(Duration::ZERO));
+    old.read(None);
+    let text = metrics.text().unwrap();
+    assert!(text.contains("storage_up{storage=\"orders\"} 1"), "{text}");
+    // They count together.
+    assert!(text.contains("reads_total{storage=\"orders\",outcome=\"ok\"} 2"), "{text}");
 }

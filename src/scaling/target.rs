@@ -4,7 +4,7 @@ use crate::jobrunr::{Filter, Server, Snapshot};
 
 /// Workers of a JobRunr server with one CPU and platform threads (`BackgroundJobServerThreadType`). With virtual threads
 /// it is twice that; too small a number brings a pod too many, too large a one lets jobs wait.
-const DEFAULT_WORKERS: u64 = 8;
+pub(super) const DEFAULT_WORKERS: u64 = 8;
 
 /// The value that the HPA steers for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,7 +15,7 @@ pub enum Target {
     Auto {
         /// How much of its workers a pod shall use, a ratio.
         usage: f64,
-        /// The workers of a pod, for as long as no server was seen.
+        /// The workers of a pod, until a server has been seen.
         workers_per_pod: Option<u32>,
     },
 }
@@ -27,8 +27,8 @@ impl Target {
         matches!(self, Self::Auto { .. })
     }
 
-    /// The target at the instant of a snapshot; and why, where it was computed. It depends on nothing else, so that all
-    /// replicas of the scaler give the same.
+    /// The target at the instant of a snapshot; and why, where it was computed. While a server lives, or the row of one is
+    /// left, all replicas of the scaler give the same. At zero pods those do that have seen the same servers.
     #[must_use]
     pub fn at(self, filter: &Filter, snapshot: Option<&Snapshot>) -> (f64, Option<String>) {
         let (usage, workers_per_pod) = match self {
@@ -48,9 +48,7 @@ impl Target {
 ///
 /// Of servers of several sizes the smallest decides: with it, there are enough pods whichever of them comes next.
 fn workers(filter: &Filter, snapshot: Option<&Snapshot>, workers_per_pod: Option<u32>) -> (u64, String) {
-    let counts = |server: &&Server| {
-        0 < server.worker_pool_size && filter.server_tag.as_deref().is_none_or(|tag| server.serves(tag))
-    };
+    let counts = |server: &&Server| 0 < server.worker_pool_size && server.is_for(filter);
     let live: Vec<u64> = snapshot.map_or_else(Vec::new, |snapshot| {
         snapshot.live_servers().filter(counts).map(|server| server.worker_pool_size).collect()
     });
@@ -62,22 +60,49 @@ fn workers(filter: &Filter, snapshot: Option<&Snapshot>, workers_per_pod: Option
         };
         return (smallest, source);
     }
-    if let Some(server) = snapshot.and_then(|snapshot| snapshot.servers.iter().find(counts)) {
-        return (server.worker_pool_size, "as the server seen last had".to_owned());
-    }
-    match workers_per_pod {
-        Some(workers) => (workers.into(), "from workersPerPod, as no server was seen".to_owned()),
-        None => (DEFAULT_WORKERS, "JobRunr's default for one CPU, as no server was seen; set workersPerPod".to_owned()),
+    // A server that was killed leaves its row, which may be older than what is remembered.
+    let row = snapshot.and_then(|snapshot| snapshot.servers.iter().find(counts));
+    let remembered = snapshot.and_then(|snapshot| snapshot.last_seen_servers.smallest_for(filter));
+    let remembered = remembered.filter(|seen| row.is_none_or(|row| row.last_heartbeat <= seen.at));
+    match (remembered, row, workers_per_pod) {
+        (Some(seen), _, _) => (seen.server.worker_pool_size, REMEMBERED.to_owned()),
+        (None, Some(row), _) => (row.worker_pool_size, "as the server seen last had".to_owned()),
+        (None, None, Some(workers)) => (workers.into(), "from workersPerPod, as no server was seen".to_owned()),
+        (None, None, None) => {
+            (DEFAULT_WORKERS, "JobRunr's default for one CPU, as no server was seen; set workersPerPod".to_owned())
+        }
     }
 }
+
+/// Why, where a server's row is gone.
+const REMEMBERED: &str =
+    "as the server seen last had, which has stopped since; a scaler that has not seen it takes workersPerPod";
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use jiff::{SignedDuration, Timestamp};
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::jobrunr::LastSeenServers;
+
+    fn snapshot(read_at: Timestamp, servers: Vec<Server>, last_seen_servers: LastSeenServers) -> Snapshot {
+        Snapshot {
+            read_at,
+            heartbeat_multiplicand: 4,
+            servers,
+            last_seen_servers,
+            queues: BTreeMap::new(),
+            recurring: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn tagged(tag: Option<&str>) -> Filter {
+        Filter { server_tag: tag.map(str::to_owned), ..Filter::default() }
+    }
 
     #[test]
     fn a_pods_worth_of_jobs_is_computed_from_the_servers() {
@@ -91,16 +116,8 @@ mod tests {
         };
         let check =
             |servers: Vec<Server>, tag: Option<&str>, usage: f64, given: Option<u32>, target: f64, why: &str| {
-                let queues = BTreeMap::new();
-                let snapshot = Snapshot {
-                    read_at: now,
-                    heartbeat_multiplicand: 4,
-                    servers,
-                    queues,
-                    recurring: None,
-                    notes: Vec::new(),
-                };
-                let filter = Filter { server_tag: tag.map(str::to_owned), ..Filter::default() };
+                let snapshot = snapshot(now, servers, LastSeenServers::default());
+                let filter = tagged(tag);
                 let (at, reason) = Target::Auto { usage, workers_per_pod: given }.at(&filter, Some(&snapshot));
                 assert_eq!(at, target, "{why}");
                 assert_eq!(reason.unwrap(), format!("target: {why}"));
@@ -126,5 +143,46 @@ mod tests {
         let default = "8 workers a pod, JobRunr's default for one CPU, as no server was seen; set workersPerPod";
         check(vec![], None, 1.0, None, 8.0, default);
         assert_eq!(Target::Fixed(3.5).at(&Filter::default(), None), (3.5, None));
+    }
+
+    const KINDS: [Option<&str>; 3] = [None, Some("SERVER=1,DEFAULT"), Some("SERVER=2,gpu")];
+
+    prop_compose! {
+        /// A row that is alive, or dead for long, which `second` orders.
+        fn row()(workers in 0_u64..5, kind in 0_usize..3, is_alive: bool) -> (u64, usize, bool) { (workers, kind, is_alive) }
+    }
+
+    proptest! {
+        /// Servers come, go and crash. Where no live one is left for a filter, the target stays what it was.
+        #[test]
+        fn the_target_never_jumps_when_the_last_server_stops(
+            reads in prop::collection::vec(prop::collection::vec(row(), 0..4), 1..8)
+        ) {
+            let mut seen = LastSeenServers::default();
+            let mut before: [Option<f64>; 3] = [None; 3];
+            for (second, rows) in (0_i64..).zip(reads) {
+                let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(second + 1);
+                let server = |(worker_pool_size, kind, is_alive): (u64, usize, bool)| Server {
+                    worker_pool_size,
+                    poll_interval: SignedDuration::from_secs(15),
+                    last_heartbeat: if is_alive { now } else { Timestamp::UNIX_EPOCH },
+                    occupied_workers: None,
+                    server_tags: KINDS[kind].map(str::to_owned),
+                };
+                let mut snapshot = snapshot(now, rows.into_iter().map(server).collect(), LastSeenServers::default());
+                seen.update(&snapshot);
+                snapshot.last_seen_servers = seen.clone();
+                for (before, tag) in before.iter_mut().zip([None, Some("DEFAULT"), Some("gpu")]) {
+                    let filter = tagged(tag);
+                    let (target, reason) = Target::Auto { usage: 1.0, workers_per_pod: Some(7) }.at(&filter, Some(&snapshot));
+                    let lives = snapshot.live_servers().any(|server| 0 < server.worker_pool_size && server.is_for(&filter));
+                    if lives {
+                        *before = Some(target);
+                    } else if let Some(before) = before {
+                        prop_assert_eq!(target, *before, "{:?} {:?}", tag, reason);
+                    }
+                }
+            }
+        }
     }
 }

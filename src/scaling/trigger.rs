@@ -84,3 +84,25 @@ impl Trigger {
         self.target.at(&self.question.filter, snapshot)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_computed_target_without_workers_per_pod_is_warned_of() {
+        let check = |metadata: &str, expected: &[&str]| {
+            let trigger = Trigger::parse(metadata.split(' ').filter_map(|pair| pair.split_once('='))).unwrap();
+            assert_eq!(trigger.warnings, expected, "{metadata}");
+        };
+        check("metric=demand targetValue=8", &[]);
+        check("metric=demand targetValue=auto workersPerPod=8", &[]);
+        check(
+            "metric=demand targetValue=auto",
+            &[
+                "`workersPerPod` is missing: with `targetValue: auto` a scaler that has seen no server, such as one that was \
+               restarted at zero pods, takes 8; set it to the workers of a pod",
+            ],
+        );
+    }
+}

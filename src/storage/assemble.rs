@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::cursors::{DueState, EarliestDue, QueueCursors};
 use super::plan::ReadPlan;
-use super::rows::{DueRow, Look, QueueRow, Rows};
+use super::rows::{DueRow, Interval, Look, QueueRow, Rows};
 use super::session::Facts;
 use crate::config::StorageConfig;
 use crate::jobrunr::{Count, Filter, LookAheads, QuestionError, Questions, Queue, Snapshot};
@@ -67,19 +67,24 @@ fn counted(n_jobs: u64, is_exact: bool, limit: Option<u64>) -> Count {
 impl Look {
     /// The jobs up to the plan's instant with this index.
     fn n_due(&self, index: usize) -> u64 {
-        let within = self.intervals.iter().take(index + 1).map(|interval| interval.n_jobs);
+        let within = self.intervals.iter().zip(0..=index).map(|(interval, _)| interval.n_jobs);
         within.fold(self.n_before_calendar, u64::saturating_add)
     }
 
     /// Whether no job up to the plan's instant with this index was left out.
     fn is_exact(&self, index: usize) -> bool {
-        let is_beyond = || self.intervals.iter().skip(index + 1).any(|interval| 0 < interval.n_jobs);
+        let is_beyond = || self.after(index).any(|interval| 0 < interval.n_jobs);
         !self.is_truncated || (self.is_in_order && is_beyond())
     }
 
     /// The first instant after the plan's instant with this index.
     fn next(&self, index: usize) -> Option<Timestamp> {
-        self.intervals.iter().skip(index + 1).filter_map(|interval| interval.earliest).min()
+        self.after(index).filter_map(|interval| interval.earliest).min()
+    }
+
+    /// The intervals after the plan's instant with this index.
+    fn after(&self, index: usize) -> impl Iterator<Item = &Interval> {
+        self.intervals.iter().skip(index).skip(1)
     }
 }
 
@@ -116,7 +121,7 @@ fn next(row: &DueRow, index: usize) -> Option<Timestamp> {
 /// What is said of rows that are left out.
 fn invalid_rows(rows: &Rows) -> Vec<String> {
     let looks = rows.queues.iter().flat_map(|row| [&row.scheduled, &row.awaiting]).flat_map(DueRow::looks);
-    let n_scheduled = looks.map(|look| look.n_before_calendar + look.n_after_calendar).max().unwrap_or(0);
+    let n_scheduled = looks.map(|look| look.n_before_calendar.saturating_add(look.n_after_calendar)).max().unwrap_or(0);
     let text = |n: u64, one: &str, many: &str, what: &str| {
         (0 < n).then(|| {
             format!("{n} {}", if n == 1 { format!("{one} has {what}") } else { format!("{many} have {what}") })

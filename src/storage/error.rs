@@ -10,6 +10,9 @@ pub enum StorageError {
     /// No connection, or it broke.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
+    /// The database is starting, or stopping: it will be there again soon.
+    #[error("the database is not ready: {0}")]
+    Starting(String),
     /// User or password are not accepted, or a right is missing.
     #[error("the database refuses access: {0}")]
     Denied(String),
@@ -28,6 +31,9 @@ pub enum StorageError {
     /// An answer that makes no sense.
     #[error("the database's answer makes no sense: {0}")]
     Unreadable(String),
+    /// Reading panicked.
+    #[error("the scaler failed while reading, which is a bug of it: {0}")]
+    Panicked(String),
 }
 
 /// JobRunr's tables are not where they should be.

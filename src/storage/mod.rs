@@ -1,6 +1,8 @@
 //! The port to databases, and JobRunr's reading protocol above it. Reads only; speaks questions and snapshots, and knows
 //! nothing of KEDA.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod assemble;
 mod cursors;
 mod error;
@@ -35,6 +37,14 @@ pub trait Session: Send {
     /// [`StorageError`]; the session is then of no further use.
     async fn is_unchanged(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
         let _ = (questions, since);
+        Ok(false)
+    }
+
+    /// Whether the database notifies of new jobs by itself, so that [`Storage::listen`] is worth a connection.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the session is then of no further use.
+    async fn notifies(&mut self) -> Result<bool, StorageError> {
         Ok(false)
     }
 

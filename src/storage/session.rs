@@ -69,6 +69,11 @@ pub(crate) trait Source: Send {
     /// JobRunr's major version as the tables show it, 7 standing for all before 8; `None` where nothing shows it.
     async fn major_version(&mut self) -> Result<Option<u32>, StorageError>;
 
+    /// Whether the database notifies of new jobs by itself.
+    async fn notifies(&mut self) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
     /// Closes the connection.
     async fn close(self: Box<Self>);
 }
@@ -185,6 +190,19 @@ impl JobRunrSession {
         Ok((snapshot, rows, again))
     }
 
+    /// Reads once, and searches for due jobs where the read may have missed them. Returns whether another read is needed.
+    async fn read_and_search(
+        &mut self,
+        questions: &Questions,
+        now: Timestamp,
+    ) -> Result<(Snapshot, Rows, bool), StorageError> {
+        let (mut snapshot, rows, mut again) = self.read_once(questions, now).await?;
+        if !again && self.cursors.any_large() {
+            again = self.search(&mut snapshot).await?;
+        }
+        Ok((snapshot, rows, again))
+    }
+
     /// Finds the questions that the database rejects, so that the rest can be answered without them.
     async fn isolate(
         &mut self,
@@ -242,17 +260,13 @@ impl JobRunrSession {
 impl Session for JobRunrSession {
     async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
         self.rejected.retain(|_, (_, at)| at.elapsed() < RETRY_REJECTED_AFTER);
-        let mut attempt = 1;
-        let (mut snapshot, rows) = loop {
-            let (mut snapshot, rows, mut again) = self.read_once(questions, now).await?;
-            if !again && self.cursors.any_large() {
-                again = self.search(&mut snapshot).await?;
+        let (mut snapshot, mut rows, mut again) = self.read_and_search(questions, now).await?;
+        for _ in 1..MAX_ATTEMPTS {
+            if !again {
+                break;
             }
-            if !again || attempt == MAX_ATTEMPTS {
-                break (snapshot, rows);
-            }
-            attempt += 1;
-        };
+            (snapshot, rows, again) = self.read_and_search(questions, now).await?;
+        }
         if questions.want_demand() {
             let jobrunr_version = self.config.jobrunr_version;
             self.recurring
@@ -277,6 +291,10 @@ impl Session for JobRunrSession {
         let probe = self.source.probe(next, demand).await?;
         let same_definitions = !demand || self.recurring.is_current(probe.recurring);
         Ok(!probe.has_work && !probe.has_server && same_definitions)
+    }
+
+    async fn notifies(&mut self) -> Result<bool, StorageError> {
+        self.source.notifies().await
     }
 
     async fn close(self: Box<Self>) {

@@ -1,5 +1,6 @@
 //! KEDA's five calls, over the wire.
 
+mod away;
 mod metadata;
 mod streams;
 
@@ -166,15 +167,20 @@ async fn a_filter_without_its_column_is_a_failed_precondition() {
 }
 
 #[tokio::test]
-async fn more_questions_than_anybody_configures_are_refused_and_the_others_go_on() {
+async fn questions_are_limited_for_each_namespace_and_the_others_go_on() {
     let (_database, scaler) = empty().await;
     let ask = |seconds: u32| format!("metric=scheduled-count targetValue=1 scheduledIn=PT{seconds}S");
     let metadata: Vec<String> = (0..300).map(ask).collect();
     let answers = futures::future::join_all(metadata.iter().map(|metadata| scaler.is_active(metadata))).await;
     let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
-    assert_eq!(refused.len(), 300 - 200);
+    assert_eq!(refused.len(), 300 - 100);
     assert!(refused.iter().all(|status| status.code() == Code::ResourceExhausted), "{refused:?}");
-    assert_eq!(scaler.value(&ask(0)).await.unwrap(), 0.0);
+    let mut other = reference(&ask(1_000));
+    "billing".clone_into(&mut other.namespace);
+    assert!(!scaler.client.clone().is_active(other).await.unwrap().into_inner().result);
+    // What somebody asks already is answered to all.
+    let known = ask(1_000);
+    assert_eq!(scaler.value(&known).await.unwrap(), 0.0);
 }
 
 #[tokio::test]

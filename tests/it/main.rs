@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test, with its place")]
 
+mod connections;
 mod database;
 mod explain_tls;
 mod faults;

@@ -111,8 +111,13 @@ impl Process {
         assert!(sent.success());
     }
 
+    /// What it shows to Prometheus.
+    pub(crate) fn metrics(&self) -> String {
+        get(&self.http, "/metrics")
+    }
+
     pub(crate) async fn told(&self, metric: &str) {
-        eventually(metric, async || get(&self.http, "/metrics").contains(metric).then_some(())).await;
+        eventually(metric, async || self.metrics().contains(metric).then_some(())).await;
     }
 
     /// Ends it as Kubernetes does, and gives what it has logged since it listens.

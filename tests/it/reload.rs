@@ -78,20 +78,20 @@ async fn a_rotated_password_needs_no_restart() {
         let user = database.name.clone();
         let (create, alter, end) = match kind {
             Kind::Postgres => (
-                format!("CREATE ROLE {user} LOGIN SUPERUSER PASSWORD 'first'"),
-                format!("ALTER ROLE {user} PASSWORD 'second'"),
+                format!("CREATE ROLE {user} LOGIN SUPERUSER PASSWORD 'hunter1'"),
+                format!("ALTER ROLE {user} PASSWORD 'hunter2'"),
                 format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'"),
             ),
             _ => (
-                format!("CREATE USER {user} IDENTIFIED BY 'first'; GRANT ALL ON *.* TO {user}"),
-                format!("ALTER USER {user} IDENTIFIED BY 'second'"),
+                format!("CREATE USER {user} IDENTIFIED BY 'hunter1'; GRANT ALL ON *.* TO {user}"),
+                format!("ALTER USER {user} IDENTIFIED BY 'hunter2'"),
                 format!("KILL USER {user}"),
             ),
         };
         database.execute(&create).await;
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("password");
-        replace(&file, "first\n");
+        replace(&file, "hunter1\n");
         let url = database.url.replace("jobrunr:jobrunr@", &format!("{user}@"));
         let process = Process::start(
             &[
@@ -109,12 +109,12 @@ async fn a_rotated_password_needs_no_restart() {
         database.execute(&end).await;
         let refused = async || value(&mut client.clone(), metadata).await.err();
         let error = eventually("the old password is refused", refused).await;
-        assert!(!error.message().contains("first"), "{error:?}");
-        replace(&file, "second\n");
+        assert!(!error.message().contains("hunter1"), "{error:?}");
+        replace(&file, "hunter2\n");
         let answered = async || value(&mut client.clone(), metadata).await.ok();
         assert_eq!(eventually("the new password", answered).await, 1.0);
         let log = process.stop();
-        assert!(!log.contains("first") && !log.contains("second"), "{kind:?} {log}");
+        assert!(!log.contains("hunter1") && !log.contains("hunter2"), "{kind:?} {log}");
     }
 }
 

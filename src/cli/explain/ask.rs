@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::scaling::manifest::{self, ScaledObject};
 use crate::scaling::{Decision, Trigger};
 use crate::storage::Storage;
+use crate::tasks::Tasks;
 
 /// Longer than a scaler that works ever takes. KEDA itself would wait for ever.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -89,7 +90,7 @@ impl Database {
     pub(super) fn new(configs: &BTreeMap<String, StorageConfig>) -> Self {
         let (clock, metrics, stop) = (Clock::System, Metrics::default(), CancellationToken::new());
         let entries = configs.iter().map(|(name, storage)| {
-            let entry = serve::entry(name, storage, clock, &metrics, &stop);
+            let entry = serve::entry(name, storage, clock, &metrics, &Tasks::default(), &stop);
             // It connects, looks at the tables, and reads.
             let first_read = storage.connect_timeout + 2 * storage.statement_timeout;
             (name.clone(), (entry, first_read))
@@ -146,7 +147,7 @@ impl Database {
         let trigger = Trigger::parse(metadata).ok();
         let decision = match (&trigger, self.scaler.explain(reference).await) {
             (Some(trigger), Err(status)) if status.code() == Code::Unavailable => {
-                self.next_read(trigger).await;
+                self.next_read(trigger, &reference.namespace).await;
                 self.scaler.explain(reference).await
             }
             (_, decision) => decision,
@@ -163,9 +164,9 @@ impl Database {
     }
 
     /// KEDA's calls must not wait for a slow first connection, and answer that the database has not answered yet. We can.
-    async fn next_read(&self, trigger: &Trigger) {
+    async fn next_read(&self, trigger: &Trigger, namespace: &str) {
         let Some((entry, patience)) = self.storages.get(&trigger.storage) else { return };
-        if let Ok(mut watcher) = entry.monitor.watch(trigger.question.clone()) {
+        if let Ok(mut watcher) = entry.monitor.watch(trigger.question.clone(), namespace) {
             // Whether it ended well or at all: the next answer says it.
             let _ = timeout(*patience, watcher.changed()).await;
         }

@@ -13,6 +13,7 @@ use crate::config::StorageConfig;
 use crate::grpc::{Entries, StorageEntry};
 use crate::metrics::Metrics;
 use crate::monitor::{Monitor, MonitorSettings};
+use crate::tasks::Tasks;
 
 /// How much longer than its statement timeout a read may take before its connection is given up.
 const STATEMENT_SLACK: Duration = Duration::from_secs(1);
@@ -23,6 +24,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(1);
 pub(super) struct Storages {
     clock: Clock,
     metrics: Metrics,
+    tasks: Tasks,
     /// Ends the streams, but no reader: calls in flight still get their answers.
     stop: CancellationToken,
     running: BTreeMap<String, Running>,
@@ -41,10 +43,11 @@ impl Storages {
         configs: &BTreeMap<String, StorageConfig>,
         clock: Clock,
         metrics: Metrics,
+        tasks: Tasks,
         stop: CancellationToken,
     ) -> Self {
-        let mut storages =
-            Self { clock, metrics, stop, running: BTreeMap::new(), entries: watch::Sender::new(Entries::default()) };
+        let (running, entries) = (BTreeMap::new(), watch::Sender::new(Entries::default()));
+        let mut storages = Self { clock, metrics, tasks, stop, running, entries };
         storages.follow(configs);
         storages
     }
@@ -83,7 +86,7 @@ impl Storages {
         let stop_reading = CancellationToken::new();
         let entry = StorageEntry {
             end: self.stop.child_token(),
-            ..entry(name, config, self.clock, &self.metrics, &stop_reading)
+            ..entry(name, config, self.clock, &self.metrics, &self.tasks, &stop_reading)
         };
         Running { config: config.clone(), entry, stop_reading }
     }
@@ -114,14 +117,49 @@ pub fn entry(
     storage: &StorageConfig,
     clock: Clock,
     metrics: &Metrics,
+    tasks: &Tasks,
     stop: &CancellationToken,
 ) -> StorageEntry {
     let settings = MonitorSettings {
         refresh: storage.refresh,
         max_staleness: storage.max_staleness,
-        read_timeout: storage.statement_timeout + STATEMENT_SLACK,
+        read_timeout: storage.statement_timeout.saturating_add(STATEMENT_SLACK),
     };
     let source = Arc::new(storage.clone());
-    let monitor = Monitor::start(name.to_owned(), source, settings, clock, metrics.clone(), stop.clone());
+    let monitor = Monitor::start(name.to_owned(), source, settings, clock, metrics, tasks, stop.clone());
     StorageEntry { monitor, namespaces: storage.namespaces.clone(), end: stop.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use jiff::SignedDuration;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::jobrunr::{Filter, Question};
+
+    #[tokio::test]
+    async fn a_storage_that_is_removed_while_it_is_read_does_not_come_back() {
+        // It takes the connection and never answers.
+        let database = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://jobrunr@{}/jobrunr", database.local_addr().unwrap());
+        let loaded = Config::load(None, HashMap::from([("JOBRUNR_SCALER_URL".to_owned(), url)])).unwrap();
+        let config = loaded.config.storages.into_values().next().unwrap();
+        let config = StorageConfig { connect_timeout: Duration::from_millis(300), ..config };
+        let (metrics, stop) = (Metrics::default(), CancellationToken::new());
+        let orders = BTreeMap::from([("orders".to_owned(), config)]);
+        let mut storages = Storages::start(&orders, Clock::System, metrics.clone(), Tasks::default(), stop);
+        let entry = storages.entries().borrow()["orders"].clone();
+        let question = Question { filter: Filter::default(), look_ahead: SignedDuration::ZERO, demand: false };
+        let mut watcher = entry.monitor.watch(question, "shop").unwrap();
+        watcher.changed().await;
+        let is_shown = || metrics.text().unwrap().contains("storage=\"orders\"");
+        assert!(is_shown());
+        storages.follow(&BTreeMap::new());
+        watcher.changed().await;
+        assert!(!is_shown(), "{}", metrics.text().unwrap());
+    }
 }

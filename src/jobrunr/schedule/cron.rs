@@ -113,7 +113,9 @@ impl Days {
         match self.end {
             End::Ordinary => self.by_first_weekday[first_weekday] & field::up_to(length),
             End::LastDay => 1 << length,
-            End::LastWeek => self.by_first_weekday[first_weekday] & field::up_to(length) & !field::up_to(length - 7),
+            End::LastWeek => {
+                self.by_first_weekday[first_weekday] & field::up_to(length) & !field::up_to(length.saturating_sub(7))
+            }
         }
     }
 }
@@ -122,6 +124,7 @@ const LONG_MONTHS: Bits = 1 << 1 | 1 << 3 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 10 |
 const FEBRUARY: Bits = 1 << 2;
 
 /// The days 1 to 31 that fall on one of the weekdays, in a month that starts on `first`.
+#[expect(clippy::arithmetic_side_effects, reason = "days of a month and of a week")]
 fn days_on(weekdays: Bits, first: usize) -> Bits {
     (1..=31).filter(|day| weekdays & 1 << ((first + day - 1) % 7) != 0).fold(0, |days, day| days | 1 << day)
 }

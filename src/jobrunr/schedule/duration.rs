@@ -36,8 +36,10 @@ pub(super) fn parse(text: &str) -> Option<SignedDuration> {
 
 /// Takes a number and its unit off the front: `("2H3M", 'H')` is `(2, "3M")`. Zero when another unit or nothing is there.
 fn take(text: &str, unit: char) -> Option<(i64, &str)> {
-    let Some(end) = text.find(|c: char| c.eq_ignore_ascii_case(&unit)) else { return Some((0, text)) };
-    Some((parse_number(&text[..end])?, &text[end + 1..]))
+    match text.split_once(|c: char| c.eq_ignore_ascii_case(&unit)) {
+        Some((number, rest)) => Some((parse_number(number)?, rest)),
+        None => Some((0, text)),
+    }
 }
 
 /// The seconds and nanoseconds of what is left at the end, such as `4.5S`. The fraction has the sign of the seconds.
@@ -51,7 +53,8 @@ fn parse_seconds(text: &str) -> Option<(i64, i32)> {
         return None;
     }
     let nanoseconds: i32 = format!("{fraction:0<9}").parse().ok()?;
-    Some((parse_number(whole)?, if whole.starts_with('-') { -nanoseconds } else { nanoseconds }))
+    let nanoseconds = if whole.starts_with('-') { nanoseconds.checked_neg()? } else { nanoseconds };
+    Some((parse_number(whole)?, nanoseconds))
 }
 
 /// A sign and ASCII digits: the pattern of `Duration` is stricter than `parseLong`.

@@ -31,8 +31,8 @@ impl Interval {
         }
         // JobRunr counts in 64 bits of nanoseconds, which is 292 years; beyond it fails, or wraps into the past.
         let length = i64::try_from(self.length.as_nanos()).ok()?;
-        let elapsed = i64::try_from(current.as_nanosecond() - created_at.as_nanosecond()).ok()?;
-        let since_created = length.checked_mul(elapsed / length + 1)?;
+        let elapsed = i64::try_from(current.duration_since(created_at).as_nanos()).ok()?;
+        let since_created = elapsed.checked_div(length)?.checked_add(1)?.checked_mul(length)?;
         created_at.checked_add(SignedDuration::from_nanos(since_created)).ok()
     }
 }

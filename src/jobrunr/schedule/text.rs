@@ -43,7 +43,7 @@ pub(super) fn parse_int(text: &str) -> Option<i32> {
     }
     digits.chars().try_fold(0_i32, |value, c| {
         let digit = i32::try_from(digit(c)?).ok()?;
-        value.checked_mul(10)?.checked_add(sign * digit)
+        value.checked_mul(10)?.checked_add(digit.checked_mul(sign)?)
     })
 }
 

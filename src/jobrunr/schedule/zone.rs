@@ -40,6 +40,7 @@ fn offset_after_prefix(id: &str) -> Option<&str> {
 }
 
 /// An offset in one of the forms of `ZoneOffset.of`: `+h`, `+hh`, `+hhmm`, `+hh:mm`, `+hhmmss`, `+hh:mm:ss`.
+#[expect(clippy::arithmetic_side_effects, reason = "numbers of two digits")]
 fn parse_offset(text: &str) -> Option<TimeZone> {
     let (sign, rest) = match text.as_bytes().split_first()? {
         (b'+', rest) => (1, rest),
@@ -62,6 +63,7 @@ fn parse_offset(text: &str) -> Option<TimeZone> {
     Offset::from_seconds(sign * total).ok().map(TimeZone::fixed)
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "digits")]
 fn two_digits(tens: u8, ones: u8) -> Option<i32> {
     let digit = |byte: u8| byte.is_ascii_digit().then(|| i32::from(byte - b'0'));
     Some(digit(tens)? * 10 + digit(ones)?)

@@ -48,7 +48,7 @@ impl<'a> Demand<'a> {
     }
 
     pub(super) fn n_jobs(&self) -> u64 {
-        self.parts().iter().sum()
+        self.parts().into_iter().fold(0, u64::saturating_add)
     }
 
     /// The sum, and what is to be known about its parts.

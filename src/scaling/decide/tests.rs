@@ -2,7 +2,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
-use crate::jobrunr::{Filter, Planning, Recurring, RecurringJob, Server};
+use crate::jobrunr::{Filter, LastSeenServers, Planning, Recurring, RecurringJob, Server};
 
 fn now() -> Timestamp {
     "2026-11-23T20:00:00Z".parse().unwrap()
@@ -28,7 +28,15 @@ fn server(workers: u64, heartbeat_seconds_ago: i64) -> Server {
 
 fn snapshot(queue: Queue, servers: Vec<Server>) -> Snapshot {
     let queues = [(Filter::default(), Ok(queue))].into();
-    Snapshot { read_at: now(), heartbeat_multiplicand: 4, servers, queues, recurring: None, notes: Vec::new() }
+    Snapshot {
+        read_at: now(),
+        heartbeat_multiplicand: 4,
+        servers,
+        last_seen_servers: LastSeenServers::default(),
+        queues,
+        recurring: None,
+        notes: Vec::new(),
+    }
 }
 
 /// A queue, two jobs of which are being processed, one of them by nobody any more.

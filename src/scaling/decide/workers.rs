@@ -19,14 +19,14 @@ impl Workers {
         let serves = |server: &&Server| filter.server_tag.as_deref().is_none_or(|tag| server.serves(tag));
         let servers: Vec<&Server> = snapshot.live_servers().filter(serves).collect();
         // Pro's servers say themselves how many workers they use. They cannot say for which jobs, so a filter counts jobs.
-        let said: Option<u64> = servers.iter().map(|server| server.occupied_workers).sum();
+        let said = servers.iter().try_fold(0_u64, |sum, server| Some(sum.saturating_add(server.occupied_workers?)));
         let occupied = match said {
             Some(said) if !servers.is_empty() && *filter == Filter::default() => said,
             _ => queue.processing_alive.n_jobs,
         };
         Self {
             n_servers: servers.len() as u64,
-            total: servers.iter().map(|server| server.worker_pool_size).sum(),
+            total: servers.iter().map(|server| server.worker_pool_size).fold(0, u64::saturating_add),
             occupied,
         }
     }

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 
 use super::error::{MetadataError, MetadataErrors};
 use crate::jobrunr::{Filter, duration};
+use crate::scaling::target::DEFAULT_WORKERS;
 use crate::scaling::{Metric, Target};
 use crate::text::printable;
 
@@ -283,6 +284,12 @@ impl<'a> Reader<'a> {
         }
         if metric.is_some_and(|metric| !metric.looks_ahead()) && self.values.contains_key(SCHEDULED_IN) {
             warnings.push(format!("`{SCHEDULED_IN}` has no effect here: it belongs to scheduled-count and demand"));
+        }
+        if let Some(Target::Auto { workers_per_pod: None, .. }) = target {
+            warnings.push(format!(
+                "`{WORKERS_PER_POD}` is missing: with `{TARGET}: {AUTO}` a scaler that has seen no server, such as one that was \
+                 restarted at zero pods, takes {DEFAULT_WORKERS}; set it to the workers of a pod"
+            ));
         }
         if let Some(Target::Fixed(_)) = target {
             let without_effect =

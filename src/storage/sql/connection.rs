@@ -6,9 +6,9 @@ use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Row as _, Type};
 
-use super::StorageError;
 use super::errors::storage_error;
 use super::statement::{Bind, Row, Statement};
+use super::{StorageError, notify};
 
 /// A connection of any of the drivers.
 #[async_trait]
@@ -30,6 +30,12 @@ pub(super) trait Connection: Send {
         Ok(None)
     }
 
+    /// Whether the database notifies of new jobs in this table by itself.
+    async fn notifies(&mut self, jobs: &str) -> Result<bool, StorageError> {
+        let _ = jobs;
+        Ok(false)
+    }
+
     /// Closes the connection.
     async fn close(self: Box<Self>);
 }
@@ -42,6 +48,10 @@ impl Connection for PgConnection {
         each: &mut (dyn FnMut(Row) -> bool + Send),
     ) -> Result<(), StorageError> {
         rows::<sqlx::Postgres>(self, statement, each).await
+    }
+
+    async fn notifies(&mut self, jobs: &str) -> Result<bool, StorageError> {
+        Ok(notify::triggered_table(self, jobs).await?.is_some())
     }
 
     async fn close(self: Box<Self>) {

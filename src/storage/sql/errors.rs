@@ -34,6 +34,7 @@ pub(super) async fn connected<C>(
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(match storage_error(error) {
             StorageError::Unreachable(cause) => StorageError::Unreachable(format!("{place}: {cause}")),
+            StorageError::Starting(cause) => StorageError::Starting(format!("{place}: {cause}")),
             StorageError::Denied(cause) => StorageError::Denied(format!("{place}: {cause}")),
             StorageError::Refused(cause) => StorageError::Unreachable(format!("{place}: {cause}")),
             other => other,
@@ -63,8 +64,10 @@ pub(super) fn storage_error(error: sqlx::Error) -> StorageError {
             match number.as_deref().or(database.code().as_deref()).unwrap_or_default() {
                 "28P01" | "28000" | "42501" | "1044" | "1045" | "1142" | "1227" | "1698" => StorageError::Denied(text),
                 "57014" | "1969" | "3024" | "9" => StorageError::TimedOut(format!("the statement timeout: {text}")),
-                "57P01" | "57P02" | "57P03" | "53300" | "3D000" | "1040" | "1049" | "1053" | "5" | "6" | "10"
-                | "14" | "26" => StorageError::Unreachable(text),
+                "57P03" => StorageError::Starting(text),
+                "57P01" | "57P02" | "53300" | "3D000" | "1040" | "1049" | "1053" | "5" | "6" | "10" | "14" | "26" => {
+                    StorageError::Unreachable(text)
+                }
                 _ => StorageError::Refused(text),
             }
         }

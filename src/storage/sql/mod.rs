@@ -146,10 +146,10 @@ impl Source for SqlSource {
 
     async fn definitions(&mut self, bounds: &ReadBounds) -> Result<Vec<DefinitionRow>, StorageError> {
         let statement = self.writer().definitions(bounds);
-        let (mut rows, mut n_bytes) = (Vec::new(), 0);
+        let (mut rows, mut n_bytes) = (Vec::new(), 0_usize);
         self.connection
             .rows(statement, &mut |row| {
-                n_bytes += row.text.as_ref().map_or(0, String::len);
+                n_bytes = n_bytes.saturating_add(row.text.as_ref().map_or(0, String::len));
                 rows.extend(statement::definition(row));
                 n_bytes <= bounds.definition_bytes
             })
@@ -175,6 +175,10 @@ impl Source for SqlSource {
             () if self.schema.migrations.is_some() || self.schema.has_stats => Some(7),
             () => None,
         })
+    }
+
+    async fn notifies(&mut self) -> Result<bool, StorageError> {
+        self.connection.notifies(&self.schema.jobs).await
     }
 
     async fn close(self: Box<Self>) {

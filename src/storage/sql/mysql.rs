@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::{AssertSqlSafe, Connection, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
 use super::SqlSource;
 use super::dialect::{Condition, Dialect};
@@ -45,6 +45,8 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnec
             TlsMode::VerifyCa => MySqlSslMode::VerifyCa,
             TlsMode::VerifyFull => MySqlSslMode::VerifyIdentity,
         });
+    // The driver would log slow statements whole, which are kilobytes long. The monitor logs slow reads in a line.
+    options = options.disable_statement_logging();
     if let Some(username) = &address.username {
         options = options.username(username);
     }

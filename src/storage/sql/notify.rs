@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use sqlx::{Connection, PgExecutor};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::errors::{connected, storage_error};
+use super::errors::{before, connected, storage_error};
 use super::schema::Table;
 use crate::config::{StorageConfig, TablePrefix};
 use crate::storage::{Listener, StorageError};
@@ -54,32 +55,40 @@ CREATE TRIGGER {TRIGGER} AFTER INSERT ON {jobs}
 }
 
 /// Listens, where the trigger is installed.
+///
+/// The driver's listener takes its connection from a pool, and a pool tries again and again where one is refused. So a plain
+/// connection goes first, which is tried once.
 pub(super) async fn listen(
     options: PgConnectOptions,
     place: &str,
     config: &StorageConfig,
 ) -> Result<Option<Box<dyn Listener>>, StorageError> {
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(config.connect_timeout);
-    let connecting = async {
-        let pool = pool.connect_with(options).await?;
-        PgListener::connect_with(&pool).await
-    };
-    let mut listener = connected(connecting, config, place).await?;
-    // A lost connection is for the caller to hear of.
-    listener.eager_reconnect(false);
     let jobs = config.table_prefix.table(Table::Jobs.name());
     let limit = config.statement_timeout;
-    let Some(table) = within(limit, triggered_table(&mut listener, &jobs)).await? else { return Ok(None) };
-    within(limit, async { listener.listen(CHANNEL).await.map_err(storage_error) }).await?;
-    Ok(Some(Box::new(PostgresListener { listener, jobs, table, limit, check_at: Instant::now() + CHECK_EVERY })))
+    let mut first = connected(PgConnection::connect_with(&options), config, place).await?;
+    let table = before(limit, triggered_table(&mut first, &jobs)).await?;
+    // Whatever comes of closing it, we have what we wanted to know.
+    let _ = timeout(limit, first.close()).await;
+    let Some(table) = table else { return Ok(None) };
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(config.connect_timeout);
+    let pool = pool.connect_lazy_with(options);
+    let mut listener = connected(PgListener::connect_with(&pool), config, place).await?;
+    // A lost connection is for the caller to hear of.
+    listener.eager_reconnect(false);
+    before(limit, async { listener.listen(CHANNEL).await.map_err(storage_error) }).await?;
+    Ok(Some(Box::new(PostgresListener { listener, jobs, table, limit, check_at: next_check() })))
 }
 
-async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, StorageError>>) -> Result<T, StorageError> {
-    timeout(limit, answer).await.unwrap_or_else(|_| Err(StorageError::TimedOut(format!("{limit:?}"))))
+fn next_check() -> Instant {
+    let now = Instant::now();
+    now.checked_add(CHECK_EVERY).unwrap_or(now)
 }
 
 /// The table as its trigger names it; `None` where there is no such trigger, or it is switched off.
-async fn triggered_table(listener: &mut PgListener, jobs: &str) -> Result<Option<String>, StorageError> {
+pub(super) async fn triggered_table(
+    connection: impl PgExecutor<'_>,
+    jobs: &str,
+) -> Result<Option<String>, StorageError> {
     sqlx::query_scalar(
         "SELECT nspname || '.' || relname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid \
          JOIN pg_namespace ON pg_namespace.oid = relnamespace \
@@ -87,7 +96,7 @@ async fn triggered_table(listener: &mut PgListener, jobs: &str) -> Result<Option
     )
     .bind(jobs)
     .bind(TRIGGER)
-    .fetch_optional(listener)
+    .fetch_optional(connection)
     .await
     .map_err(storage_error)
 }
@@ -111,8 +120,8 @@ impl Listener for PostgresListener {
                     None => return Err(StorageError::Unreachable("the connection that listens is gone".to_owned())),
                 },
                 () = sleep_until(self.check_at) => {
-                    self.check_at = Instant::now() + CHECK_EVERY;
-                    let table = within(self.limit, triggered_table(&mut self.listener, &self.jobs)).await?;
+                    self.check_at = next_check();
+                    let table = before(self.limit, triggered_table(&mut self.listener, &self.jobs)).await?;
                     if table.as_ref() != Some(&self.table) {
                         return Err(StorageError::Refused(format!("the trigger {TRIGGER} is gone")));
                     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{Connection, Row as _};
+use sqlx::{ConnectOptions, Connection, Row as _};
 
 use super::dialect::{Condition, Dialect};
 use super::errors::{before, connected, first_host, storage_error};
@@ -56,6 +56,8 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOp
             TlsMode::VerifyCa => PgSslMode::VerifyCa,
             TlsMode::VerifyFull => PgSslMode::VerifyFull,
         });
+    // The driver would log slow statements whole, which are kilobytes long. The monitor logs slow reads in a line.
+    options = options.disable_statement_logging();
     options = if host.starts_with('/') { options.socket(host) } else { options.host(host) };
     if let Some(username) = &address.username {
         options = options.username(username);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{Connection as _, Row as _};
+use sqlx::{ConnectOptions, Connection as _, Row as _};
 
 use super::SqlSource;
 use super::connection::{Connection, rows};
@@ -33,7 +33,9 @@ pub(super) async fn connect(path: &Path, config: &StorageConfig) -> Result<SqlSo
         .filename(path)
         .read_only(true)
         .create_if_missing(false)
-        .busy_timeout(Duration::from_millis(500));
+        .busy_timeout(Duration::from_millis(500))
+        // The driver would log slow statements whole, which are kilobytes long. The monitor logs slow reads in a line.
+        .disable_statement_logging();
     let place = path.display().to_string();
     let mut connection = connected(SqliteConnection::connect_with(&options), config, &place).await?;
     let deadline = Arc::new(Mutex::new(None));

@@ -208,3 +208,24 @@ async fn two_replicas_compute_the_same_target_from_the_first_call_on() {
         assert_eq!((spec.target_size, spec.target_size_float), (4, 4.0));
     }
 }
+
+/// A workload at zero has no server's row left: JobRunr deletes it when a server stops.
+#[tokio::test]
+async fn a_computed_target_stays_when_the_last_server_has_stopped() {
+    const AUTO: &str = "metric=demand targetValue=auto workersPerPod=4";
+    let mut database = sqlite().await;
+    database.insert_servers(&[server(32, 15, 0.0)]).await;
+    let scaler = start(database.config()).await;
+    assert_eq!(scaler.spec(AUTO).await.unwrap().target_size_float, 32.0);
+    let mut stream = scaler.client.clone().stream_metric_spec(reference(AUTO)).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap().unwrap().metric_specs[0].target_size_float, 32.0);
+    database.clear().await;
+    let stopped = async || (scaler.value("metric=total-workers targetValue=1").await.unwrap() == 0.0).then_some(());
+    eventually("the last server's end", stopped).await;
+    assert_eq!(scaler.spec(AUTO).await.unwrap().target_size_float, 32.0);
+    let nothing = tokio::time::timeout(Duration::from_millis(500), stream.message()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    // A scaler that has not seen it cannot know.
+    let other = start(database.config()).await;
+    assert_eq!(other.spec(AUTO).await.unwrap().target_size_float, 4.0);
+}

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use jobrunr_scaler::config::{ReadBounds, StorageConfig};
-use jobrunr_scaler::jobrunr::{Count, Filter, Planning, Question, Questions, Queue, Recurring, Server, Snapshot};
+use jobrunr_scaler::jobrunr::{
+    Count, Filter, LastSeenServers, Planning, Question, Questions, Queue, Recurring, Server, Snapshot,
+};
 use jobrunr_scaler::storage::Storage;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -77,7 +79,15 @@ fn expected(jobs: &[Job], servers: &[ServerRow], questions: &[Question], now: Ti
         jobs: Vec::new(),
         note: None,
     });
-    Snapshot { read_at: now, heartbeat_multiplicand: 4, servers, queues, recurring, notes: Vec::new() }
+    Snapshot {
+        read_at: now,
+        heartbeat_multiplicand: 4,
+        servers,
+        last_seen_servers: LastSeenServers::default(),
+        queues,
+        recurring,
+        notes: Vec::new(),
+    }
 }
 
 fn jobs() -> impl Strategy<Value = Vec<Job>> {

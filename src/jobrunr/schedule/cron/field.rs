@@ -8,7 +8,7 @@ pub(super) type Bits = u64;
 
 /// The bits 0 to `last`.
 pub(super) const fn up_to(last: u32) -> Bits {
-    Bits::MAX >> (63 - last)
+    Bits::MAX >> 63_u32.saturating_sub(last)
 }
 
 /// Which field, and so which values and names.
@@ -112,8 +112,8 @@ impl Field {
         };
         let first = bits.trailing_zeros();
         // JobRunr counts on in 32 bits past the maximum, days from zero, and fails where that overflows.
-        let first_index = if self == Field::DayOfMonth { first - 1 } else { first };
-        if i32::MAX.cast_unsigned() - first_index < step {
+        let first_index = if self == Field::DayOfMonth { first.saturating_sub(1) } else { first };
+        if i32::MAX.cast_unsigned().saturating_sub(first_index) < step {
             return Err("its step is too large");
         }
         let stepped = (first..=self.max()).step_by(step as usize).fold(0, |stepped, value| stepped | 1 << value);
@@ -166,7 +166,7 @@ impl Field {
             _ => return None,
         };
         let index = names.iter().position(|name| is_same_name(text, name) || is_same_name(text, &name[..3]))?;
-        u32::try_from(index).ok().map(|index| index + self.min())
+        u32::try_from(index).ok().map(|index| index.saturating_add(self.min()))
     }
 }
 

@@ -38,11 +38,10 @@ pub(super) enum Direction {
 
 /// Tells the looks of a queue apart.
 pub(super) fn look_code(state: DueState, direction: Direction) -> i64 {
-    let state = match state {
-        DueState::Scheduled => 0,
-        DueState::Awaiting => 4,
-    };
-    state + direction as i64
+    match state {
+        DueState::Scheduled => direction as i64,
+        DueState::Awaiting => direction as i64 | 4,
+    }
 }
 
 /// Where a job is counted that lies in no interval: it has no instant, or none of the calendar, or it is not meant.
@@ -92,7 +91,8 @@ pub(crate) fn decode(plan: &ReadPlan<'_>, by_state: ByState, rows: &[Row]) -> Ro
     let mut decoded = Rows { queues: vec![QueueRow::default(); n_queues], ..Rows::default() };
     let most = most_passed(plan).unwrap_or(u64::MAX);
     for (queue, row) in plan.queues.iter().zip(&mut decoded.queues) {
-        let empty = || Look { intervals: vec![Interval::default(); queue.until.len() + 1], ..Look::default() };
+        let empty =
+            || Look { intervals: vec![Interval::default(); queue.until.len().saturating_add(1)], ..Look::default() };
         for (due, plan) in [(&mut row.scheduled, Some(&queue.scheduled)), (&mut row.awaiting, queue.awaiting.as_ref())]
         {
             due.by_state = Look { is_in_order: by_state.is_in_order, ..empty() };

@@ -101,18 +101,13 @@ impl Writer<'_> {
 
     /// Halves the instants again and again, so that a job is compared with few of them. `first` are before these.
     fn among(&mut self, until: &[Timestamp], first: usize) -> String {
-        if until.is_empty() {
-            return first.to_string();
-        }
-        let middle = until.len() / 2;
-        let (Some(at), earlier) = (until.get(middle), until.get(..middle).unwrap_or_default()) else {
-            return first.to_string();
-        };
-        let later = until.get(middle + 1..).unwrap_or_default();
+        let (earlier, rest) = until.split_at(until.len() / 2);
+        let Some((at, later)) = rest.split_first() else { return first.to_string() };
+        let n_later = later.len();
         let condition = self.dialect.is_at_most("scheduledAt", *at);
         let condition = self.bound(condition);
         let earlier = self.among(earlier, first);
-        let later = self.among(later, first + middle + 1);
+        let later = self.among(later, until.len().saturating_sub(n_later).saturating_add(first));
         format!("CASE WHEN {condition} THEN {earlier} ELSE {later} END")
     }
 }

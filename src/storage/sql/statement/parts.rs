@@ -39,7 +39,7 @@ impl Writer<'_> {
         if 0 < self.n_parts {
             self.statement.sql += "\nUNION ALL ";
         }
-        self.n_parts += 1;
+        self.n_parts = self.n_parts.saturating_add(1);
         self.statement.sql += &head;
     }
 
@@ -157,7 +157,7 @@ impl Writer<'_> {
     pub(super) fn oldest_heartbeat(&mut self, now: Timestamp) -> String {
         let servers = &self.schema.servers;
         let heartbeat = self.dialect.micros("lastHeartbeat");
-        let factor = i64::from(self.heartbeat_multiplicand) * 1_000_000;
+        let factor = i64::from(self.heartbeat_multiplicand).saturating_mul(1_000_000);
         let first = self.bind(Bind::Int(now.as_microsecond()));
         let first = self.dialect.int(&first);
         let second = self.bind(Bind::Int(now.as_microsecond()));
@@ -199,7 +199,7 @@ impl Writer<'_> {
         let (schema, dialect) = (self.schema, self.dialect);
         // A number that cannot be is moved as one that is only a little too large.
         let clamped = |column: &str, most: i64| {
-            dialect.int(&format!("CASE WHEN {column} > {most} THEN {} ELSE {column} END", most + 1))
+            dialect.int(&format!("CASE WHEN {column} > {most} THEN {} ELSE {column} END", most.saturating_add(1)))
         };
         let has_occupied = schema.servers_have("occupiedWorkers");
         let occupied = if has_occupied { clamped("occupiedWorkers", MAX_WORKERS) } else { dialect.int("NULL") };

@@ -1,0 +1,263 @@
+//! Databases that go away and come back: what callers get, how often a connection is attempted, what is logged.
+
+use std::sync::atomic::Ordering;
+
+use tokio::time::sleep;
+
+use super::super::*;
+use super::fake::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_does_not_end_is_given_up_with_its_connection() {
+    let (monitor, fake) = start();
+    fake.set(Mood::Slow(Duration::from_secs(100_000)));
+    assert!(monitor.ask(&question(0), "shop").await.is_err());
+    sleep(Duration::from_secs(7)).await;
+    fake.set(Mood::Answers);
+    let error = monitor.newest(&question(0)).unwrap_err().to_string();
+    assert!(error.contains("did not answer within 6s"), "{error}");
+    sleep(Duration::from_secs(1)).await;
+    assert!(monitor.ask(&question(0), "shop").await.is_ok());
+    assert_eq!(fake.connects(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_storage_is_left_in_peace_and_callers_get_what_there_is_at_once() {
+    let (monitor, fake) = start();
+    monitor.ask(&question(0), "shop").await.unwrap();
+    fake.set(Mood::Fails);
+    let outage = Instant::now();
+    let mut n_slow = 0;
+    loop {
+        let (answer, took) = timed(&monitor, &question(0)).await;
+        if MAX_STALENESS + REFRESH < outage.elapsed() {
+            let Err(NoAnswer::Unavailable { cause, age }) = answer else { panic!("{answer:?}") };
+            assert!(cause.contains("gone fishing"), "{cause}");
+            assert!(MAX_STALENESS < age.unwrap());
+            break;
+        }
+        if outage.elapsed() < MAX_STALENESS - REFRESH {
+            assert_eq!(read_of(&answer, &question(0)), 1);
+        }
+        n_slow += u32::from(AT_ONCE < took);
+        sleep(Duration::from_millis(100)).await;
+    }
+    // 250 ms, 500 ms, 1 s … 15 s: a dozen attempts in a minute rather than hundreds.
+    assert!((5..=12).contains(&fake.reads()), "{}", fake.reads());
+    assert!(n_slow <= 12, "{n_slow} callers waited");
+    fake.set(Mood::Answers);
+    sleep(Duration::from_secs(16)).await;
+    assert!(monitor.ask(&question(0), "shop").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_at_the_start_is_told_at_once() {
+    let (monitor, fake) = start();
+    fake.set(Mood::Fails);
+    for _ in 0..5 {
+        let (answer, took) = timed(&monitor, &question(0)).await;
+        assert!(matches!(answer, Err(NoAnswer::Unavailable { age: None, .. })), "{answer:?}");
+        assert!(took < AT_ONCE, "{took:?}");
+    }
+    fake.set(Mood::HasNoTables);
+    sleep(Duration::from_secs(1)).await;
+    assert!(matches!(monitor.ask(&question(0), "shop").await, Err(NoAnswer::NoTables(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_attempted_at_most_six_times_a_minute_and_no_two_replicas_keep_step() {
+    let replicas = [start(), start()];
+    let mut watchers = Vec::new();
+    for (monitor, fake) in &replicas {
+        fake.set(Mood::Refuses("connection refused"));
+        watchers.push(monitor.watch(question(0), "shop").unwrap());
+    }
+    sleep(Duration::from_secs(60)).await;
+    for (_, fake) in &replicas {
+        assert!(fake.attempts_within(Duration::from_secs(2)) <= 1);
+        assert!(fake.attempts_within(Duration::from_secs(60)) <= 10, "the first minute");
+    }
+    sleep(Duration::from_secs(600)).await;
+    for (_, fake) in &replicas {
+        let n = fake.attempts_within(Duration::from_secs(600));
+        assert!((30..=60).contains(&n), "{n} attempts in ten minutes");
+    }
+    let [a, b] = replicas.map(|(_, fake)| fake.attempts.lock().unwrap().clone());
+    let in_step = a.iter().rev().zip(b.iter().rev()).filter(|(a, b)| a == b).count();
+    assert!(in_step < 3, "{in_step} attempts at the same instant");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_live_for_a_second_are_not_replaced_each_second() {
+    let (monitor, fake) = start();
+    fake.set(Mood::ShortLived);
+    let _watcher = monitor.watch(question(0), "shop").unwrap();
+    sleep(Duration::from_secs(1200)).await;
+    let n = fake.attempts_within(Duration::from_secs(600));
+    assert!((30..=60).contains(&n), "{n} attempts in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_says_that_it_starts_is_soon_found_ready() {
+    let (monitor, fake) = start();
+    fake.set(Mood::Refuses("connection refused"));
+    let mut watcher = monitor.watch(question(0), "shop").unwrap();
+    sleep(Duration::from_secs(300)).await;
+    fake.set(Mood::Starts);
+    sleep(Duration::from_secs(40)).await;
+    fake.set(Mood::Answers);
+    let ready = Instant::now();
+    while watcher.newest().is_err() {
+        watcher.changed().await;
+    }
+    assert!(ready.elapsed() <= Duration::from_secs(2), "{:?}", ready.elapsed());
+    // It may say so for ever.
+    fake.set(Mood::Fails);
+    sleep(Duration::from_secs(5)).await;
+    fake.set(Mood::Starts);
+    sleep(Duration::from_secs(1200)).await;
+    let n = fake.attempts_within(Duration::from_secs(600));
+    assert!((30..=60).contains(&n), "{n} attempts in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cause_is_a_sign_that_the_database_comes_back() {
+    let (monitor, fake) = start();
+    fake.set(Mood::Refuses("connection refused"));
+    let mut watcher = monitor.watch(question(0), "shop").unwrap();
+    sleep(Duration::from_secs(300)).await;
+    fake.set(Mood::Refuses("too many connections"));
+    next_read(&mut watcher).await;
+    fake.set(Mood::Answers);
+    let before = Instant::now();
+    watcher.changed().await;
+    assert!(watcher.newest().is_ok() && before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_shows_that_the_database_is_there() {
+    let (monitor, fake) = start();
+    fake.notifies.store(true, Ordering::Relaxed);
+    let mut watcher = monitor.watch(question(0), "shop").unwrap();
+    sleep(Duration::from_secs(2)).await;
+    // Reads fail, as where a table is locked, while the connection that listens stays.
+    fake.set(Mood::Fails);
+    sleep(Duration::from_secs(300)).await;
+    assert!(watcher.newest().is_err());
+    fake.set(Mood::Answers);
+    let before = Instant::now();
+    fake.notification.notify_one();
+    while watcher.newest().is_err() {
+        watcher.changed().await;
+    }
+    assert!(before.elapsed() <= Duration::from_secs(2), "{:?}", before.elapsed());
+    // Whoever can notify can cause no storm of connections.
+    fake.set(Mood::Fails);
+    sleep(Duration::from_secs(60)).await;
+    for _ in 0..6_000 {
+        fake.notification.notify_one();
+        sleep(Duration::from_millis(100)).await;
+    }
+    let n = fake.attempts_within(Duration::from_secs(600));
+    assert!((30..=60).contains(&n), "{n} attempts in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_panics_is_a_failed_read_and_goes_on() {
+    let (monitor, fake) = start();
+    monitor.ask(&question(0), "shop").await.unwrap();
+    fake.set(Mood::Panics);
+    sleep(MAX_STALENESS).await;
+    let (answer, took) = timed(&monitor, &question(0)).await;
+    let Err(NoAnswer::Unavailable { cause, .. }) = answer else { panic!("{answer:?}") };
+    assert!(cause.contains("no row like that") && cause.contains("bug"), "{cause}");
+    assert!(took < PATIENCE, "{took:?}");
+    fake.set(Mood::Answers);
+    sleep(Duration::from_secs(18)).await;
+    assert!(monitor.ask(&question(0), "shop").await.is_ok());
+}
+
+/// What is logged, a line each: the level, the text, and the fields that are no number.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let line = String::from_utf8(line.to_vec()).unwrap();
+        self.0.lock().unwrap().push(line.trim().to_owned());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn captured_log() -> (Log, tracing::subscriber::DefaultGuard) {
+    let log = Log::default();
+    let writer = log.clone();
+    let format = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false);
+    let subscriber = format.with_writer(move || writer.clone()).finish();
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+/// An outage as somebody reads it who is woken by it.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_logged_once_for_each_cause_and_when_answers_stop_and_return() {
+    let (log, _guard) = captured_log();
+    let (monitor, fake) = start();
+    let _watcher = monitor.watch(question(0), "shop").unwrap();
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(log.take(), [""; 0]);
+    fake.set(Mood::Fails);
+    sleep(Duration::from_secs(20)).await;
+    fake.set(Mood::Refuses("password authentication failed"));
+    sleep(Duration::from_secs(600)).await;
+    fake.set(Mood::Fails);
+    sleep(Duration::from_secs(100)).await;
+    fake.set(Mood::Answers);
+    sleep(Duration::from_secs(20)).await;
+    let lines = log.take().join("\n");
+    let seconds = |name: &str| {
+        let (_, number) = lines.rsplit_once(&format!("{name}=")).unwrap();
+        number.split([' ', '\n']).next().unwrap().parse::<f64>().unwrap()
+    };
+    assert!((715.0..745.0).contains(&seconds("seconds")), "{lines}");
+    assert!((655.0..685.0).contains(&seconds("seconds_without_answers")), "{lines}");
+    let lines: Vec<&str> = lines.lines().map(|line| line.split(" storage=").next().unwrap()).collect();
+    insta::assert_snapshot!(lines.join("\n"), @"
+    WARN storage unavailable; serving the last answer until maxStaleness
+    WARN storage still unavailable, for another cause
+    WARN last answer is older than maxStaleness; KEDA gets errors
+    INFO storage available again
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_was_never_there_is_logged_with_what_it_means() {
+    let (log, _guard) = captured_log();
+    let (monitor, fake) = start();
+    fake.set(Mood::Refuses("connection refused"));
+    let _watcher = monitor.watch(question(0), "shop").unwrap();
+    sleep(Duration::from_secs(600)).await;
+    insta::assert_snapshot!(log.take().join("\n"), @r#"WARN storage unavailable; no answer to serve, KEDA gets errors storage="orders" error=the database cannot be reached: connection refused"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_reads_are_logged_in_a_line_a_minute() {
+    let (log, _guard) = captured_log();
+    let (monitor, fake) = start();
+    fake.set(Mood::Slow(Duration::from_secs(2)));
+    let _watcher = monitor.watch(question(0), "shop").unwrap();
+    sleep(Duration::from_secs(65)).await;
+    insta::assert_snapshot!(log.take().join("\n"), @r#"
+    WARN slow read storage="orders" seconds=2.0 n_not_logged=0
+    WARN slow read storage="orders" seconds=2.0 n_not_logged=14
+    "#);
+}
