@@ -3,6 +3,7 @@
 mod encodings;
 mod encryption;
 mod model;
+mod mysql;
 mod plans;
 mod recurring;
 mod rights;

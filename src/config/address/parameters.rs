@@ -125,9 +125,11 @@ impl Parameters {
         Ok(true)
     }
 
-    fn mysql(&mut self, name: &str, _: &str) -> Result<bool, AddressError> {
+    fn mysql(&mut self, name: &str, value: &str) -> Result<bool, AddressError> {
         match name {
             "socket" | "localsocket" => Err(AddressError::Socket),
+            // It is always allowed.
+            "allowpublickeyretrieval" => Ok(value.eq_ignore_ascii_case("true")),
             _ => Ok(false),
         }
     }
