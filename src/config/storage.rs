@@ -8,11 +8,11 @@ use jiff::SignedDuration;
 use jiff::fmt::temporal::SpanParser;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::address::Address;
+use super::address::{Address, ServerAddress};
 use super::mistake::{Place, Report, shown};
 use super::raw::{Given, Key, RawStorage};
 use super::secret::Secret;
-use super::{StorageConfig, StorageName, TablePrefix};
+use super::{Purpose, StorageConfig, StorageName, TablePrefix};
 use crate::jobrunr::DEFAULT_HEARTBEAT_MULTIPLICAND;
 
 const DEFAULT_REFRESH: Duration = Duration::from_secs(1);
@@ -26,7 +26,12 @@ const WAITS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::f
 const LONGEST_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The storage; `None` when it has no address to speak of. Wrong values are reported and stand as their defaults.
-pub(super) fn check(name: &StorageName, raw: &RawStorage, report: &mut Report) -> Option<StorageConfig> {
+pub(super) fn check(
+    name: &StorageName,
+    raw: &RawStorage,
+    purpose: Purpose,
+    report: &mut Report,
+) -> Option<StorageConfig> {
     let refresh = value(raw, Key::Refresh, DEFAULT_REFRESH, report, |text| duration(text, &WAITS));
     let staleness = *WAITS.start()..=LONGEST_STALENESS;
     let max_staleness = value(raw, Key::MaxStaleness, DEFAULT_MAX_STALENESS, report, |text| duration(text, &staleness));
@@ -49,7 +54,7 @@ pub(super) fn check(name: &StorageName, raw: &RawStorage, report: &mut Report) -
         value(raw, Key::HeartbeatMultiplicand, DEFAULT_HEARTBEAT_MULTIPLICAND, report, heartbeat_multiplicand);
     let jobrunr_version = value(raw, Key::JobrunrVersion, None, report, jobrunr_version);
     let namespaces = value(raw, Key::Namespaces, None, report, |text| namespaces(text).map(Some));
-    let address = address(name, raw, &table_prefix, report)?;
+    let address = address(name, raw, &table_prefix, purpose, report)?;
     Some(StorageConfig {
         address,
         table_prefix,
@@ -75,7 +80,13 @@ fn value<T, E: fmt::Display>(
     super::given(raw.get(key).cloned(), parse, report).unwrap_or(default)
 }
 
-fn address(name: &StorageName, raw: &RawStorage, prefix: &TablePrefix, report: &mut Report) -> Option<Address> {
+fn address(
+    name: &StorageName,
+    raw: &RawStorage,
+    prefix: &TablePrefix,
+    purpose: Purpose,
+    report: &mut Report,
+) -> Option<Address> {
     let (text, place) = address_text(name, raw, report)?;
     let mut address = match Address::parse(text.expose_secret()) {
         Ok((address, warnings)) => {
@@ -90,6 +101,11 @@ fn address(name: &StorageName, raw: &RawStorage, prefix: &TablePrefix, report: &
         }
     };
     log_in(name, &mut address, raw, place, report);
+    if Purpose::Connect <= purpose {
+        for error in address.server().map(ServerAddress::login_errors).unwrap_or_default() {
+            report.mistake(place, error);
+        }
+    }
     if matches!(address, Address::Sqlite(_))
         && prefix.schema().is_some()
         && let Some(given) = raw.get(Key::TablePrefix)

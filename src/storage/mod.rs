@@ -3,6 +3,7 @@
 mod errors;
 mod grants;
 mod heads;
+mod login;
 mod mysql;
 mod notify;
 mod postgres;
@@ -20,7 +21,7 @@ pub use grants::grants_sql;
 pub use notify::notify_sql;
 use schema::Schema;
 
-use crate::config::{Address, SecretError, StorageConfig};
+use crate::config::{Address, LoginError, SecretError, StorageConfig};
 use crate::jobrunr::{Questions, Snapshot};
 
 /// A connection to one JobRunr database. Whoever gets an error drops the session and connects anew.
@@ -107,6 +108,9 @@ pub enum StorageError {
     /// JobRunr's tables are not where they should be.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// No user, or a file of TLS that is of no use.
+    #[error(transparent)]
+    Login(#[from] LoginError),
     /// A secret's file could not be read.
     #[error(transparent)]
     Secret(#[from] SecretError),

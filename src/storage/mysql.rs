@@ -10,7 +10,7 @@ use super::errors::{before, connected, first_host, storage_error};
 use super::query::{Known, answer, is_still_idle};
 use super::schema::{Columns, Schema, Table};
 use super::sql::{Bind, Dialect, Reading};
-use super::{Session, StorageError};
+use super::{Session, StorageError, login};
 use crate::config::{ServerAddress, StorageConfig, TlsMode};
 use crate::jobrunr::{Questions, Snapshot};
 
@@ -27,7 +27,10 @@ async fn connect_to(
 ) -> Result<MySql, StorageError> {
     let options = options(host, port, address)?;
     let place = format!("{host}:{port}");
-    let mut connection = connected(MySqlConnection::connect_with(&options), config, &place).await?;
+    let connecting = async {
+        MySqlConnection::connect_with(&options).await.map_err(|error| login::explained(error, &address.tls))
+    };
+    let mut connection = connected(connecting, config, &place).await?;
     let prepared = prepare(&mut connection, address, config);
     let schema = before(config.statement_timeout, prepared).await?;
     Ok(MySql { connection, schema, known: Known::default(), config: config.clone() })
@@ -38,6 +41,8 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnec
     let mut options = MySqlConnectOptions::new()
         .host(host)
         .port(port)
+        // Without, the driver would take root.
+        .username(login::user(address)?)
         .database(&address.database)
         .timezone(Some("+00:00".to_owned()))
         .ssl_mode(match address.tls.mode {
@@ -47,9 +52,6 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnec
             TlsMode::VerifyCa => MySqlSslMode::VerifyCa,
             TlsMode::VerifyFull => MySqlSslMode::VerifyIdentity,
         });
-    if let Some(username) = &address.username {
-        options = options.username(username);
-    }
     if let Some(password) = &address.password {
         options = options.password(password.read()?.expose_secret());
     }

@@ -10,7 +10,7 @@ use super::errors::{before, connected, first_host, storage_error};
 use super::query::{Known, answer, is_still_idle};
 use super::schema::{Columns, Schema, Table};
 use super::sql::{Bind, Dialect, Reading};
-use super::{Listener, Session, StorageError, notify};
+use super::{Listener, Session, StorageError, login, notify};
 use crate::config::{ServerAddress, StorageConfig, TlsMode};
 use crate::jobrunr::{Questions, Snapshot};
 
@@ -39,16 +39,23 @@ async fn connect_to(
 ) -> Result<Postgres, StorageError> {
     let options = options(host, port, address)?.options(settings(address, config));
     let place = format!("{host}:{port}");
-    let mut connection = connected(PgConnection::connect_with(&options), config, &place).await?;
+    let connecting = async {
+        PgConnection::connect_with(&options).await.map_err(|error| login::explained(error, &address.tls))
+    };
+    let mut connection = connected(connecting, config, &place).await?;
     let prepared = prepare(&mut connection, address, config);
     let schema = before(config.statement_timeout, prepared).await?;
     let (dialect, known) = (PostgresDialect::new(&schema), Known::default());
     Ok(Postgres { connection, dialect, schema, known, config: config.clone() })
 }
 
+/// How to connect. The driver begins with libpq's variables and the operating system's user, so everything is overwritten, and
+/// what cannot be (`PGOPTIONS`, `PGSSLCERT`, `PGSSLKEY`) is refused with the configuration.
 fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOptions, StorageError> {
     let mut options = PgConnectOptions::new_without_pgpass()
+        .host(host)
         .port(port)
+        .username(login::user(address)?)
         .database(&address.database)
         .application_name("jobrunr-scaler")
         .ssl_mode(match address.tls.mode {
@@ -58,16 +65,14 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOp
             TlsMode::VerifyCa => PgSslMode::VerifyCa,
             TlsMode::VerifyFull => PgSslMode::VerifyFull,
         });
-    options = if host.starts_with('/') { options.socket(host) } else { options.host(host) };
-    if let Some(username) = &address.username {
-        options = options.username(username);
-    }
-    if let Some(password) = &address.password {
-        options = options.password(password.read()?.expose_secret());
-    }
-    if let Some(certificate) = &address.tls.root_cert {
-        options = options.ssl_root_cert(certificate);
-    }
+    options = match &address.password {
+        Some(password) => options.password(password.read()?.expose_secret()),
+        None => options.password(""),
+    };
+    options = match &address.tls.root_cert {
+        Some(certificate) => options.ssl_root_cert(certificate),
+        None => options.ssl_root_cert_from_pem(Vec::new()),
+    };
     if let Some(certificate) = &address.tls.client_cert {
         options = options.ssl_client_cert(certificate);
     }
