@@ -180,7 +180,8 @@ fn no_pem(file: TlsFile, path: &Path, bytes: &[u8]) -> TlsError {
 fn labels(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let labels = text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
-    let is_label = |label: &&str| label.len() <= 30 && label.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b' '));
+    let is_label =
+        |label: &&str| label.len() <= 30 && label.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b' '));
     let labels: BTreeSet<&str> = labels.filter(is_label).collect();
     labels.into_iter().take(4).map(str::to_owned).collect()
 }

@@ -134,11 +134,15 @@ impl fmt::Display for ServerAddress {
         }
         for (i, (host, port)) in self.hosts.iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-            write!(f, "{comma}{open}{host}{close}:{port}")?;
+            write!(f, "{comma}{}", place(host, *port))?;
         }
         write!(f, "/{}", self.database)
     }
+}
+
+/// Host and port as one text, an IPv6 address in brackets.
+pub fn place(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// The databases that can be read, for texts.

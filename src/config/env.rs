@@ -1,7 +1,7 @@
 //! The environment: every setting as a variable, laid over the file.
-use super::{StorageName, libpq};
 use super::mistake::{Place, Report, likeness, nearest};
 use super::raw::{Given, Key, Raw, RawStorage};
+use super::{StorageName, libpq};
 
 /// What every variable of ours starts with.
 const PREFIX: &str = "JOBRUNR_SCALER_";

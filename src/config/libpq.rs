@@ -28,7 +28,8 @@ pub(super) fn refuse<'a>(
         let is_affected = |server: &ServerAddress| {
             is_options || (server.tls.mode != TlsMode::Disable && server.tls.client_cert.is_none())
         };
-        let is_affected = |storage: &StorageConfig| matches!(&storage.address, Address::Postgres(server) if is_affected(server));
+        let is_affected =
+            |storage: &StorageConfig| matches!(&storage.address, Address::Postgres(server) if is_affected(server));
         if storages.clone().any(is_affected) {
             let instead = if is_options {
                 "`currentSchema` in the address sets the search path"

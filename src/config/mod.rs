@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub use self::address::{Address, AddressError, LoginError, ServerAddress, Tls, TlsMode};
+pub use self::address::{Address, AddressError, LoginError, ServerAddress, Tls, TlsMode, place};
 pub use self::env::variables;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::mistake::{ConfigErrors, Mistake, Place};
@@ -136,6 +136,32 @@ impl Config {
     ) -> Result<Loaded, ConfigErrors> {
         load(file, env, Purpose::Serve)
     }
+
+    /// Only [`http`](field@Self::http), for who asks a running scaler: whatever else is wrong meanwhile, it serves with what
+    /// it had.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the address is wrong.
+    pub fn http(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Option<SocketAddr>, ConfigErrors> {
+        let mut ignored = Report::default();
+        let raw = match file {
+            Some(path) => file::read(path, &mut ignored),
+            None => Some(Raw::default()),
+        };
+        let Some(mut raw) = raw else { return ignored.finish().map(|_| None) };
+        env::overlay(&mut raw, env, &mut ignored);
+        let mut report = Report::default();
+        let http = given(raw.http, parse_http, &mut report).unwrap_or_else(|| Some(default_http()));
+        report.finish().map(|_| http)
+    }
+}
+
+/// Where HTTP is served when `http` is not given.
+fn default_http() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_HTTP_PORT))
 }
 
 /// What a configuration is loaded for: each purpose needs what those before it need, and more. What only a later one needs
@@ -176,8 +202,7 @@ fn check(
     let config = Config {
         listen: given(raw.listen, |text| parse_address(text, DEFAULT_PORT), &mut report)
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT))),
-        http: given(raw.http, parse_http, &mut report)
-            .unwrap_or_else(|| Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_HTTP_PORT)))),
+        http: given(raw.http, parse_http, &mut report).unwrap_or_else(|| Some(default_http())),
         log: LogConfig {
             format: given(raw.log_format, log::parse_format, &mut report).unwrap_or_default(),
             filter: given(raw.log_filter, log::parse_filter, &mut report).unwrap_or_else(|| "info".to_owned()),

@@ -35,13 +35,15 @@ fn certificate_error(error: &sqlx::Error) -> Option<&CertificateError> {
 }
 
 fn advice(cause: &CertificateError, tls: &Tls) -> Option<String> {
+    // Authorities of one name and different keys give a bad signature.
+    let is_of_another = matches!(cause, CertificateError::UnknownIssuer | CertificateError::BadSignature);
     Some(match (cause, &tls.root_cert) {
-        (CertificateError::UnknownIssuer, Some(path)) => format!(
+        (_, Some(path)) if is_of_another => format!(
             "the server's certificate is not signed by an authority in `{}` (`sslrootcert` of the address), nor by a public \
              one; put the certificate of the authority that signed it there",
             path.display()
         ),
-        (CertificateError::UnknownIssuer, None) => "the server's certificate is not signed by a public authority, and the \
+        (_, None) if is_of_another => "the server's certificate is not signed by a public authority, and the \
              address names no other; set `sslrootcert` in the address to the file with the certificate of the authority \
              that signed it, in PEM"
             .to_owned(),

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use thiserror::Error;
 
-pub use grants::grants_sql;
+pub use grants::{DEFAULT_ROLE, Grants, grants_sql};
 pub use notify::notify_sql;
 use schema::Schema;
 

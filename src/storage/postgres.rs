@@ -11,7 +11,7 @@ use super::query::{Known, answer, is_still_idle};
 use super::schema::{Columns, Schema, Table};
 use super::sql::{Bind, Dialect, Reading};
 use super::{Listener, Session, StorageError, login, notify};
-use crate::config::{ServerAddress, StorageConfig, TlsMode};
+use crate::config::{ServerAddress, StorageConfig, TlsMode, place};
 use crate::jobrunr::{Questions, Snapshot};
 
 pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<Box<dyn Session>, StorageError> {
@@ -26,7 +26,7 @@ pub(super) async fn listen(
 ) -> Result<Option<Box<dyn Listener>>, StorageError> {
     first_host(address, |host, port| async move {
         let options = options(host, port, address)?.options(settings(address, config));
-        notify::listen(options, &format!("{host}:{port}"), config).await
+        notify::listen(options, &place(host, port), config).await
     })
     .await
 }
@@ -38,10 +38,9 @@ async fn connect_to(
     config: &StorageConfig,
 ) -> Result<Postgres, StorageError> {
     let options = options(host, port, address)?.options(settings(address, config));
-    let place = format!("{host}:{port}");
-    let connecting = async {
-        PgConnection::connect_with(&options).await.map_err(|error| login::explained(error, &address.tls))
-    };
+    let place = place(host, port);
+    let connecting =
+        async { PgConnection::connect_with(&options).await.map_err(|error| login::explained(error, &address.tls)) };
     let mut connection = connected(connecting, config, &place).await?;
     let prepared = prepare(&mut connection, address, config);
     let schema = before(config.statement_timeout, prepared).await?;

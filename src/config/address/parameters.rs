@@ -146,7 +146,9 @@ impl Parameters {
         let hint = match lower {
             "connecttimeout" | "connect_timeout" | "logintimeout" => "; the storage's `connectTimeout` says it",
             "sockettimeout" => "; the storage's `statementTimeout` says it",
-            "usessl" | "requiressl" | "verifyservercertificate" | "trustservercertificate" => "; `sslMode` says whether to encrypt",
+            "usessl" | "requiressl" | "verifyservercertificate" | "trustservercertificate" => {
+                "; `sslMode` says whether to encrypt"
+            }
             "options" => "; `currentSchema` sets the search path",
             "sslfactory" => "; `sslmode` says what to verify, and `sslrootcert` whom to trust",
             _ => "",
@@ -184,9 +186,11 @@ impl Parameters {
         let name = mode.name();
         let warning = match mode {
             // The public authorities are trusted beside one's own, which nothing can change.
-            TlsMode::VerifyCa => "with sslmode=verify-ca the name in the certificate is not checked, so everybody who has \
+            TlsMode::VerifyCa => {
+                "with sslmode=verify-ca the name in the certificate is not checked, so everybody who has \
                  a certificate of a public authority can pretend to be the database; write sslmode=verify-full"
-                .to_owned(),
+                    .to_owned()
+            }
             TlsMode::VerifyFull if !has_authority => {
                 "the address has sslmode=verify-full and no `sslrootcert`, so only certificates of public authorities \
                  are trusted; name the file of your own authority's certificate, or write sslrootcert=system if public \

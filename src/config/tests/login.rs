@@ -63,7 +63,10 @@ impl Pems {
         pems.write("key.pem", &ours.signing_key.serialize_pem());
         pems.write("other-key.pem", &other.signing_key.serialize_pem());
         pems.write("empty.pem", "");
-        pems.write("encrypted.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\naHVudGVyMg==\n-----END ENCRYPTED PRIVATE KEY-----\n");
+        pems.write(
+            "encrypted.pem",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\naHVudGVyMg==\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        );
         pems.write("broken.pem", "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n");
         pems
     }
