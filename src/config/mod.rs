@@ -84,7 +84,7 @@ pub struct StorageConfig {
     /// After how many poll intervals without a heartbeat a server is dead: JobRunr's own
     /// `serverTimeoutPollIntervalMultiplicand`, which stands in no table. 1 to 100, default 4.
     pub heartbeat_multiplicand: u32,
-    /// JobRunr's major version, where the tables do not tell it. 5 to 99; `None` sees it in the tables. It decides how
+    /// JobRunr's major version, where the tables do not tell it. 6 to 99; `None` sees it in the tables. It decides how
     /// recurring jobs come to run.
     pub jobrunr_version: Option<u32>,
     /// The Kubernetes namespaces whose triggers may use the storage, at least one; `None` for all.

@@ -238,10 +238,10 @@ fn jobrunr_version(text: &str) -> Result<Option<u32>, String> {
     if text == "auto" {
         return Ok(None);
     }
-    let version = text.parse().ok().filter(|version| (5..=99).contains(version));
+    let version = text.parse().ok().filter(|version| (6..=99).contains(version));
     version.map(Some).ok_or_else(|| {
         format!(
-            "{} is no major version of JobRunr; write for example `8`, or `auto` to see it in the tables",
+            "{} is no major version of JobRunr from 6 to 99; write for example `8`, or `auto` to see it in the tables",
             shown(text)
         )
     })
