@@ -225,6 +225,9 @@ pub enum AddressError {
     /// Percent-encoding of something that is not UTF-8.
     #[error("the address is percent-encoded, but not from UTF-8")]
     Encoding,
+    /// A line break or the like, which would be printed.
+    #[error("the address has a control character in it, such as %0A for a line break; only a password may")]
+    Control,
     /// A parameter without a value.
     #[error(
         "the address has a parameter without `=` and a value; if a password has an `&` or a `?` in it, write %26 or %3F"

@@ -113,6 +113,20 @@ impl Config {
         load(file, env, Purpose::Print)
     }
 
+    /// As [`load`](Self::load), with the file's text at hand; `name` stands for the file in what is said.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place.
+    pub fn parse(
+        name: &str,
+        yaml: &str,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigErrors> {
+        let mut report = Report::default();
+        let raw = file::parse(name.to_owned(), yaml, &mut report);
+        check(raw, env, Purpose::Print, report)
+    }
+
     /// As [`load`](Self::load), and checks what a login to the databases takes: users, the files of TLS, and that no
     /// variable of the PostgreSQL driver's own adds to it.
     ///

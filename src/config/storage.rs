@@ -157,6 +157,9 @@ fn log_in(name: &StorageName, address: &mut Address, raw: &RawStorage, url: &Pla
     };
     if let Some(given) = username {
         match &server.username {
+            _ if given.text.contains(char::is_control) => {
+                report.mistake(&given.place, "the user has a control character, such as a line break; leave it out");
+            }
             Some(inside) if *inside != given.text => report.mistake(&given.place, twice("user", url)),
             _ => server.username = Some(given.text.clone()),
         }

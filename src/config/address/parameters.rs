@@ -84,6 +84,9 @@ impl Parameters {
         for (name, value) in pairs {
             // The drivers do not agree on upper and lower case, and no two parameters differ in case only.
             let lower = name.to_ascii_lowercase();
+            if name.contains(char::is_control) || (lower != "password" && value.contains(char::is_control)) {
+                return Err(AddressError::Control);
+            }
             let known = match kind {
                 Kind::Postgres => parameters.common(&lower, &value)? || parameters.postgres(&lower, &value)?,
                 Kind::Mysql => parameters.common(&lower, &value)? || parameters.mysql(&lower, &value)?,

@@ -72,7 +72,7 @@ fn server(kind: Kind, jdbc: bool, rest: &str) -> Result<(ServerAddress, Vec<Stri
     };
     let database = match parameters.database {
         Some(database) => database,
-        None => decode(database)?,
+        None => decode_name(database)?,
     };
     if database.is_empty() {
         return Err(AddressError::NoDatabase(kind.example()));
@@ -131,7 +131,7 @@ fn split_user_info(text: &str) -> Result<(Option<String>, Option<SecretString>),
     if username.contains([';', '#', '&', '=']) {
         return Err(AddressError::Separator);
     }
-    let username = Some(decode(username)?).filter(|username| !username.is_empty());
+    let username = Some(decode_name(username)?).filter(|username| !username.is_empty());
     let password = password.map(decode).transpose()?.map(SecretString::from);
     Ok((username, password))
 }
@@ -216,10 +216,18 @@ fn sqlite(rest: &str, jdbc: bool) -> Result<(Address, Vec<String>), AddressError
     }
     // sqlx decodes the path, xerial's JDBC driver takes it as it is.
     let path = if jdbc { path.to_owned() } else { decode(path)? };
+    if path.contains(char::is_control) {
+        return Err(AddressError::Control);
+    }
     // How the file is opened is our business alone: read only.
     let pairs = pairs.into_iter().filter(|(name, _)| name != "mode").collect();
     let warnings = Parameters::read(Kind::Sqlite, pairs)?.warnings;
     Ok((Address::Sqlite(PathBuf::from(path)), warnings))
+}
+
+/// Decodes what is printed.
+fn decode_name(text: &str) -> Result<String, AddressError> {
+    decode(text).and_then(|name| if name.contains(char::is_control) { Err(AddressError::Control) } else { Ok(name) })
 }
 
 fn decode(text: &str) -> Result<String, AddressError> {

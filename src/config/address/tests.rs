@@ -55,6 +55,7 @@ fn every_form_of_an_address_is_understood() {
     check("postgres://u%40corp:p%40%2F%3F%23%25%3A@h/my%2Ddb", "postgres://u@corp@h:5432/my-db", "p@/?#%:");
     check("postgres://h/a%3Bb%23c%20d", "postgres://h:5432/a;b#c d", "");
     check("jdbc:postgresql://h/db?user=u&password=a;b#c", "postgres://u@h:5432/db", "a;b#c");
+    check("postgres://u:a%0Ab@h/db", "postgres://u@h:5432/db", "a\nb");
     check("sqlite:/data/a%40b%3Bc%23.db", "sqlite:/data/a@b;c#.db", "");
     check("jdbc:postgresql://h/db?user=u%40corp&password=a%26b%3Dc+d%2B", "postgres://u@corp@h:5432/db", "a&b=c d+");
     check("postgres://scaler@server:p:w@h/db", "postgres://scaler@server@h:5432/db", "p:w");
@@ -147,6 +148,10 @@ fn what_is_no_address_is_refused_in_words() {
         "jdbc:postgresql:",
         "jdbc:mysql://h:3306",
         "postgres://u:%ff@h/db",
+        "postgres://u%0A:hunter2@h/db",
+        "postgres://h/db%00",
+        "postgres://h/db?sslrootcert=/ca%1B.pem",
+        "sqlite:/data/%0Ajr.db",
         "postgres://h/db?sslmode=hunter2",
         "jdbc:postgresql://h/db?password=hun&ter2",
         "jdbc:postgresql://u:hunter2@h/db?password=other",

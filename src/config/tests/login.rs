@@ -27,6 +27,7 @@ fn user_must_be_configured_to_connect() {
     let text = load_for(Purpose::Serve, "storages: {orders: {url: mysql://h/db, username: ''}}", &[]).unwrap_err();
     assert!(text.to_string().contains("config.yaml:1:26 storages.orders.url\n      no user is configured"), "{text}");
     assert!(connect(&[("URL", "sqlite:/data/jr.db")]).is_ok());
+    assert!(refused(&[("URL", "postgres://h/db"), ("USERNAME", "a\nb")]).contains("the user has a control character"));
 }
 
 #[test]
