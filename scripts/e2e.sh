@@ -175,8 +175,8 @@ walk_through() {
   start_web guide-web "$jar"
   start_scaler guide-scaler "$scaler_url"
   # The manifest that we ship. Only its look-ahead is shorter, as the jobs are due sooner than the guide's.
-  sed 's/scheduledIn: PT2M/scheduledIn: PT45S/' k8s/scaledobject.yaml >"$manifest"
-  grep --quiet 'scheduledIn: PT45S' "$manifest" || fail "k8s/scaledobject.yaml has no scheduledIn: PT2M any more"
+  sed 's/scheduledIn: PT2M/scheduledIn: PT45S/' k8s/scaledobject-guide.yaml >"$manifest"
+  grep --quiet 'scheduledIn: PT45S' "$manifest" || fail "k8s/scaledobject-guide.yaml has no scheduledIn: PT2M any more"
 
   call_web '/schedule-example-jobs?count=40&runIn=PT1M&duration=PT12S'
   echo "40 jobs of 12 s are due in 60 s; 8 for each pod, which has 4 workers"

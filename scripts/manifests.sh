@@ -62,6 +62,7 @@ while IFS='|' read -r values expected; do
     fail "the chart takes what it should refuse: $values"
   fi
   grep --quiet --fixed-strings -- "${expected# }" <<<"$said" || fail "of $values the chart says: $said"
+  ! grep --quiet '[=:#]secret' <<<"$said" || fail "of $values the chart prints a password: $said"
   n_refused=$((n_refused + 1))
 done <k8s/helm/tests/refused.txt
 if said=$(render 2>&1) || ! grep --quiet "No storage is given" <<<"$said"; then

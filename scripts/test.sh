@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test, against real databases: starts a PostgreSQL and a MariaDB server of its own (installing Debian's
-# packages where they are missing), then `cargo test`. Arguments go to cargo:
+# Runs every test, against real databases: starts a PostgreSQL, a MariaDB and a MySQL server of its own (installing Debian's
+# packages where they are missing, and downloading MySQL once), then `cargo test`. Arguments go to cargo:
 #
 #   scripts/test.sh                      every test
 #   scripts/test.sh latency              the tests with "latency" in their name
@@ -8,7 +8,8 @@
 #
 # What a test finds in its environment:
 #
-#   TEST_POSTGRES_URL, TEST_MARIADB_URL  a superuser's addresses. The servers are shared: make a database of your own
+#   TEST_POSTGRES_URL, TEST_MARIADB_URL, TEST_MYSQL_URL
+#                                        a superuser's addresses. The servers are shared: make a database of your own
 #                                        in them, and neither stop nor reconfigure them.
 #   TEST_PG_BIN, TEST_MARIADBD, TEST_MARIADB_INSTALL_DB
 #                                        where the programs are
@@ -24,7 +25,8 @@ work=$(mktemp -d)
 trap 'stop_databases; rm -rf "$work"' EXIT
 start_postgres "$work"
 start_mariadb "$work"
+start_mysql "$work"
 
-export TEST_POSTGRES_URL=$PG_URL TEST_MARIADB_URL=$MARIADB_URL
+export TEST_POSTGRES_URL=$PG_URL TEST_MARIADB_URL=$MARIADB_URL TEST_MYSQL_URL=$MYSQL_URL
 export TEST_PG_BIN=$PG_BIN TEST_MARIADBD=$MARIADBD TEST_MARIADB_INSTALL_DB=$MARIADB_INSTALL_DB
 cargo test "$@"

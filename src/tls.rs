@@ -1,5 +1,6 @@
-//! The certificate of the gRPC port: from PEM files to what rustls serves with. Reads files; binds nothing.
+//! Certificates from PEM files, checked: those of the gRPC port, to what rustls serves with, and those of a client.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use x509_cert::der::Decode;
 
 /// The files of the gRPC port's TLS.
@@ -28,12 +29,12 @@ pub struct TlsFiles {
 /// Which of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsFile {
-    /// [`TlsFiles::cert`]
+    /// The certificate that is shown to the other side.
     Cert,
-    /// [`TlsFiles::key`]
+    /// The key of that certificate.
     Key,
-    /// [`TlsFiles::client_ca`]
-    ClientCa,
+    /// The authorities that sign the other side's certificate.
+    Authority,
 }
 
 impl TlsFile {
@@ -42,7 +43,15 @@ impl TlsFile {
         match self {
             Self::Cert => "certificate",
             Self::Key => "private key",
-            Self::ClientCa => "certificate of an authority",
+            Self::Authority => "certificate of an authority",
+        }
+    }
+
+    /// The first line of what is in it.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Cert | Self::Authority => "-----BEGIN CERTIFICATE-----",
+            Self::Key => "-----BEGIN PRIVATE KEY-----",
         }
     }
 }
@@ -85,7 +94,7 @@ impl TlsFiles {
     /// # Errors
     /// A file cannot be read.
     pub fn read(&self) -> Result<Pem, TlsError> {
-        let client_ca = self.client_ca.as_deref().map(|path| read(TlsFile::ClientCa, path)).transpose()?;
+        let client_ca = self.client_ca.as_deref().map(|path| read(TlsFile::Authority, path)).transpose()?;
         Ok(Pem { cert: read(TlsFile::Cert, &self.cert)?, key: read(TlsFile::Key, &self.key)?, client_ca })
     }
 
@@ -104,7 +113,7 @@ impl TlsFiles {
     pub fn settings(&self, pem: &Pem) -> Result<TlsSettings, TlsError> {
         let chain = certificates(TlsFile::Cert, &self.cert, &pem.cert)?;
         let not_after = not_after(&self.cert, &chain)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(|_| no_pem(TlsFile::Key, &self.key))?;
+        let key = private_key(&self.key, &pem.key)?;
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::new(TlsFile::Cert, error))?;
@@ -112,23 +121,46 @@ impl TlsFiles {
             (Some(path), Some(bytes)) => builder.with_client_cert_verifier(verifier(path, bytes)?),
             _ => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| self.unfit(&error))?;
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| unfit(&self.cert, &self.key, &error))?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(TlsSettings { config: Arc::new(config), not_after })
     }
+}
 
-    fn unfit(&self, error: &rustls::Error) -> TlsError {
-        let (cert, key) = (self.cert.display(), self.key.display());
-        match error {
-            rustls::Error::InconsistentKeys(_) => TlsError::new(
-                TlsFile::Key,
-                format_args!("the key in `{key}` is not that of the certificate in `{cert}`"),
-            ),
-            rustls::Error::InvalidCertificate(_) => {
-                TlsError::new(TlsFile::Cert, format_args!("the certificate in `{cert}` cannot be used: {error}"))
-            }
-            _ => TlsError::new(TlsFile::Key, format_args!("the key in `{key}` cannot be used: {error}")),
+/// Checks the authorities that a client is to believe.
+///
+/// # Errors
+/// The file cannot be read, or holds no certificate.
+pub fn check_authorities(path: &Path) -> Result<(), TlsError> {
+    roots(path, &read(TlsFile::Authority, path)?).map(drop)
+}
+
+/// Checks the certificate that a client shows, and its key.
+///
+/// # Errors
+/// A file cannot be read, is no PEM, or does not fit the other.
+pub fn check_identity(cert: &Path, key: &Path) -> Result<(), TlsError> {
+    let chain = certificates(TlsFile::Cert, cert, &read(TlsFile::Cert, cert)?)?;
+    let private_key = private_key(key, &read(TlsFile::Key, key)?)?;
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::new(TlsFile::Cert, error))?
+        .with_root_certificates(RootCertStore::empty())
+        .with_client_auth_cert(chain, private_key)
+        .map_err(|error| unfit(cert, key, &error))?;
+    Ok(())
+}
+
+fn unfit(cert: &Path, key: &Path, error: &rustls::Error) -> TlsError {
+    let (cert, key) = (cert.display(), key.display());
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            TlsError::new(TlsFile::Key, format_args!("the key in `{key}` is not that of the certificate in `{cert}`"))
         }
+        rustls::Error::InvalidCertificate(_) => {
+            TlsError::new(TlsFile::Cert, format_args!("the certificate in `{cert}` cannot be used: {error}"))
+        }
+        _ => TlsError::new(TlsFile::Key, format_args!("the key in `{key}` cannot be used: {error}")),
     }
 }
 
@@ -137,15 +169,31 @@ fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {
         .map_err(|cause| TlsError::new(file, format_args!("cannot read the file `{}`: {cause}", path.display())))
 }
 
-fn no_pem(file: TlsFile, path: &Path) -> TlsError {
-    let text = format!("the file `{}` holds no {} in PEM (-----BEGIN …)", path.display(), file.content());
-    TlsError::new(file, text)
+fn no_pem(file: TlsFile, path: &Path, bytes: &[u8]) -> TlsError {
+    let (path, content, label) = (path.display(), file.content(), file.label());
+    let others = labels(bytes).join(", ");
+    let others = if others.is_empty() { others } else { format!("; it holds: {others}") };
+    TlsError::new(file, format_args!("the file `{path}` holds no {content} in PEM ({label}){others}"))
+}
+
+/// What PEM says of its parts, as in `-----BEGIN PRIVATE KEY-----`; each once, and a few only.
+fn labels(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let labels = text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+    let is_label =
+        |label: &&str| label.len() <= 30 && label.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b' '));
+    let labels: BTreeSet<&str> = labels.filter(is_label).collect();
+    labels.into_iter().take(4).map(str::to_owned).collect()
+}
+
+fn private_key(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|_| no_pem(TlsFile::Key, path, bytes))
 }
 
 /// All certificates of a file, at least one.
 fn certificates(file: TlsFile, path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
-    all.ok().filter(|all| !all.is_empty()).ok_or_else(|| no_pem(file, path))
+    all.ok().filter(|all| !all.is_empty()).ok_or_else(|| no_pem(file, path, bytes))
 }
 
 fn not_after(path: &Path, chain: &[CertificateDer<'static>]) -> Result<Timestamp, TlsError> {
@@ -162,16 +210,21 @@ fn not_after(path: &Path, chain: &[CertificateDer<'static>]) -> Result<Timestamp
     expiries.collect::<Option<Vec<_>>>().and_then(|expiries| expiries.into_iter().min()).ok_or_else(unreadable)
 }
 
-fn verifier(path: &Path, bytes: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let unfit = |error: &dyn fmt::Display| {
-        let path = path.display();
-        TlsError::new(TlsFile::ClientCa, format_args!("the authorities in `{path}` cannot be used: {error}"))
-    };
+fn roots(path: &Path, bytes: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(TlsFile::ClientCa, path, bytes)? {
-        roots.add(certificate).map_err(|error| unfit(&error))?;
+    for certificate in certificates(TlsFile::Authority, path, bytes)? {
+        roots.add(certificate).map_err(|error| useless_authorities(path, &error))?;
     }
+    Ok(roots)
+}
+
+fn useless_authorities(path: &Path, error: &dyn fmt::Display) -> TlsError {
+    TlsError::new(TlsFile::Authority, format_args!("the authorities in `{}` cannot be used: {error}", path.display()))
+}
+
+fn verifier(path: &Path, bytes: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    verifier.map(|verifier| verifier as Arc<dyn ClientCertVerifier>).map_err(|error| unfit(&error))
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path, bytes)?), provider).build();
+    let verifier = verifier.map(|verifier| verifier as Arc<dyn ClientCertVerifier>);
+    verifier.map_err(|error| useless_authorities(path, &error))
 }

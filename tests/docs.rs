@@ -10,6 +10,9 @@ use jobrunr_scaler::config::{Config, EXAMPLE, Loaded};
 use jobrunr_scaler::scaling::manifest::{self, ScaledObject};
 use jobrunr_scaler::scaling::{Metric, Trigger};
 
+#[path = "docs/agree.rs"]
+mod agree;
+
 /// The place where the keys of a trigger are listed: the texts of constants, up to the list of them.
 const KEYS_OF_TRIGGERS: &str = include_str!("../src/scaling/trigger/metadata.rs");
 

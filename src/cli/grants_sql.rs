@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{load_config, storage_named};
+use super::{load_config_to_print, storage_named};
 use crate::config::ConfigErrors;
 use crate::storage::grants_sql;
 
@@ -19,9 +19,9 @@ pub struct GrantsSqlArgs {
     #[arg(long, value_name = "NAME")]
     pub storage: Option<String>,
 
-    /// The user to make
-    #[arg(long, value_name = "NAME", default_value = "jobrunr_scaler")]
-    pub role: String,
+    /// The user to make; the configured one, if you do not say, or else jobrunr_scaler
+    #[arg(long, value_name = "NAME")]
+    pub role: Option<String>,
 }
 
 /// Why there are no statements.
@@ -40,7 +40,7 @@ pub enum GrantsSqlError {
 /// # Errors
 /// [`GrantsSqlError`]
 pub fn run(args: &GrantsSqlArgs) -> Result<String, GrantsSqlError> {
-    let config = load_config(args.config.as_deref())?.config;
+    let config = load_config_to_print(args.config.as_deref())?.config;
     let (_, storage) = storage_named(&config, args.storage.as_deref()).map_err(GrantsSqlError::Storage)?;
-    Ok(grants_sql(storage, &args.role))
+    Ok(grants_sql(storage, args.role.as_deref()).to_string())
 }

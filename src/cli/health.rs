@@ -1,7 +1,8 @@
 //! `jobrunr-scaler health`: whether a running scaler is ready, by its exit code.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -9,20 +10,35 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::config::{Config, ConfigErrors, variables};
+
 /// Longer than a scaler that works ever takes.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The options of `health`.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct HealthArgs {
-    /// Where the scaler serves health and metrics
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
-    pub http: SocketAddr,
+    /// Where the scaler serves health and metrics; if you do not say, where the configuration has it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub http: Option<SocketAddr>,
+
+    /// The scaler's configuration, YAML. Only `http` is looked at, in it and in the environment
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    pub config: Option<PathBuf>,
 }
 
 /// Why the scaler is not ready.
 #[derive(Debug, Error)]
 pub enum HealthError {
+    /// Nobody knows whom to ask.
+    #[error(transparent)]
+    Configuration(#[from] ConfigErrors),
+    /// The port is switched off.
+    #[error(
+        "`http` is `off` in the configuration, so the scaler serves no health; switch it on, or use the health check of the \
+         gRPC port"
+    )]
+    Off,
     /// Nobody answers.
     #[error("{0} does not answer: {1}; is `http` configured otherwise?")]
     NoAnswer(SocketAddr, io::Error),
@@ -39,10 +55,25 @@ pub enum HealthError {
 /// # Errors
 /// [`HealthError`]
 pub async fn run(args: HealthArgs) -> Result<(), HealthError> {
-    let answer = timeout(DEADLINE, ask(args.http)).await.map_err(|_| HealthError::TooLate(args.http))?;
-    let answer = answer.map_err(|error| HealthError::NoAnswer(args.http, error))?;
+    let address = match args.http {
+        Some(address) => address,
+        None => Config::http(args.config.as_deref(), variables())?.ok_or(HealthError::Off)?,
+    };
+    let address = reachable(address);
+    let answer = timeout(DEADLINE, ask(address)).await.map_err(|_| HealthError::TooLate(address))?;
+    let answer = answer.map_err(|error| HealthError::NoAnswer(address, error))?;
     let status = answer.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) == Some("200") { Ok(()) } else { Err(HealthError::NotReady(status.to_owned())) }
+}
+
+/// Who listens on all addresses is reached on this machine's own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// A request this simple needs no client.

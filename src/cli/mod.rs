@@ -15,11 +15,19 @@ use crate::config::{Config, ConfigErrors, Loaded, StorageConfig, StorageName, va
 /// The exit code for a bad configuration: `EX_USAGE` of sysexits.h.
 pub const EXIT_BAD_CONFIGURATION: u8 = 64;
 
-/// Reads the configuration from the file, if one is given, and the environment.
+/// Reads the configuration from the file, if one is given, and the environment, for a command that connects to databases.
 ///
 /// # Errors
 /// All its mistakes at once.
 pub fn load_config(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
+    Config::load_to_connect(file, variables())
+}
+
+/// As [`load_config`], for a command that only prints: users and files may be missing here.
+///
+/// # Errors
+/// All its mistakes at once.
+pub fn load_config_to_print(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
     Config::load(file, variables())
 }
 
@@ -41,7 +49,7 @@ fn storage_named<'a>(config: &'a Config, name: Option<&str>) -> Result<(&'a Stor
     }
 }
 
-/// As [`load_config`], and checks the certificates too.
+/// As [`load_config`], and checks the certificates of the gRPC port too.
 ///
 /// # Errors
 /// All its mistakes at once.

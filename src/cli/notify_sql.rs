@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{load_config, storage_named};
+use super::{load_config_to_print, storage_named};
 use crate::config::{Address, ConfigErrors};
 use crate::storage::notify_sql;
 
@@ -42,7 +42,7 @@ pub enum NotifySqlError {
 /// # Errors
 /// [`NotifySqlError`]
 pub fn run(args: &NotifySqlArgs) -> Result<String, NotifySqlError> {
-    let config = load_config(args.config.as_deref())?.config;
+    let config = load_config_to_print(args.config.as_deref())?.config;
     let (name, storage) = storage_named(&config, args.storage.as_deref()).map_err(NotifySqlError::Storage)?;
     match storage.address {
         Address::Postgres(_) => Ok(notify_sql(&storage.table_prefix)),

@@ -1,4 +1,5 @@
 //! Addresses of databases: as sqlx takes them, and as JobRunr's users have them (`jdbc:`).
+mod login;
 mod parameters;
 mod parse;
 #[cfg(test)]
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub use self::login::LoginError;
 use super::secret::Secret;
 
 /// Where a database is. `Display` and `Debug` never show a password.
@@ -47,7 +49,7 @@ pub struct ServerAddress {
 pub struct Tls {
     /// Whether to encrypt, and what to verify.
     pub mode: TlsMode,
-    /// The certificates to trust (PEM); without, those that the client brings along.
+    /// The certificates of the authorities to trust (PEM), beside the public ones.
     pub root_cert: Option<PathBuf>,
     /// The certificate by which to log in (PEM).
     pub client_cert: Option<PathBuf>,
@@ -69,6 +71,24 @@ pub enum TlsMode {
     VerifyCa,
     /// Also verify that the certificate is for the host of the address.
     VerifyFull,
+}
+
+impl TlsMode {
+    /// Whether the server has to show a certificate of a trusted authority.
+    pub fn verifies(self) -> bool {
+        matches!(self, TlsMode::VerifyCa | TlsMode::VerifyFull)
+    }
+
+    /// PostgreSQL's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            TlsMode::Disable => "disable",
+            TlsMode::Prefer => "prefer",
+            TlsMode::Require => "require",
+            TlsMode::VerifyCa => "verify-ca",
+            TlsMode::VerifyFull => "verify-full",
+        }
+    }
 }
 
 impl Address {
@@ -114,11 +134,15 @@ impl fmt::Display for ServerAddress {
         }
         for (i, (host, port)) in self.hosts.iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-            write!(f, "{comma}{open}{host}{close}:{port}")?;
+            write!(f, "{comma}{}", place(host, *port))?;
         }
         write!(f, "/{}", self.database)
     }
+}
+
+/// Host and port as one text, an IPv6 address in brackets.
+pub fn place(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// The databases that can be read, for texts.
@@ -179,9 +203,31 @@ pub enum AddressError {
          as `username` and `password`"
     )]
     Path,
+    /// A special character in the database's name, behind which a password may follow.
+    #[error(
+        "the database's name in the address has a special character; parameters start with `?` and are separated by \
+         `&`, as in {0}?user=scaler&sslmode=require; what does belong to the name is percent-encoded (`;` is %3B, \
+         `#` is %23, `&` is %26, `=` is %3D, a space is %20)"
+    )]
+    Database(&'static str),
+    /// A `;` or `#` where a parameter or a user ends.
+    #[error(
+        "the address has a `;` or a `#` in the user or in a parameter; separate parameters by `&`, and write %3B for a \
+         `;` and %23 for a `#` that do belong there"
+    )]
+    Separator,
+    /// A special character in the path of a SQLite database, behind which a password may follow.
+    #[error(
+        "the path of the SQLite database has a `;`, `#` or `@`, as an address with a user or a password has; SQLite \
+         knows neither. Where it does belong to the path, write sqlite:/data/jobrunr.db with %3B, %23 or %40 for it"
+    )]
+    SqlitePath,
     /// Percent-encoding of something that is not UTF-8.
     #[error("the address is percent-encoded, but not from UTF-8")]
     Encoding,
+    /// A line break or the like, which would be printed.
+    #[error("the address has a control character in it, such as %0A for a line break; only a password may")]
+    Control,
     /// A parameter without a value.
     #[error(
         "the address has a parameter without `=` and a value; if a password has an `&` or a `?` in it, write %26 or %3F"
@@ -198,6 +244,17 @@ pub enum AddressError {
     /// Two users or two passwords in one address.
     #[error("the address gives the {0} twice, before the host and as a parameter, and they differ; give it once")]
     Twice(&'static str),
+    /// One of the two files to log in with.
+    #[error(
+        "the address names `{given}` without `{missing}`; a login by certificate needs both, as files in PEM; for a \
+         login by password leave both out"
+    )]
+    HalfIdentity {
+        /// The parameter that is there.
+        given: &'static str,
+        /// The parameter that is not.
+        missing: &'static str,
+    },
     /// A key in a format that only Java reads.
     #[error("the client key (`sslkey`) is in a format that only Java reads; convert it to PEM")]
     ClientKey,

@@ -1,7 +1,7 @@
 //! The environment: every setting as a variable, laid over the file.
-use super::StorageName;
 use super::mistake::{Place, Report, likeness, nearest};
 use super::raw::{Given, Key, Raw, RawStorage};
+use super::{StorageName, libpq};
 
 /// What every variable of ours starts with.
 const PREFIX: &str = "JOBRUNR_SCALER_";
@@ -22,6 +22,8 @@ pub(super) fn overlay(raw: &mut Raw, env: impl IntoIterator<Item = (String, Stri
         if let Some(name) = variable.strip_prefix(PREFIX) {
             let given = Given { text, place: Place::Variable(variable.clone()) };
             set(raw, name, given, report);
+        } else if libpq::is_taken(&variable, &text) {
+            raw.libpq.push(variable);
         }
     }
 }

@@ -6,6 +6,8 @@ mod address;
 mod bounds;
 mod env;
 mod file;
+mod libpq;
+mod log;
 mod mistake;
 mod raw;
 mod secret;
@@ -23,11 +25,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
 
-pub use self::address::{Address, AddressError, ServerAddress, Tls, TlsMode};
+pub use self::address::{Address, AddressError, LoginError, ServerAddress, Tls, TlsMode, place};
 pub use self::bounds::ReadBounds;
 pub use self::env::variables;
+pub use self::log::{LogConfig, LogFormat};
 pub use self::mistake::{ConfigErrors, Mistake, Place};
 pub use self::secret::{Secret, SecretError};
 pub use self::table_prefix::{TablePrefix, TablePrefixError};
@@ -59,25 +61,6 @@ pub struct Config {
     pub storages: BTreeMap<StorageName, StorageConfig>,
 }
 
-/// What to log, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogConfig {
-    /// For people or for machines.
-    pub format: LogFormat,
-    /// Which events, in the words of `tracing_subscriber::EnvFilter`. Default `info`. Known to be valid.
-    pub filter: String,
-}
-
-/// How a line of the log looks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// The name under which triggers ask for a storage: 1 to 40 of `a-z`, `0-9` and `-`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StorageName(String);
@@ -103,7 +86,7 @@ pub struct StorageConfig {
     /// After how many poll intervals without a heartbeat a server is dead: JobRunr's own
     /// `serverTimeoutPollIntervalMultiplicand`, which stands in no table. 1 to 100, default 4.
     pub heartbeat_multiplicand: u32,
-    /// JobRunr's major version, where the tables do not tell it. 5 to 99; `None` sees it in the tables. It decides how
+    /// JobRunr's major version, where the tables do not tell it. 6 to 99; `None` sees it in the tables. It decides how
     /// recurring jobs come to run.
     pub jobrunr_version: Option<u32>,
     /// The Kubernetes namespaces whose triggers may use the storage, at least one; `None` for all.
@@ -131,11 +114,37 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, each with its place.
     pub fn load(file: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, ConfigErrors> {
-        load(file, env, Certificates::Later)
+        load(file, env, Purpose::Print)
     }
 
-    /// As [`load`](Self::load), and checks the certificates too. Later they may be broken for a while without harm: who
-    /// serves keeps those that it has. Commands that do not serve have no use for them, and may not have them.
+    /// As [`load`](Self::load), with the file's text at hand; `name` stands for the file in what is said.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place.
+    pub fn parse(
+        name: &str,
+        yaml: &str,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigErrors> {
+        let mut report = Report::default();
+        let raw = file::parse(name.to_owned(), yaml, &mut report);
+        check(raw, env, Purpose::Print, report)
+    }
+
+    /// As [`load`](Self::load), and checks what a login to the databases takes: users, the files of TLS, and that no
+    /// variable of the PostgreSQL driver's own adds to it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place.
+    pub fn load_to_connect(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigErrors> {
+        load(file, env, Purpose::Connect)
+    }
+
+    /// As [`load_to_connect`](Self::load_to_connect), and checks the certificates of the gRPC port too. Later they may be
+    /// broken for a while without harm: who serves keeps those that it has.
     ///
     /// # Errors
     /// Everything that is wrong, each with its place.
@@ -143,35 +152,66 @@ impl Config {
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Loaded, ConfigErrors> {
-        load(file, env, Certificates::Checked)
+        load(file, env, Purpose::Serve)
+    }
+
+    /// Only [`http`](field@Self::http), for who asks a running scaler: whatever else is wrong meanwhile, it serves with what
+    /// it had.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the address is wrong.
+    pub fn http(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Option<SocketAddr>, ConfigErrors> {
+        let mut ignored = Report::default();
+        let raw = match file {
+            Some(path) => file::read(path, &mut ignored),
+            None => Some(Raw::default()),
+        };
+        let Some(mut raw) = raw else { return ignored.finish().map(|_| None) };
+        env::overlay(&mut raw, env, &mut ignored);
+        let mut report = Report::default();
+        let http = given(raw.http, parse_http, &mut report).unwrap_or_else(|| Some(default_http()));
+        report.finish().map(|_| http)
     }
 }
 
-/// Whether the files of `tls` have to be right.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Certificates {
-    Checked,
-    Later,
+/// Where HTTP is served when `http` is not given.
+fn default_http() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_HTTP_PORT))
+}
+
+/// What a configuration is loaded for: each purpose needs what those before it need, and more. What only a later one needs
+/// may be missing on this machine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Purpose {
+    /// To print it, or statements for it.
+    Print,
+    /// To connect to the databases.
+    Connect,
+    /// To serve KEDA.
+    Serve,
 }
 
 fn load(
     file: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
-    certificates: Certificates,
+    purpose: Purpose,
 ) -> Result<Loaded, ConfigErrors> {
     let mut report = Report::default();
     let raw = match file {
         Some(path) => file::read(path, &mut report),
         None => Some(Raw::default()),
     };
-    check(raw, env, certificates, report)
+    check(raw, env, purpose, report)
 }
 
 /// `raw` is what the file says, `None` when it could not be read.
 fn check(
     raw: Option<Raw>,
     env: impl IntoIterator<Item = (String, String)>,
-    certificates: Certificates,
+    purpose: Purpose,
     mut report: Report,
 ) -> Result<Loaded, ConfigErrors> {
     let file_is_known = raw.is_some();
@@ -180,21 +220,24 @@ fn check(
     let config = Config {
         listen: given(raw.listen, |text| parse_address(text, DEFAULT_PORT), &mut report)
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT))),
-        http: given(raw.http, parse_http, &mut report)
-            .unwrap_or_else(|| Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_HTTP_PORT)))),
+        http: given(raw.http, parse_http, &mut report).unwrap_or_else(|| Some(default_http())),
         log: LogConfig {
-            format: given(raw.log_format, parse_log_format, &mut report).unwrap_or_default(),
-            filter: given(raw.log_filter, parse_log_filter, &mut report).unwrap_or_else(|| "info".to_owned()),
+            format: given(raw.log_format, log::parse_format, &mut report).unwrap_or_default(),
+            filter: given(raw.log_filter, log::parse_filter, &mut report).unwrap_or_else(|| "info".to_owned()),
         },
-        tls: tls::check(raw.tls, certificates, &mut report),
+        tls: tls::check(raw.tls, purpose, &mut report),
         // What the environment says of a storage may be half of it, so it says nothing without the file.
-        storages: if file_is_known { check_storages(&raw.storages, &mut report) } else { BTreeMap::new() },
+        storages: if file_is_known { check_storages(&raw.storages, purpose, &mut report) } else { BTreeMap::new() },
     };
+    if Purpose::Connect <= purpose {
+        libpq::refuse(&raw.libpq, config.storages.values(), &mut report);
+    }
     Ok(Loaded { config, warnings: report.finish()? })
 }
 
 fn check_storages(
     raw: &BTreeMap<StorageName, raw::RawStorage>,
+    purpose: Purpose,
     report: &mut Report,
 ) -> BTreeMap<StorageName, StorageConfig> {
     if raw.is_empty() && report.n_mistakes() == 0 {
@@ -206,7 +249,7 @@ fn check_storages(
               with --config FILE",
         );
     }
-    raw.iter().filter_map(|(name, raw)| Some((name.clone(), storage::check(name, raw, report)?))).collect()
+    raw.iter().filter_map(|(name, raw)| Some((name.clone(), storage::check(name, raw, purpose, report)?))).collect()
 }
 
 /// The parsed value; `None` when none or a wrong one was given.
@@ -240,24 +283,6 @@ fn parse_address(text: &str, default_port: u16) -> Result<SocketAddr, String> {
             "{value} is no IP address with a port; write for example `0.0.0.0:{port}`, or `[::]:{port}` for IPv6 too"
         )
     })
-}
-
-fn parse_log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        other => Err(format!("{} is no log format; write `text` or `json`", shown(other))),
-    }
-}
-
-fn parse_log_filter(text: &str) -> Result<String, String> {
-    match EnvFilter::try_new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!(
-            "{} is no log filter; write for example `info`, `debug` or `info,jobrunr_scaler=debug`",
-            shown(text)
-        )),
-    }
 }
 
 impl StorageName {

@@ -78,6 +78,8 @@ pub(super) struct Raw {
     pub(super) log_filter: Option<Given>,
     pub(super) tls: RawTls,
     pub(super) storages: BTreeMap<StorageName, RawStorage>,
+    /// Variables of libpq's that are set and may not be: see [`libpq`](super::libpq).
+    pub(super) libpq: Vec<String>,
 }
 
 /// The files of the gRPC port's TLS, as given.

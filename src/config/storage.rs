@@ -9,11 +9,11 @@ use jiff::fmt::temporal::SpanParser;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::ReadBounds;
-use super::address::Address;
+use super::address::{Address, ServerAddress};
 use super::mistake::{Place, Report, shown};
 use super::raw::{Given, Key, RawStorage};
 use super::secret::Secret;
-use super::{StorageConfig, StorageName, TablePrefix};
+use super::{Purpose, StorageConfig, StorageName, TablePrefix};
 use crate::jobrunr::DEFAULT_HEARTBEAT_MULTIPLICAND;
 
 const DEFAULT_REFRESH: Duration = Duration::from_secs(1);
@@ -27,7 +27,12 @@ const WAITS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::f
 const LONGEST_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The storage; `None` when it has no address to speak of. Wrong values are reported and stand as their defaults.
-pub(super) fn check(name: &StorageName, raw: &RawStorage, report: &mut Report) -> Option<StorageConfig> {
+pub(super) fn check(
+    name: &StorageName,
+    raw: &RawStorage,
+    purpose: Purpose,
+    report: &mut Report,
+) -> Option<StorageConfig> {
     let refresh = value(raw, Key::Refresh, DEFAULT_REFRESH, report, |text| duration(text, &WAITS));
     let staleness = *WAITS.start()..=LONGEST_STALENESS;
     let max_staleness = value(raw, Key::MaxStaleness, DEFAULT_MAX_STALENESS, report, |text| duration(text, &staleness));
@@ -50,7 +55,7 @@ pub(super) fn check(name: &StorageName, raw: &RawStorage, report: &mut Report) -
         value(raw, Key::HeartbeatMultiplicand, DEFAULT_HEARTBEAT_MULTIPLICAND, report, heartbeat_multiplicand);
     let jobrunr_version = value(raw, Key::JobrunrVersion, None, report, jobrunr_version);
     let namespaces = value(raw, Key::Namespaces, None, report, |text| namespaces(text).map(Some));
-    let address = address(name, raw, &table_prefix, report)?;
+    let address = address(name, raw, &table_prefix, purpose, report)?;
     Some(StorageConfig {
         address,
         table_prefix,
@@ -77,7 +82,13 @@ fn value<T, E: fmt::Display>(
     super::given(raw.get(key).cloned(), parse, report).unwrap_or(default)
 }
 
-fn address(name: &StorageName, raw: &RawStorage, prefix: &TablePrefix, report: &mut Report) -> Option<Address> {
+fn address(
+    name: &StorageName,
+    raw: &RawStorage,
+    prefix: &TablePrefix,
+    purpose: Purpose,
+    report: &mut Report,
+) -> Option<Address> {
     let (text, place) = address_text(name, raw, report)?;
     let mut address = match Address::parse(text.expose_secret()) {
         Ok((address, warnings)) => {
@@ -92,6 +103,11 @@ fn address(name: &StorageName, raw: &RawStorage, prefix: &TablePrefix, report: &
         }
     };
     log_in(name, &mut address, raw, place, report);
+    if Purpose::Connect <= purpose {
+        for error in address.server().map(ServerAddress::login_errors).unwrap_or_default() {
+            report.mistake(place, error);
+        }
+    }
     if matches!(address, Address::Sqlite(_))
         && prefix.schema().is_some()
         && let Some(given) = raw.get(Key::TablePrefix)
@@ -143,6 +159,9 @@ fn log_in(name: &StorageName, address: &mut Address, raw: &RawStorage, url: &Pla
     };
     if let Some(given) = username {
         match &server.username {
+            _ if given.text.contains(char::is_control) => {
+                report.mistake(&given.place, "the user has a control character, such as a line break; leave it out");
+            }
             Some(inside) if *inside != given.text => report.mistake(&given.place, twice("user", url)),
             _ => server.username = Some(given.text.clone()),
         }
@@ -224,10 +243,10 @@ fn jobrunr_version(text: &str) -> Result<Option<u32>, String> {
     if text == "auto" {
         return Ok(None);
     }
-    let version = text.parse().ok().filter(|version| (5..=99).contains(version));
+    let version = text.parse().ok().filter(|version| (6..=99).contains(version));
     version.map(Some).ok_or_else(|| {
         format!(
-            "{} is no major version of JobRunr; write for example `8`, or `auto` to see it in the tables",
+            "{} is no major version of JobRunr from 6 to 99; write for example `8`, or `auto` to see it in the tables",
             shown(text)
         )
     })

@@ -1,4 +1,5 @@
 //! Configurations as a whole: from file and environment to settings, or to every mistake at once.
+mod login;
 mod properties;
 
 use std::path::PathBuf;
@@ -7,21 +8,27 @@ use secrecy::ExposeSecret;
 
 use super::*;
 
-/// A check that leaves the certificates for later.
+/// A check of the values alone.
 fn check(
     raw: Option<Raw>,
     env: impl IntoIterator<Item = (String, String)>,
     report: Report,
 ) -> Result<Loaded, ConfigErrors> {
-    super::check(raw, env, Certificates::Later, report)
+    super::check(raw, env, Purpose::Print, report)
 }
 
 /// Loads a file's text (none where it is empty) and variables, given without `JOBRUNR_SCALER_`.
 fn load(yaml: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
+    load_for(Purpose::Print, yaml, env)
+}
+
+/// As [`load`]; libpq's variables are given as they are.
+fn load_for(purpose: Purpose, yaml: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
     let mut report = Report::default();
     let raw = file::parse("config.yaml".to_owned(), yaml, &mut report);
-    let env = env.iter().map(|(name, value)| (format!("JOBRUNR_SCALER_{name}"), (*value).to_owned()));
-    check(raw, env, report)
+    let prefix = |name: &str| if name.starts_with("PG") { "" } else { "JOBRUNR_SCALER_" };
+    let env = env.iter().map(|(name, value)| (format!("{}{name}", prefix(name)), (*value).to_owned()));
+    super::check(raw, env, purpose, report)
 }
 
 fn loaded(yaml: &str, env: &[(&str, &str)]) -> Loaded {
@@ -278,7 +285,7 @@ storages:
 ";
     let env = [
         ("LISTEN", ":8080"),
-        ("LOG_FILTER", "info,,=,debug=="),
+        ("LOG_FILTER", "verbose"),
         ("REFRESH", "PT10M"),
         ("STORAGES_STOCK_STATEMENT_TIMEOUT", "PT1H"),
     ];
@@ -336,6 +343,8 @@ fn a_mistake_reads_like_this() {
         key("pasword: hunter2"),
         key("heartbeat-multiplicand: 4"),
         key("colour: blue"),
+        storage("log: {filter: verbose}\n"),
+        storage("log: {filter: sqlx=debug}\n"),
         storage("tls: {certFile: a}\n"),
         storage("tls: {keyFile: a}\n"),
         storage("tls: {clientCaFile: a}\n"),

@@ -1,13 +1,13 @@
 //! The files of the gRPC port's TLS, checked.
 use std::path::PathBuf;
 
-use super::Certificates;
+use super::Purpose;
 use super::mistake::Report;
 use super::raw::{Given, RawTls};
 use crate::tls::{TlsFile, TlsFiles};
 
 /// The files; `None` where none is given, and where the certificate or its key is missing, which is reported.
-pub(super) fn check(raw: RawTls, certificates: Certificates, report: &mut Report) -> Option<TlsFiles> {
+pub(super) fn check(raw: RawTls, purpose: Purpose, report: &mut Report) -> Option<TlsFiles> {
     let (cert, key) = match (&raw.cert_file, &raw.key_file) {
         (Some(cert), Some(key)) => (cert, key),
         (Some(cert), None) => {
@@ -29,13 +29,13 @@ pub(super) fn check(raw: RawTls, certificates: Certificates, report: &mut Report
     };
     let path = |given: &Given| PathBuf::from(&given.text);
     let files = TlsFiles { cert: path(cert), key: path(key), client_ca: raw.client_ca_file.as_ref().map(path) };
-    if certificates == Certificates::Checked
+    if purpose == Purpose::Serve
         && let Err(error) = files.load()
     {
         let given = match error.file {
             TlsFile::Cert => cert,
             TlsFile::Key => key,
-            TlsFile::ClientCa => raw.client_ca_file.as_ref().unwrap_or(cert),
+            TlsFile::Authority => raw.client_ca_file.as_ref().unwrap_or(cert),
         };
         report.mistake(&given.place, &error);
     }

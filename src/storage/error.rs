@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::config::SecretError;
+use crate::config::{LoginError, SecretError};
 
 /// Why a storage did not answer. None of the texts holds a password.
 #[derive(Debug, Error)]
@@ -22,6 +22,9 @@ pub enum StorageError {
     /// JobRunr's tables are not where they should be.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// No user, or a file of TLS that is of no use.
+    #[error(transparent)]
+    Login(#[from] LoginError),
     /// A secret's file could not be read.
     #[error(transparent)]
     Secret(#[from] SecretError),

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 pub use error::{SchemaError, StorageError};
-pub use sql::{grants_sql, notify_sql};
+pub use sql::{DEFAULT_ROLE, Grants, grants_sql, notify_sql};
 
 use crate::config::{Address, StorageConfig};
 use crate::jobrunr::{Questions, Snapshot};

@@ -66,10 +66,13 @@ pub(crate) fn noon() -> Timestamp {
 }
 
 pub(crate) fn server_url(kind: Kind) -> Url {
-    let variable = match kind {
+    url_of(match kind {
         Kind::Postgres => "TEST_POSTGRES_URL",
         _ => "TEST_MARIADB_URL",
-    };
+    })
+}
+
+fn url_of(variable: &str) -> Url {
     let url = std::env::var(variable);
     let url = url.unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test.sh, which starts the servers"));
     Url::parse(&url).unwrap_or_else(|error| panic!("{variable}: {error}"))
@@ -95,22 +98,29 @@ impl Database {
 
     /// JobRunr's tables in a database whose texts have this encoding.
     pub(crate) async fn with_encoding(kind: Kind, layout: Layout, encoding: &str) -> Self {
-        let mut database = Self::empty_with_encoding(kind, layout, Some(encoding)).await;
+        let mut database = Self::empty_on(kind, layout, Some(encoding), || server_url(kind)).await;
+        database.create_tables().await;
+        database
+    }
+
+    /// JobRunr's own tables on a MySQL server, which takes MariaDB's statements.
+    pub(crate) async fn on_mysql() -> Self {
+        let mut database = Self::empty_on(Kind::MariaDb, Layout::default(), None, || url_of("TEST_MYSQL_URL")).await;
         database.create_tables().await;
         database
     }
 
     /// A database without any table.
     pub(crate) async fn empty(kind: Kind, layout: Layout) -> Self {
-        Self::empty_with_encoding(kind, layout, None).await
+        Self::empty_on(kind, layout, None, || server_url(kind)).await
     }
 
-    async fn empty_with_encoding(kind: Kind, layout: Layout, encoding: Option<&str>) -> Self {
+    async fn empty_on(kind: Kind, layout: Layout, encoding: Option<&str>, server_url: impl FnOnce() -> Url) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let name = unique_name();
         let (admin, url) = match kind {
             Kind::Postgres => {
-                let mut url = server_url(kind);
+                let mut url = server_url();
                 let mut maker = PgConnection::connect(url.as_str()).await.unwrap();
                 let encoding = encoding.map(|encoding| format!(" ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"));
                 let statement = format!("CREATE DATABASE {name} TEMPLATE template0{}", encoding.unwrap_or_default());
@@ -119,7 +129,7 @@ impl Database {
                 (Admin::Postgres(PgConnection::connect(url.as_str()).await.unwrap()), url.to_string())
             }
             Kind::MariaDb => {
-                let mut url = server_url(kind);
+                let mut url = server_url();
                 let mut maker = MySqlConnection::connect(url.as_str()).await.unwrap();
                 let encoding = encoding.map(|encoding| format!(" CHARACTER SET {encoding}")).unwrap_or_default();
                 let statement = format!("CREATE DATABASE {name}{encoding}");

@@ -4,6 +4,7 @@
 
 mod connections;
 mod database;
+mod environment;
 mod explain_tls;
 mod faults;
 mod grpc;

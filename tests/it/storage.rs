@@ -5,6 +5,7 @@ mod encodings;
 mod encryption;
 mod large_tables;
 mod model;
+mod mysql;
 mod plans;
 mod recurring;
 mod rights;

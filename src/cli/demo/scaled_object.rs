@@ -10,7 +10,7 @@ use crate::scaling::hpa::MetricType;
 use crate::scaling::keda::{ReplicaBounds, ScaledObjectRules};
 
 pub(super) const NAMESPACE: &str = "orders";
-pub(super) const NAME: &str = "order-worker";
+pub(super) const NAME: &str = "jobrunr-workers";
 const MAX_REPLICAS: u32 = 10;
 const POLLING_INTERVAL: i64 = 30;
 const COOLDOWN: i64 = 300;

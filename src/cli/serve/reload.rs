@@ -28,7 +28,7 @@ pub(super) async fn follow(
             _ = hangup.recv() => true,
             () = tokio::time::sleep(LOOK_EVERY) => false,
         };
-        let seen = Config::load(file.as_deref(), variables());
+        let seen = Config::load_to_connect(file.as_deref(), variables());
         match looks.judge(seen, is_asked) {
             Verdict::Nothing => {}
             Verdict::AsBefore => {

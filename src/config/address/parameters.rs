@@ -74,6 +74,8 @@ pub(super) struct Parameters {
     ssl: bool,
     /// pgjdbc's `sslfactory=….NonValidatingFactory`.
     trusts_all: bool,
+    /// libpq's `sslrootcert=system`: the public authorities.
+    trusts_public: bool,
 }
 
 impl Parameters {
@@ -82,6 +84,9 @@ impl Parameters {
         for (name, value) in pairs {
             // The drivers do not agree on upper and lower case, and no two parameters differ in case only.
             let lower = name.to_ascii_lowercase();
+            if name.contains(char::is_control) || (lower != "password" && value.contains(char::is_control)) {
+                return Err(AddressError::Control);
+            }
             let known = match kind {
                 Kind::Postgres => parameters.common(&lower, &value)? || parameters.postgres(&lower, &value)?,
                 Kind::Mysql => parameters.common(&lower, &value)? || parameters.mysql(&lower, &value)?,
@@ -92,17 +97,19 @@ impl Parameters {
             }
         }
         parameters.tls.mode = parameters.resolve_tls();
+        parameters.check_tls()?;
         Ok(parameters)
     }
 
     /// Parameters that mean the same for both servers. Returns whether it was one.
     fn common(&mut self, name: &str, value: &str) -> Result<bool, AddressError> {
         match name {
-            "user" => self.username = Some(value.to_owned()),
+            "user" => self.username = Some(value.to_owned()).filter(|user| !user.is_empty()),
             "password" => self.password = Some(value.into()),
             "sslmode" | "ssl-mode" => self.tls_mode = Some(tls_mode(value)?),
             "sslrootcert" | "ssl-root-cert" | "sslca" | "ssl-ca" | "serversslcert" => {
-                self.tls.root_cert = Some(PathBuf::from(value));
+                self.trusts_public = value == "system";
+                self.tls.root_cert = Some(PathBuf::from(value)).filter(|_| !self.trusts_public);
             }
             "sslcert" | "ssl-cert" => self.tls.client_cert = Some(PathBuf::from(value)),
             "sslkey" | "ssl-key" => self.tls.client_key = Some(client_key(value)?),
@@ -114,7 +121,11 @@ impl Parameters {
     fn postgres(&mut self, name: &str, value: &str) -> Result<bool, AddressError> {
         match name {
             "ssl" => self.ssl = value.is_empty() || value.eq_ignore_ascii_case("true"),
-            "sslfactory" => self.trusts_all = value.ends_with("NonValidatingFactory"),
+            "sslfactory" => match value.rsplit('.').next() {
+                Some("NonValidatingFactory") => self.trusts_all = true,
+                Some("LibPQFactory") => {}
+                _ => return Ok(false),
+            },
             "currentschema" => self.search_path = Some(search_path(value)?),
             "targetservertype" | "target_session_attrs" => self.primary_only = primary_only(value)?,
             "host" | "hostaddr" | "pghost" => self.host = Some(value.to_owned()),
@@ -125,9 +136,11 @@ impl Parameters {
         Ok(true)
     }
 
-    fn mysql(&mut self, name: &str, _: &str) -> Result<bool, AddressError> {
+    fn mysql(&mut self, name: &str, value: &str) -> Result<bool, AddressError> {
         match name {
             "socket" | "localsocket" => Err(AddressError::Socket),
+            // It is always allowed.
+            "allowpublickeyretrieval" => Ok(value.eq_ignore_ascii_case("true")),
             _ => Ok(false),
         }
     }
@@ -136,8 +149,11 @@ impl Parameters {
         let hint = match lower {
             "connecttimeout" | "connect_timeout" | "logintimeout" => "; the storage's `connectTimeout` says it",
             "sockettimeout" => "; the storage's `statementTimeout` says it",
-            "usessl" | "requiressl" | "verifyservercertificate" => "; `sslMode` says whether to encrypt",
+            "usessl" | "requiressl" | "verifyservercertificate" | "trustservercertificate" => {
+                "; `sslMode` says whether to encrypt"
+            }
             "options" => "; `currentSchema` sets the search path",
+            "sslfactory" => "; `sslmode` says what to verify, and `sslrootcert` whom to trust",
             _ => "",
         };
         // After a password with an `&` that is not encoded, the rest of the password looks like a parameter.
@@ -159,6 +175,44 @@ impl Parameters {
             (None, true, true) => TlsMode::Require,
             (None, false, _) => TlsMode::Prefer,
         }
+    }
+
+    /// Refuses half of a login by certificate, and warns where less is verified than seems.
+    fn check_tls(&mut self) -> Result<(), AddressError> {
+        match (&self.tls.client_cert, &self.tls.client_key) {
+            (Some(_), None) => return Err(AddressError::HalfIdentity { given: "sslcert", missing: "sslkey" }),
+            (None, Some(_)) => return Err(AddressError::HalfIdentity { given: "sslkey", missing: "sslcert" }),
+            _ => {}
+        }
+        let mode = self.tls.mode;
+        let has_authority = self.tls.root_cert.is_some() || self.trusts_public;
+        let name = mode.name();
+        let warning = match mode {
+            // The public authorities are trusted beside one's own, which nothing can change.
+            TlsMode::VerifyCa => {
+                "with sslmode=verify-ca the name in the certificate is not checked, so everybody who has \
+                 a certificate of a public authority can pretend to be the database; write sslmode=verify-full"
+                    .to_owned()
+            }
+            TlsMode::VerifyFull if !has_authority => {
+                "the address has sslmode=verify-full and no `sslrootcert`, so only certificates of public authorities \
+                 are trusted; name the file of your own authority's certificate, or write sslrootcert=system if public \
+                 ones are meant"
+                    .to_owned()
+            }
+            TlsMode::Prefer | TlsMode::Require if self.trusts_all => {
+                "`sslfactory` of the address names a class that trusts every certificate, so anybody in between can \
+                 pretend to be the database; write sslmode=verify-full and sslrootcert=FILE"
+                    .to_owned()
+            }
+            TlsMode::Disable | TlsMode::Prefer | TlsMode::Require if has_authority => format!(
+                "the address has `sslrootcert`, but with sslmode={name} no certificate is verified; write \
+                 sslmode=verify-full"
+            ),
+            _ => return Ok(()),
+        };
+        self.warnings.push(warning);
+        Ok(())
     }
 }
 

@@ -61,6 +61,10 @@ fn server(kind: Kind, jdbc: bool, rest: &str) -> Result<(ServerAddress, Vec<Stri
     if database.contains(['@', '/']) {
         return Err(AddressError::Path);
     }
+    // What is not plain may be the start of a parameter, and so of a password; a database's name is printed.
+    if !database.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '$' | '~' | '%')) {
+        return Err(AddressError::Database(kind.example()));
+    }
     let parameters = Parameters::read(kind, pairs(query)?)?;
     let hosts = match &parameters.host {
         Some(host) => vec![(check_host(kind, host)?, parameters.port.unwrap_or(kind.default_port()))],
@@ -68,7 +72,7 @@ fn server(kind: Kind, jdbc: bool, rest: &str) -> Result<(ServerAddress, Vec<Stri
     };
     let database = match parameters.database {
         Some(database) => database,
-        None => decode(database)?,
+        None => decode_name(database)?,
     };
     if database.is_empty() {
         return Err(AddressError::NoDatabase(kind.example()));
@@ -109,8 +113,12 @@ fn split_path(kind: Kind, jdbc: bool, text: &str) -> Result<(&str, &str), Addres
 
 /// The parameters, decoded. JDBC drivers and sqlx agree on the encoding of HTML forms, where `+` is a space.
 fn pairs(query: &str) -> Result<Vec<Pair<'_>>, AddressError> {
-    if query.split('&').any(|pair| !pair.is_empty() && !pair.contains('=')) {
-        return Err(AddressError::BareParameter);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, _) = pair.split_once('=').ok_or(AddressError::BareParameter)?;
+        // Other databases separate parameters so, and a password may follow. One that begins here is never printed.
+        if pair.contains([';', '#']) && !name.to_ascii_lowercase().ends_with("password") {
+            return Err(AddressError::Separator);
+        }
     }
     Ok(form_urlencoded::parse(query.as_bytes()).collect())
 }
@@ -120,7 +128,10 @@ fn split_user_info(text: &str) -> Result<(Option<String>, Option<SecretString>),
         Some((username, password)) => (username, Some(password)),
         None => (text, None),
     };
-    let username = Some(decode(username)?).filter(|username| !username.is_empty());
+    if username.contains([';', '#', '&', '=']) {
+        return Err(AddressError::Separator);
+    }
+    let username = Some(decode_name(username)?).filter(|username| !username.is_empty());
     let password = password.map(decode).transpose()?.map(SecretString::from);
     Ok((username, password))
 }
@@ -200,12 +211,23 @@ fn sqlite(rest: &str, jdbc: bool) -> Result<(Address, Vec<String>), AddressError
     if path.is_empty() || path.starts_with(":resource:") {
         return Err(AddressError::NoFile);
     }
+    if path.contains([';', '#', '@']) {
+        return Err(AddressError::SqlitePath);
+    }
     // sqlx decodes the path, xerial's JDBC driver takes it as it is.
     let path = if jdbc { path.to_owned() } else { decode(path)? };
+    if path.contains(char::is_control) {
+        return Err(AddressError::Control);
+    }
     // How the file is opened is our business alone: read only.
     let pairs = pairs.into_iter().filter(|(name, _)| name != "mode").collect();
     let warnings = Parameters::read(Kind::Sqlite, pairs)?.warnings;
     Ok((Address::Sqlite(PathBuf::from(path)), warnings))
+}
+
+/// Decodes what is printed.
+fn decode_name(text: &str) -> Result<String, AddressError> {
+    decode(text).and_then(|name| if name.contains(char::is_control) { Err(AddressError::Control) } else { Ok(name) })
 }
 
 fn decode(text: &str) -> Result<String, AddressError> {

@@ -53,6 +53,10 @@ fn every_form_of_an_address_is_understood() {
     check("postgres://u@/?host=h&dbname=db", "postgres://u@h:5432/db", "");
     // Special characters.
     check("postgres://u%40corp:p%40%2F%3F%23%25%3A@h/my%2Ddb", "postgres://u@corp@h:5432/my-db", "p@/?#%:");
+    check("postgres://h/a%3Bb%23c%20d", "postgres://h:5432/a;b#c d", "");
+    check("jdbc:postgresql://h/db?user=u&password=a;b#c", "postgres://u@h:5432/db", "a;b#c");
+    check("postgres://u:a%0Ab@h/db", "postgres://u@h:5432/db", "a\nb");
+    check("sqlite:/data/a%40b%3Bc%23.db", "sqlite:/data/a@b;c#.db", "");
     check("jdbc:postgresql://h/db?user=u%40corp&password=a%26b%3Dc+d%2B", "postgres://u@corp@h:5432/db", "a&b=c d+");
     check("postgres://scaler@server:p:w@h/db", "postgres://scaler@server@h:5432/db", "p:w");
     check("postgres://u:100%@h/db", "postgres://u@h:5432/db", "100%");
@@ -81,7 +85,8 @@ fn tls_follows_each_drivers_words() {
         ("jdbc:mariadb://h/d?sslMode=trust", Require),
         ("jdbc:mariadb://h/d?sslMode=verify-full", VerifyFull),
     ] {
-        assert_eq!(parse(text).server().unwrap().tls.mode, mode, "{text}");
+        let (address, _) = Address::parse(text).unwrap();
+        assert_eq!(address.server().unwrap().tls.mode, mode, "{text}");
     }
     for text in [
         "postgres://h/d?sslmode=verify-full&sslrootcert=/ca.pem&sslcert=/c.pem&sslkey=/k.pem",
@@ -92,8 +97,10 @@ fn tls_follows_each_drivers_words() {
         let expected = Tls { mode: VerifyFull, root_cert, client_cert, client_key };
         assert_eq!(parse(text).server().unwrap().tls, expected, "{text}");
     }
-    let address = parse("jdbc:mariadb://h/d?sslMode=VERIFY_CA&serverSslCert=/ca.pem");
+    let address = parse("jdbc:mariadb://h/d?sslMode=VERIFY_FULL&serverSslCert=/ca.pem");
     assert_eq!(address.server().unwrap().tls.root_cert, Some(PathBuf::from("/ca.pem")));
+    // libpq's word for the public authorities.
+    assert_eq!(parse("postgres://h/d?sslmode=verify-full&sslrootcert=system").server().unwrap().tls.root_cert, None);
 }
 
 #[test]
@@ -141,17 +148,36 @@ fn what_is_no_address_is_refused_in_words() {
         "jdbc:postgresql:",
         "jdbc:mysql://h:3306",
         "postgres://u:%ff@h/db",
+        "postgres://u%0A:hunter2@h/db",
+        "postgres://h/db%00",
+        "postgres://h/db?sslrootcert=/ca%1B.pem",
+        "sqlite:/data/%0Ajr.db",
         "postgres://h/db?sslmode=hunter2",
         "jdbc:postgresql://h/db?password=hun&ter2",
         "jdbc:postgresql://u:hunter2@h/db?password=other",
         "jdbc:postgresql://u@h/db?user=other",
+        "jdbc:postgresql://h/db;password=hunter2",
+        "jdbc:mysql://h/db#hunter2",
+        "postgres://h/db&password=hunter2",
+        "postgres://h/db:hunter2",
+        "postgres://h/db hunter2",
+        "jdbc:postgresql:u:hunter2",
+        "postgres://u;password=hunter2@h/db",
+        "jdbc:postgresql://h/db?user=u;password=hunter2",
+        "jdbc:postgresql://h/db?sslmode=require;password=hunter2",
+        "jdbc:postgresql://h/db?sslrootcert=/ca.pem#hunter2",
         "postgres://h/db?sslkey=/client.pk8",
+        "postgres://h/db?sslcert=/client.pem",
+        "jdbc:mariadb://h/db?sslKey=/client.pem",
         "postgres://h/db?port=hunter2",
         "postgres://h/db?currentSchema=a'b",
         "postgres://h/db?targetServerType=secondary",
         "mysql://h/db?socket=/run/mysqld.sock",
         "mysql:///db?socket=/run/mysqld.sock",
         "sqlite:",
+        "sqlite:/data/jr.db;password=hunter2",
+        "jdbc:sqlite:/data/jr.db#hunter2",
+        "sqlite://u:hunter2@h/db",
         "sqlite::memory:",
         "jdbc:sqlite:",
         "jdbc:sqlite::memory:",
@@ -176,7 +202,14 @@ fn what_is_ignored_is_said() {
         "jdbc:postgresql://h/db?user=u&password=p&reWriteBatchedInserts=true&socketTimeout=30&color=blue",
         "jdbc:postgresql://h/db?password=hun&ter=2",
         "jdbc:postgresql://h/db?options=-c%20search_path%3Djobs",
+        "jdbc:postgresql://h/db?ssl=true",
+        "jdbc:mysql://h/db?sslMode=VERIFY_CA&sslCa=/ca.pem",
+        "postgres://h/db?sslrootcert=/ca.pem",
+        "postgres://h/db?sslmode=disable&sslrootcert=system",
+        "jdbc:postgresql://h/db?ssl=true&sslfactory=org.postgresql.ssl.NonValidatingFactory",
+        "jdbc:postgresql://h/db?sslmode=verify-full&sslrootcert=/ca.pem&sslfactory=org.postgresql.ssl.DefaultJavaSSLFactory",
         "jdbc:mysql://h/db?useSSL=false&allowPublicKeyRetrieval=true&serverTimezone=UTC",
+        "jdbc:mysql://h/db?allowPublicKeyRetrieval=false",
         "jdbc:sqlite:/data/jr.db?journal_mode=WAL",
     ];
     let answers = texts.map(|text| {

@@ -67,6 +67,17 @@ proptest! {
             format!("jdbc:mysql://h?password={encoded}"),
             format!("jdbc:sqlserver://h;password={encoded}"),
             format!("postgres:u:{encoded}@h/db"),
+            format!("jdbc:postgresql://h/db;password={encoded}"),
+            format!("jdbc:postgresql://h/db;password={secret}"),
+            format!("postgres://h/db#{encoded}"),
+            format!("jdbc:mysql://h/db&password={encoded}"),
+            format!("postgres://u;password={encoded}@h/db"),
+            format!("jdbc:postgresql://h/db?user=u;password={encoded}"),
+            format!("jdbc:mysql://h/db?sslCa=/ca.pem;password={secret}"),
+            format!("jdbc:postgresql:u:{encoded}"),
+            format!("jdbc:sqlite:/data/jr.db;password={secret}"),
+            format!("sqlite:/data/jr.db#{encoded}"),
+            format!("sqlite://u:{encoded}@h/db"),
             encoded,
         ] {
             prop_assert!(!printed(load("", &[("URL", &url)])).contains("Zq7"), "{url}");

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::StorageError;
-use crate::config::{ServerAddress, StorageConfig};
+use crate::config::{ServerAddress, StorageConfig, place};
 
-/// Tries the hosts of an address in turn. The error is that of the last one.
+/// Tries the hosts of an address in turn. Where all fail, the error names each.
 pub(super) async fn first_host<'a, S, F>(
     address: &'a ServerAddress,
     connect_to: impl Fn(&'a str, u16) -> F,
@@ -14,14 +14,35 @@ pub(super) async fn first_host<'a, S, F>(
 where
     F: Future<Output = Result<S, StorageError>>,
 {
-    let mut last = StorageError::Unreachable("no host is given".to_owned());
+    let mut failed = Vec::new();
     for (host, port) in &address.hosts {
         match connect_to(host, *port).await {
             Ok(session) => return Ok(session),
-            Err(error) => last = error,
+            Err(error) => failed.push((place(host, *port), error)),
         }
     }
-    Err(last)
+    Err(together(failed))
+}
+
+/// One error for all hosts. Where they fail alike it is of their kind.
+fn together(mut failed: Vec<(String, StorageError)>) -> StorageError {
+    let is_same = failed.windows(2).all(|pair| pair[0].1.to_string() == pair[1].1.to_string());
+    if is_same {
+        return failed.pop().map_or(StorageError::Unreachable("no host is given".to_owned()), |(_, error)| error);
+    }
+    let texts = failed.iter().map(|(place, error)| {
+        let text = match error {
+            StorageError::Unreachable(cause) | StorageError::Denied(cause) => cause.clone(),
+            other => other.to_string(),
+        };
+        // Many causes begin with the place already.
+        if text.starts_with(place.as_str()) { text } else { format!("{place}: {text}") }
+    });
+    let text = texts.collect::<Vec<_>>().join("; ");
+    match failed.iter().all(|(_, error)| matches!(error, StorageError::Denied(_))) {
+        true => StorageError::Denied(text),
+        false => StorageError::Unreachable(text),
+    }
 }
 
 /// Waits for a connection, at most the configured time.

@@ -4,6 +4,7 @@ mod connection;
 mod dialect;
 mod errors;
 mod grants;
+mod login;
 mod mysql;
 mod notify;
 mod postgres;
@@ -16,7 +17,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-pub use grants::grants_sql;
+pub use grants::{DEFAULT_ROLE, Grants, grants_sql};
 pub use notify::notify_sql;
 
 use self::connection::Connection;

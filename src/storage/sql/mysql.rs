@@ -5,12 +5,12 @@ use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
-use super::SqlSource;
 use super::dialect::{Condition, Dialect};
 use super::errors::{before, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
 use super::statement::Bind;
-use crate::config::{ServerAddress, StorageConfig, TlsMode};
+use super::{SqlSource, login};
+use crate::config::{ServerAddress, StorageConfig, TlsMode, place};
 use crate::storage::StorageError;
 
 pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<SqlSource, StorageError> {
@@ -24,8 +24,10 @@ async fn connect_to(
     config: &StorageConfig,
 ) -> Result<SqlSource, StorageError> {
     let options = options(host, port, address)?;
-    let place = format!("{host}:{port}");
-    let mut connection = connected(MySqlConnection::connect_with(&options), config, &place).await?;
+    let place = place(host, port);
+    let connecting =
+        async { MySqlConnection::connect_with(&options).await.map_err(|error| login::explained(error, &address.tls)) };
+    let mut connection = connected(connecting, config, &place).await?;
     let prepared = prepare(&mut connection, address, config);
     let schema = before(config.statement_timeout, prepared).await?;
     Ok(SqlSource::new(Box::new(connection), Box::new(MySqlDialect), schema, config))
@@ -36,6 +38,8 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnec
     let mut options = MySqlConnectOptions::new()
         .host(host)
         .port(port)
+        // Without, the driver would take root.
+        .username(login::user(address)?)
         .database(&address.database)
         .timezone(Some("+00:00".to_owned()))
         .ssl_mode(match address.tls.mode {
@@ -47,9 +51,6 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnec
         });
     // The driver would log slow statements whole, which are kilobytes long. The monitor logs slow reads in a line.
     options = options.disable_statement_logging();
-    if let Some(username) = &address.username {
-        options = options.username(username);
-    }
     if let Some(password) = &address.password {
         options = options.password(password.read()?.expose_secret());
     }

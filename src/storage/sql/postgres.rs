@@ -9,8 +9,8 @@ use super::dialect::{Condition, Dialect};
 use super::errors::{before, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
 use super::statement::Bind;
-use super::{SqlSource, notify};
-use crate::config::{ServerAddress, StorageConfig, TlsMode};
+use super::{SqlSource, login, notify};
+use crate::config::{ServerAddress, StorageConfig, TlsMode, place};
 use crate::storage::{Listener, StorageError};
 
 pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<SqlSource, StorageError> {
@@ -24,7 +24,7 @@ pub(super) async fn listen(
 ) -> Result<Option<Box<dyn Listener>>, StorageError> {
     first_host(address, |host, port| async move {
         let options = options(host, port, address)?.options(settings(address, config));
-        notify::listen(options, &format!("{host}:{port}"), config).await
+        notify::listen(options, &place(host, port), config).await
     })
     .await
 }
@@ -36,17 +36,23 @@ async fn connect_to(
     config: &StorageConfig,
 ) -> Result<SqlSource, StorageError> {
     let options = options(host, port, address)?.options(settings(address, config));
-    let place = format!("{host}:{port}");
-    let mut connection = connected(PgConnection::connect_with(&options), config, &place).await?;
+    let place = place(host, port);
+    let connecting =
+        async { PgConnection::connect_with(&options).await.map_err(|error| login::explained(error, &address.tls)) };
+    let mut connection = connected(connecting, config, &place).await?;
     let prepared = prepare(&mut connection, address, config);
     let schema = before(config.statement_timeout, prepared).await?;
     let dialect = PostgresDialect::new(&schema);
     Ok(SqlSource::new(Box::new(connection), Box::new(dialect), schema, config))
 }
 
+/// How to connect. The driver begins with libpq's variables and the operating system's user, so everything is overwritten, and
+/// what cannot be (`PGOPTIONS`, `PGSSLCERT`, `PGSSLKEY`) is refused with the configuration.
 fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOptions, StorageError> {
     let mut options = PgConnectOptions::new_without_pgpass()
+        .host(host)
         .port(port)
+        .username(login::user(address)?)
         .database(&address.database)
         .application_name("jobrunr-scaler")
         .ssl_mode(match address.tls.mode {
@@ -58,16 +64,14 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOp
         });
     // The driver would log slow statements whole, which are kilobytes long. The monitor logs slow reads in a line.
     options = options.disable_statement_logging();
-    options = if host.starts_with('/') { options.socket(host) } else { options.host(host) };
-    if let Some(username) = &address.username {
-        options = options.username(username);
-    }
-    if let Some(password) = &address.password {
-        options = options.password(password.read()?.expose_secret());
-    }
-    if let Some(certificate) = &address.tls.root_cert {
-        options = options.ssl_root_cert(certificate);
-    }
+    options = match &address.password {
+        Some(password) => options.password(password.read()?.expose_secret()),
+        None => options.password(""),
+    };
+    options = match &address.tls.root_cert {
+        Some(certificate) => options.ssl_root_cert(certificate),
+        None => options.ssl_root_cert_from_pem(Vec::new()),
+    };
     if let Some(certificate) = &address.tls.client_cert {
         options = options.ssl_client_cert(certificate);
     }

@@ -60,7 +60,7 @@ async fn only_the_database_that_is_meant_is_believed() {
     };
     let pair = authority.issue("localhost", 2040);
     file("server.crt", &pair.cert);
-    file("server.key", &pair.key);
+    let key = file("server.key", &pair.key);
     let (right, wrong) = (file("right.pem", &authority.pem()), file("wrong.pem", &other.pem()));
     for kind in SERVERS {
         let server = Server::start(kind, directory.path(), directory.path());
@@ -78,11 +78,16 @@ async fn only_the_database_that_is_meant_is_believed() {
         };
         check("localhost", "verify-full", &right, LOGGED_IN).await;
         check("localhost", "verify-ca", &right, LOGGED_IN).await;
-        check("localhost", "verify-full", &wrong, "certificate").await;
-        check("localhost", "verify-ca", &wrong, "certificate").await;
+        let not_signed = format!("not signed by an authority in `{wrong}`");
+        check("localhost", "verify-full", &wrong, &not_signed).await;
+        check("localhost", "verify-ca", &wrong, &not_signed).await;
+        check("localhost", "verify-full", "system", "set `sslrootcert` in the address").await;
         // The certificate is for localhost.
-        check("127.0.0.1", "verify-full", &right, "certificate").await;
+        check("127.0.0.1", "verify-full", &right, "certificate is only valid for DnsName(\"localhost\")").await;
         check("127.0.0.1", "verify-ca", &right, LOGGED_IN).await;
+        // A file that went away while serving, and one that is no certificate.
+        check("localhost", "verify-full", "/nowhere.pem", "`sslrootcert` of the address: cannot read").await;
+        check("localhost", "verify-full", &key, "it holds: PRIVATE KEY").await;
         // A server that speaks no TLS, as somebody in between would make it seem.
         let plain = server_url(kind).port().unwrap();
         let said = outcome(&url("localhost", plain, "verify-full", &right)).await;

@@ -52,35 +52,152 @@ async fn may(kind: Kind, url: &str, sql: &str) -> bool {
     }
 }
 
+/// Somebody with what an ordinary application's user has: JobRunr's tables, and nothing else.
+async fn new_owner(database: &mut Database) -> String {
+    let owner = format!("o_{}", database.name);
+    let (schema, prefix) = match database.jobs().split_once('.') {
+        Some((schema, _)) => (schema.to_owned(), format!("{schema}.{}", database.layout.prefix)),
+        None => (database.name.clone(), database.layout.prefix.to_owned()),
+    };
+    let mut statements = match database.kind {
+        Kind::Postgres => vec![format!("CREATE ROLE {owner} LOGIN PASSWORD 'a-secret'")],
+        _ => vec![
+            format!("CREATE USER {owner} IDENTIFIED BY 'a-secret'"),
+            format!("GRANT ALL PRIVILEGES ON {schema}.* TO {owner} WITH GRANT OPTION"),
+        ],
+    };
+    if database.kind == Kind::Postgres {
+        if database.layout.schema {
+            statements.push(format!("ALTER SCHEMA {schema} OWNER TO {owner}"));
+        }
+        for table in ["jobs", "backgroundjobservers", "recurring_jobs", "migrations"] {
+            statements.push(format!("ALTER TABLE IF EXISTS {prefix}jobrunr_{table} OWNER TO {owner}"));
+        }
+    }
+    for statement in statements {
+        database.execute(&statement).await;
+    }
+    owner
+}
+
+/// Runs statements as somebody, each of whom has the same password.
+async fn run_as(database: &Database, user: &str, sql: &str) {
+    let url = database.url.replace("jobrunr:jobrunr@", &format!("{user}:a-secret@"));
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    match database.kind {
+        Kind::Postgres => {
+            let mut connection = sqlx::postgres::PgConnection::connect(&url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        }
+        _ => {
+            let url = match database.jobs().split_once('.') {
+                Some((schema, _)) => url.replace(&format!("/{}", database.name), &format!("/{schema}")),
+                None => url,
+            };
+            let mut connection = sqlx::mysql::MySqlConnection::connect(&url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        }
+    }
+}
+
+/// An administrator makes the role and an ordinary owner gives it its rights, whatever optional tables there are.
+async fn role_reads_everything_and_writes_nothing(mut database: Database, has_optional_tables: bool) {
+    let (kind, layout) = (database.kind, database.layout);
+    database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
+    if has_optional_tables {
+        database.insert_recurring("nightly", "0 3 * * *").await;
+    } else {
+        database.execute(&format!("DROP TABLE {}", database.recurring_jobs())).await;
+        let migrations = database.jobs().replace("jobrunr_jobs", "jobrunr_migrations");
+        database.execute(&format!("DROP TABLE IF EXISTS {migrations}")).await;
+    }
+    let owner = new_owner(&mut database).await;
+    // A name that needs its quotes, from the configuration. MySQL takes at most 32 characters.
+    let role = format!("S-{}", database.name);
+    let login = |database: &Database| database.url.replace("jobrunr:jobrunr@", &format!("{role}:change-me@"));
+    let grants = grants_sql(&crate::database::config(&login(&database), database.config().table_prefix.as_str()), None);
+    database.execute(&grants.administrator).await;
+    run_as(&database, &owner, &grants.owner).await;
+    // A second run changes nothing and is no error.
+    run_as(&database, &owner, &grants.owner).await;
+    database.url = login(&database);
+    if let (Kind::MariaDb, Some((schema, _))) = (kind, database.jobs().split_once('.')) {
+        // As the statements say: only there the user has rights.
+        database.url = database.url.replace(&format!("/{}", database.name), &format!("/{schema}"));
+    }
+    let snapshot = read(&database, &database.config(), [demand()]).await.unwrap();
+    assert_eq!(counts(&snapshot), [1, 0, 0, 0], "{kind:?} {layout:?}");
+    let recurring = snapshot.recurring.unwrap();
+    assert_eq!(recurring.jobs.len(), usize::from(has_optional_tables), "{kind:?} {layout:?}");
+    assert_eq!(recurring.note.is_none(), has_optional_tables, "{kind:?} {layout:?}: {:?}", recurring.note);
+    let jobs = database.jobs();
+    assert!(may(kind, &database.url, &format!("SELECT count(*) FROM {jobs}")).await);
+    for write in [format!("DELETE FROM {jobs}"), format!("UPDATE {jobs} SET version = 2"), format!("DROP TABLE {jobs}")]
+    {
+        assert!(!may(kind, &database.url, &write).await, "{kind:?} {layout:?}: {write}");
+    }
+}
+
 #[tokio::test]
-async fn the_role_of_grants_sql_reads_everything_and_writes_nothing() {
+async fn grants_sql_is_run_by_administrator_and_owner() {
     for kind in SERVERS {
         for layout in [Layout::default(), Layout { schema: true, prefix: "tbl_", ..Layout::default() }] {
-            let mut database = Database::with(kind, layout).await;
-            database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
-            database.insert_recurring("nightly", "0 3 * * *").await;
-            // A name that needs its quotes.
-            let role = format!("Scaler-{}", database.name);
-            let sql = grants_sql(&database.config(), &role);
-            database.execute(&sql).await;
-            let login = format!("{role}:change-me@");
-            database.url = database.url.replace("jobrunr:jobrunr@", &login);
-            if let (Kind::MariaDb, Some((schema, _))) = (kind, database.jobs().split_once('.')) {
-                // As the statements say: only there the user has rights.
-                database.url = database.url.replace(&format!("/{}", database.name), &format!("/{schema}"));
-            }
-            let snapshot = read(&database, &database.config(), [demand()]).await.unwrap();
-            assert_eq!(counts(&snapshot), [1, 0, 0, 0], "{kind:?} {layout:?}");
-            let recurring = snapshot.recurring.unwrap();
-            assert_eq!((recurring.jobs.len(), recurring.note), (1, None), "{kind:?} {layout:?}");
-            let jobs = database.jobs();
-            assert!(may(kind, &database.url, &format!("SELECT count(*) FROM {jobs}")).await);
-            for write in
-                [format!("DELETE FROM {jobs}"), format!("UPDATE {jobs} SET version = 2"), format!("DROP TABLE {jobs}")]
-            {
-                assert!(!may(kind, &database.url, &write).await, "{kind:?} {layout:?}: {write}");
+            for has_optional_tables in [true, false] {
+                let database = Database::with(kind, layout).await;
+                role_reads_everything_and_writes_nothing(database, has_optional_tables).await;
             }
         }
+    }
+    for has_optional_tables in [true, false] {
+        role_reads_everything_and_writes_nothing(Database::on_mysql().await, has_optional_tables).await;
+    }
+}
+
+/// Where everybody's right on the schema was taken away, the owner of schema and tables gives it to the role.
+#[tokio::test]
+async fn grants_sql_opens_a_closed_schema_of_the_search_path() {
+    let mut database = Database::with(Kind::Postgres, Layout { schema: true, ..Layout::default() }).await;
+    let owner = new_owner(&mut database).await;
+    let schema = database.jobs().split_once('.').unwrap().0.to_owned();
+    database.execute("REVOKE ALL ON SCHEMA public FROM public").await;
+    let role = format!("scaler_{}", database.name);
+    let login = database.url.replace("jobrunr:jobrunr@", &format!("{role}:change-me@"));
+    let config = crate::database::config(&format!("{login}?currentSchema={schema}"), "");
+    let grants = grants_sql(&config, None);
+    database.execute(&grants.administrator).await;
+    run_as(&database, &owner, &grants.owner).await;
+    let snapshot = read(&database, &config, [plain()]).await.unwrap();
+    assert_eq!(counts(&snapshot), [0, 0, 0, 0]);
+}
+
+/// Of several hosts, each one's own error.
+#[tokio::test]
+async fn every_host_that_fails_is_named() {
+    for kind in SERVERS {
+        let mut database = Database::new(kind).await;
+        let check = async |url: &str, expected: &[&str]| {
+            let error = read(&database, &crate::database::config(url, ""), [plain()]).await.unwrap_err();
+            let text = error.to_string();
+            assert!(expected.iter().all(|part| text.contains(part)), "{kind:?} {url}: {text}");
+            error
+        };
+        let server = crate::database::server_url(kind);
+        let place = format!("{}:{}", server.host_str().unwrap(), server.port().unwrap());
+        let both = |hosts: &str| database.url.replace(&place, hosts);
+        let refused = "Connection refused";
+        check(&both("127.0.0.1:1,[::1]:2"), &["127.0.0.1:1: ", refused, "; [::1]:2: "]).await;
+        let wrong = both(&format!("{place},127.0.0.1:1")).replace(":jobrunr@", ":wrong@");
+        let error = check(&wrong, &[&format!("{place}: "), "jobrunr", "; 127.0.0.1:1: ", refused]).await;
+        assert!(matches!(error, StorageError::Unreachable(_)), "{error:?}");
+        let error = check(&both(&format!("{place},{place}")).replace(":jobrunr@", ":wrong@"), &[&place]).await;
+        assert!(matches!(error, StorageError::Denied(_)), "{error:?}");
+        // One that answers is enough.
+        let one = both(&format!("127.0.0.1:1,{place}"));
+        assert!(read(&database, &crate::database::config(&one, ""), [plain()]).await.is_ok());
+        database.execute(&format!("DROP TABLE {}", database.jobs())).await;
+        let both = database.url.replace(&place, &format!("{place},{place}"));
+        let error = read(&database, &crate::database::config(&both, ""), [plain()]).await.unwrap_err();
+        assert!(matches!(error, StorageError::Schema(_)), "{error:?}");
     }
 }
 

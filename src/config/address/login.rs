@@ -1,0 +1,65 @@
+//! What a login takes besides the address: a user, and the files of TLS.
+
+use thiserror::Error;
+
+use super::{ServerAddress, TlsMode};
+use crate::tls::{TlsError, TlsFile, check_authorities, check_identity};
+
+/// Why a login cannot succeed, known without asking the database.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LoginError {
+    /// No user.
+    #[error(
+        "no user is configured: set `username`, or name the user in the address, as in \
+         postgres://user@host/database; no other place is looked at{}",
+        if *.is_socket { ". Peer authentication over a Unix socket needs it too: the role that the scaler's system user may log in as" } else { "" }
+    )]
+    NoUser {
+        /// Whether the server is reached over a Unix socket.
+        is_socket: bool,
+    },
+    /// A file of TLS is missing or wrong.
+    #[error("`{parameter}` of the address: {cause}; {needed}")]
+    Tls {
+        /// The parameter of the address that names the file.
+        parameter: &'static str,
+        /// What is wrong with the file.
+        cause: TlsError,
+        /// What the file must be.
+        needed: &'static str,
+    },
+}
+
+impl ServerAddress {
+    /// What is missing or wrong for a login. Reads the files of TLS, those that the mode makes use of, as they are now.
+    pub fn login_errors(&self) -> Vec<LoginError> {
+        let mut errors = Vec::new();
+        if self.username.as_deref().unwrap_or_default().is_empty() {
+            errors.push(LoginError::NoUser { is_socket: self.hosts.iter().any(|(host, _)| host.starts_with('/')) });
+        }
+        let tls = &self.tls;
+        if let Some(path) = tls.root_cert.as_deref().filter(|_| tls.mode.verifies()) {
+            errors.extend(check_authorities(path).err().map(LoginError::tls));
+        }
+        if let (Some(cert), Some(key)) = (&tls.client_cert, &tls.client_key)
+            && tls.mode != TlsMode::Disable
+        {
+            errors.extend(check_identity(cert, key).err().map(LoginError::tls));
+        }
+        errors
+    }
+}
+
+impl LoginError {
+    fn tls(cause: TlsError) -> Self {
+        let (parameter, needed) = match cause.file {
+            TlsFile::Authority => (
+                "sslrootcert",
+                "it must be the certificate, in PEM, of the authority that signed the database server's certificate",
+            ),
+            TlsFile::Cert => ("sslcert", "it must be the certificate to log in with, in PEM"),
+            TlsFile::Key => ("sslkey", "it must be the key of the certificate in `sslcert`, in PEM and not encrypted"),
+        };
+        Self::Tls { parameter, cause, needed }
+    }
+}
