@@ -54,6 +54,12 @@ impl Metric {
         matches!(self, Self::EnqueuedCount | Self::ScheduledCount | Self::Demand)
     }
 
+    /// Whether the value depends on `scheduledIn`.
+    #[must_use]
+    pub fn looks_ahead(self) -> bool {
+        matches!(self, Self::ScheduledCount | Self::Demand)
+    }
+
     /// The metric of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
