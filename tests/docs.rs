@@ -106,7 +106,7 @@ impl Page {
 /// The ScaledObjects of a block; a list of triggers alone is put into one.
 fn scaled_objects(place: &str, block: &str) -> Vec<ScaledObject> {
     let frame = "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata:\n  name: x\nspec:\n  scaleTargetRef:\n    \
-                 name: x\n  minReplicaCount: 1\n  maxReplicaCount: 1\n";
+                 name: x\n  maxReplicaCount: 1\n";
     let block = if block.starts_with("triggers:") {
         let indented: Vec<String> = block.lines().map(|line| format!("  {line}")).collect();
         format!("{frame}{}", indented.join("\n"))

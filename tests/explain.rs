@@ -183,6 +183,107 @@ async fn a_missing_database_is_an_error_with_its_cause_and_never_a_number() {
 }
 
 #[tokio::test]
+async fn fallback_is_promised_only_where_keda_has_one() {
+    let bench = Bench::new().await;
+    let manifest = COUNT.to_owned()
+        + "    - type: external
+      metricType: Value
+      metadata: {scalerAddress: 'scaler:9090', metric: worker-usage, targetValue: '0.8'}
+    - type: external
+      metadata: {scalerAddress: 'scaler:9090', metric: demand, targetValue: '8', storage: invoices}
+  fallback: {failureThreshold: 3, replicas: 5, behavior: currentReplicasIfHigher}
+";
+    bench.file("worker.yaml", &manifest);
+    std::fs::remove_file(bench.directory.path().join("jobs.db")).unwrap();
+    assert_snapshot!("fallback", bench.explain(&["-f", "worker.yaml", "--replicas", "7"]));
+    assert_snapshot!("fallback_at_zero", bench.explain(&["-f", "worker.yaml", "--replicas", "0"]));
+    bench.file("static.yaml", &manifest.replace(", behavior: currentReplicasIfHigher", ""));
+    let said = bench.explain(&["-f", "static.yaml"]);
+    assert!(said.contains("falls back to 5 replicas, fallback.replicas"), "{said}");
+}
+
+#[tokio::test]
+async fn paused_scaled_objects_are_said_to_be_paused() {
+    let bench = Bench::new().await;
+    bench.jobs(35, "ENQUEUED", 90).await;
+    let paused = |annotation: &str| {
+        COUNT.replace(
+            "namespace: orders",
+            &format!("namespace: orders, annotations: {{autoscaling.keda.sh/{annotation}}}"),
+        )
+    };
+    bench.file("paused.yaml", &paused("paused: \"true\""));
+    assert_snapshot!("paused", bench.explain(&["-f", "paused.yaml"]));
+    bench.file("at_four.yaml", &paused("paused-replicas: \"4\""));
+    let said = bench.explain(&["-f", "at_four.yaml", "--output", "json"]);
+    assert!(
+        said.contains("\"wanted\": 4") && said.contains("\"paused\": \"autoscaling.keda.sh/paused-replicas\""),
+        "{said}"
+    );
+    bench.file("in.yaml", &paused("paused-scale-in: \"true\""));
+    let said = bench.explain(&["-f", "in.yaml"]);
+    assert!(said.contains("4 wanted") && said.contains("KEDA and the HPA take no pods away"), "{said}");
+}
+
+#[tokio::test]
+async fn values_that_are_rarely_intended_are_warned_of() {
+    let bench = Bench::new().await;
+    bench.server(8).await;
+    bench.file(
+        "tired.yaml",
+        &(COUNT.replace("'10'}", "'0.8', activationTargetValue: '5', pushInactive: 'true'}")
+            + "    - type: external
+      metricType: Value
+      metadata: {scalerAddress: 'scaler:8080', metric: enqueued-latency, targetValue: '10'}
+    - type: external
+      metricType: Value
+      metadata: {scalerAddress: 'scaler:9090', metric: enqueued-latency, targetValue: '30000'}
+"),
+    );
+    assert_snapshot!("rarely_intended", bench.explain(&["-f", "tired.yaml", "--replicas", "1"]));
+    bench.file("usage.yaml", &COUNT.replace("enqueued-count, targetValue: '10'", "worker-usage, targetValue: '80%'"));
+    let said = bench.explain(&["-f", "usage.yaml"]);
+    assert!(said.contains("[exit 1]"), "{said}");
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("`targetValue` is `80%`; allowed is a ratio from 0.001 to 1"), "{said}");
+    assert!(said.contains("did you mean `0.8`?"), "{said}");
+}
+
+#[tokio::test]
+async fn addresses_and_types_that_keda_cannot_use_end_with_1() {
+    let bench = Bench::new().await;
+    bench.file("url.yaml", &COUNT.replace("scaler:9090", "http://scaler:9090"));
+    bench.file("host.yaml", &COUNT.replace("scaler:9090", "scaler"));
+    bench.file("type.yaml", &COUNT.replace("external-push", "external_push"));
+    bench.file("kind.yaml", &COUNT.replace("kind: ScaledObject", "kind: Scaledobject"));
+    let files = ["-f", "url.yaml", "-f", "host.yaml", "-f", "type.yaml", "-f", "kind.yaml"];
+    assert_snapshot!("unusable", bench.explain(&files));
+}
+
+/// The manifests that are there to be copied: nothing is wrong with them, and nothing is warned of.
+#[tokio::test]
+async fn shipped_manifests_are_explained_without_a_warning() {
+    let bench = Bench::new().await;
+    let k8s = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("k8s");
+    let mut n_manifests = 0;
+    let folders = ["", "overlays/example", "overlays/tls"].map(|folder| k8s.join(folder));
+    for path in folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path())
+    {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if !name.contains("scaledobject") {
+            continue;
+        }
+        // Their storages are not here.
+        let text = std::fs::read_to_string(&path).unwrap().replace("storage: orders", "storage: default");
+        bench.file(name, &text);
+        let said = bench.explain(&["-f", name]);
+        assert!(said.ends_with("[exit 0]") && !said.contains("warning:"), "{}\n{said}", path.display());
+        n_manifests += 1;
+    }
+    assert!(4 <= n_manifests, "{n_manifests}");
+}
+
+#[tokio::test]
 async fn wrong_metadata_and_a_working_trigger_side_by_side() {
     let bench = Bench::new().await;
     bench.jobs(35, "ENQUEUED", 90).await;

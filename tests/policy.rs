@@ -8,7 +8,7 @@ use cel::extractors::This;
 use cel::{Context, Program, Value};
 use jiff::SignedDuration;
 use jobrunr_scaler::jobrunr::duration;
-use jobrunr_scaler::scaling::{Metric, Trigger};
+use jobrunr_scaler::scaling::{Metric, Trigger, manifest};
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -145,6 +145,11 @@ fn a_trigger_is_refused_with_the_reason() {
     check(&[("targetValue", "1e999")], "`targetValue` is `1e999`");
     check(&[("targetValue", "80%")], "`targetValue` is `80%`");
     check(&[("targetValue", "NaN")], "`targetValue` is `NaN`");
+    check(
+        &[("targetValue", "80"), ("metric", "worker-usage")],
+        "`targetValue` of worker-usage is `80`; allowed is a ratio",
+    );
+    check(&[("targetValue", "1.01"), ("metric", "worker-usage")], "a usage is at most 1");
     check(&[("targetValue", "auto"), ("metric", "worker-usage")], "`targetValue` is `auto` for worker-usage");
     check(&[("activationTargetValue", "-1")], "`activationTargetValue` is `-1`");
     check(&[("targetUsage", "80")], "`targetUsage` is `80`; allowed is a ratio");
@@ -186,7 +191,8 @@ fn what_is_not_for_this_scaler_passes() {
     };
     assert_eq!(with(&|_| ()).len(), 1);
     assert!(with(&|trigger| trigger["metadata"]["scalerAddress"] = json!("other.keda:9090")).is_empty());
-    assert!(with(&|trigger| trigger["type"] = json!("cron")).is_empty());
+    assert_eq!(with(&|trigger| trigger["type"] = json!("external_push")).len(), 1);
+    assert!(with(&|trigger| *trigger = json!({ "type": "cron", "metadata": { "desiredReplicas": "1" } })).is_empty());
     assert!(with(&|trigger| trigger["metadata"] = json!({})).is_empty());
     assert!(with(&|trigger| drop(trigger.as_object_mut().unwrap().remove("metadata"))).is_empty());
 }
@@ -200,6 +206,21 @@ fn what_was_there_before_can_be_labelled_and_deleted() {
     assert!(policy.complaints(&new, Some(&old)).is_empty());
     new["spec"]["maxReplicaCount"] = json!(5);
     assert_eq!(policy.complaints(&new, Some(&old)).len(), 1);
+}
+
+/// An address for KEDA's gRPC client: often right, often nearly.
+fn address() -> impl Strategy<Value = String> {
+    let resolver =
+        proptest::sample::select(vec!["", "", "", "dns:///", "passthrough:///", "http://", "https://", "dns:/", " "]);
+    let host = prop_oneof![3 => Just("jobrunr-scaler.keda".to_owned()), 1 => "[a-z_.A-Z:\\[\\]/@ -]{0,6}"];
+    let port = prop_oneof![
+        proptest::sample::select(vec![
+            "", ":", ":9090", ":9090/", ":0", ":65535", ":65536", ":grpc", ":+9", ":09", ":1:2"
+        ])
+        .prop_map(str::to_owned),
+        "(:[0-9]{1,6})?",
+    ];
+    (resolver, host, port).prop_map(|(resolver, host, port)| format!("{resolver}{host}{port}"))
 }
 
 /// A value for a key: often right, often nearly, sometimes anything.
@@ -314,6 +335,69 @@ proptest! {
         let parsed = Trigger::parse(metadata.clone());
         prop_assert_eq!(complaints.is_empty(), parsed.is_ok(), "{:?}\n{:?}\n{:?}", metadata, complaints, parsed);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What KEDA alone reads of a trigger never reaches the scaler, so that `explain` decides here.
+    #[test]
+    fn the_policy_refuses_what_explain_refuses(
+        address in address(),
+        kind in proptest::sample::select(vec!["external-push", "external-push", "external", "external_push", "kafka", "externl"]),
+        switch in proptest::sample::select(vec!["enableTLS", "unsafeSsl"]),
+        value in proptest::sample::select(vec!["true", "false", "True", "1", "f", "", " true ", "yes", "tRUE", "2"]),
+    ) {
+        thread_local!(static POLICY: Policy = Policy::read(TRIGGERS));
+        // Elsewhere the policy does not look.
+        prop_assume!(address.contains("jobrunr-scaler"));
+        let mut object = object(&metadata(&[(switch, value)]));
+        object["apiVersion"] = json!("keda.sh/v1alpha1");
+        object["kind"] = json!("ScaledObject");
+        object["spec"]["scaleTargetRef"] = json!({ "name": "x" });
+        object["spec"]["triggers"][0]["type"] = json!(kind);
+        object["spec"]["triggers"][0]["metadata"]["scalerAddress"] = json!(address);
+        let complaints = POLICY.with(|policy| policy.complaints(&object, None));
+        let read = manifest::read("object", &object.to_string());
+        prop_assert_eq!(complaints.is_empty(), read.is_ok(), "{}\n{:?}\n{:?}", object, complaints, read);
+    }
+}
+
+#[test]
+fn hints_warn_of_what_is_rarely_intended() {
+    let hints = Policy::read(HINTS);
+    let said = |more: &[(&str, &str)], address: &str| {
+        let mut object = object(&metadata(more));
+        object["spec"]["advanced"] = json!({ "horizontalPodAutoscalerConfig": { "behavior": {} } });
+        object["spec"]["triggers"][0]["metadata"]["scalerAddress"] = json!(address);
+        hints.complaints(&object, None)
+    };
+    let check = |more: &[(&str, &str)], expected: Option<&str>| {
+        let said = said(more, "jobrunr-scaler.keda:9090");
+        assert_eq!(said.len(), expected.iter().len(), "{more:?}: {said:#?}");
+        assert!(said.concat().contains(expected.unwrap_or_default()), "{more:?}: {said:#?}");
+        let trigger = Trigger::parse(metadata(more)).unwrap();
+        let warnings = trigger.warnings.len() + usize::from(trigger.latency_warning(None).is_some());
+        assert_eq!(warnings, expected.iter().len(), "{more:?}: {:?}", trigger.warnings);
+    };
+    let latency = ("metric", "enqueued-latency");
+    check(&[], None);
+    check(&[("activationTargetValue", "5")], Some("jobs wait for ever at zero pods"));
+    check(&[("activationTargetValue", "0.5")], None);
+    check(&[("activationTargetValue", "5"), ("metric", "occupied-workers")], None);
+    check(&[("targetValue", "0.8")], Some("more than one pod for each"));
+    check(&[("targetValue", "0.8"), ("metric", "total-workers")], Some("more than one pod for each"));
+    check(&[("targetValue", "0.8"), ("metric", "worker-usage")], None);
+    check(&[latency, ("targetValue", "30000")], Some("looks like milliseconds"));
+    check(&[latency, ("targetValue", "300"), ("activationTargetValue", "30000")], Some("looks like milliseconds"));
+    check(&[latency, ("targetValue", "10")], Some("below 15, JobRunr's default poll interval"));
+    check(&[latency, ("targetValue", "15")], None);
+    check(&[("targetValue", "30000")], None);
+    check(&[("pushInactive", " TRUE ")], Some("for clients other than KEDA"));
+    check(&[("pushInactive", "false")], None);
+    assert_eq!(said(&[], "jobrunr-scaler.keda:18080"), Vec::<String>::new());
+    let http = said(&[], "jobrunr-scaler.keda:8080");
+    assert!(http.len() == 1 && http[0].contains("port 8080 of `scalerAddress` is the HTTP port"), "{http:#?}");
 }
 
 #[test]

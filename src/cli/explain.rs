@@ -49,9 +49,9 @@ pub struct ExplainArgs {
     #[command(flatten)]
     tls: TlsArgs,
 
-    /// How many replicas the workload is taken to have, all of them ready
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub replicas: u32,
+    /// How many replicas the workload has, all of them ready. Without it 1 is assumed, and marked so
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<u32>,
 
     /// For people or for machines
     #[arg(long, value_enum, default_value_t = Output::Table)]
@@ -141,7 +141,7 @@ fn asker(args: &ExplainArgs) -> Result<Asker, ExplainError> {
 }
 
 /// Asks for all triggers at once, so that one read of a storage answers them all.
-async fn answers(objects: &[ScaledObject], asker: &Asker, replicas: u32) -> Vec<ScaledObjectReport> {
+async fn answers(objects: &[ScaledObject], asker: &Asker, replicas: Option<u32>) -> Vec<ScaledObjectReport> {
     let reports = objects.iter().map(|object| async move {
         let answers = object.triggers.iter().map(|trigger| async move {
             if trigger.is_ours() { Some(asker.ask(object, trigger).await) } else { None }

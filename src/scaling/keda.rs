@@ -3,12 +3,16 @@
 //! The rules are those of `RequestScale` in KEDA's `pkg/scaling/executor/scale_scaledobjects.go` and of `pkg/fallback/fallback.go`,
 //! versions 2.19 and later. From the first pod on, the [`Hpa`](super::hpa::Hpa) decides.
 
+mod address;
 mod fallback;
+mod trigger_types;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use address::{HTTP_PORT, ScalerAddressError, scaler_port};
 use fallback::Failures;
 pub use fallback::{Fallback, FallbackBehavior};
+pub use trigger_types::TRIGGER_TYPES;
 
 use super::hpa::{MetricReading, Replicas};
 

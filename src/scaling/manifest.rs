@@ -2,17 +2,21 @@
 //!
 //! The fields and their limits are those of KEDA's `apis/keda/v1alpha1/{scaledobject,scaledjob,scaletriggers}_types.go`, and of
 //! Kubernetes' `autoscaling/v2` for the behaviour. [`read`] finds everything that is wrong in a file, not only the first; what is
-//! allowed but seldom meant is told by [`warnings`].
+//! allowed but rarely intended is reported by [`warnings`].
 
+mod annotations;
 mod behavior;
 mod fields;
 mod objects;
 mod tree;
+mod triggers;
+mod versions;
 mod warnings;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use versions::{NeedsVersion, needed_versions};
 pub use warnings::{job_warnings, warnings};
 
 use super::hpa::{Behavior, MetricType};
@@ -48,8 +52,21 @@ pub struct ScaledObject {
     pub scaling_modifiers: bool,
     /// `spec.triggers`, in their order: KEDA numbers them.
     pub triggers: Vec<Trigger>,
-    /// Fields that KEDA does not have, as sentences. Kubernetes drops them.
+    /// Whether an annotation keeps KEDA from scaling at all.
+    pub paused: Option<Paused>,
+    /// What other annotations keep KEDA from, or make it do, as sentences.
+    pub pauses: Vec<String>,
+    /// Fields and annotations that KEDA does not have, as sentences. Kubernetes drops such fields.
     pub unknown_fields: Vec<String>,
+}
+
+/// A ScaledObject that an annotation has paused: KEDA asks for nothing and there is no HPA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paused {
+    /// The annotation's name.
+    pub annotation: &'static str,
+    /// The replicas that it keeps; `None` for as many as there are.
+    pub replicas: Option<u32>,
 }
 
 /// A ScaledJob. KEDA starts a Kubernetes Job for each unit of work, so neither HPA nor cooldown is involved.
@@ -165,6 +182,15 @@ pub fn read(file: &str, text: &str) -> Result<Manifests, ManifestError> {
         Err(error) => problems.add(error.at, format!("not YAML that can be read: {}", error.message)),
     }
     problems.into_result(manifests)
+}
+
+/// Go's `strconv.ParseBool`, by which KEDA reads booleans that are text.
+fn go_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

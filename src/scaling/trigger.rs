@@ -1,8 +1,10 @@
 //! A trigger, parsed from the metadata that KEDA sends along with every call.
 
 mod error;
+mod intended;
 mod metadata;
 mod settings;
+mod warnings;
 
 use super::{Metric, Target};
 use crate::jobrunr::{Question, Snapshot};
@@ -51,16 +53,20 @@ impl Trigger {
         let (keep_while_processing, push_inactive) = (reader.keep_while_processing(), reader.push_inactive());
         let warnings = reader.warnings(metric, target);
         match (metric, target) {
-            (Some(metric), Some(target)) if reader.is_fine() => Ok(Self {
-                storage,
-                metric,
-                target,
-                activation_target,
-                question,
-                keep_while_processing,
-                push_inactive,
-                warnings,
-            }),
+            (Some(metric), Some(target)) if reader.is_fine() => {
+                let mut trigger = Self {
+                    storage,
+                    metric,
+                    target,
+                    activation_target,
+                    question,
+                    keep_while_processing,
+                    push_inactive,
+                    warnings,
+                };
+                trigger.warnings.extend(warnings::rarely_intended(&trigger));
+                Ok(trigger)
+            }
             _ => Err(reader.into_errors()),
         }
     }
@@ -76,6 +82,13 @@ impl Trigger {
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings::of(self)
+    }
+
+    /// Warns of a target for latencies that is below the poll interval of the live servers, JobRunr's default where none is
+    /// known. Not among the [`warnings`](Self::warnings), since the metadata alone do not tell.
+    #[must_use]
+    pub fn latency_warning(&self, snapshot: Option<&Snapshot>) -> Option<String> {
+        warnings::below_poll_interval(self, snapshot)
     }
 
     /// The target at the instant of a snapshot, the newest that there is, and why it is that where it was computed.

@@ -9,16 +9,17 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::report::StorageReport;
 use crate::cli::serve;
 use crate::clock::Clock;
 use crate::config::{Address, StorageConfig};
 use crate::grpc::proto::external_scaler_client::ExternalScalerClient;
+use crate::grpc::proto::external_scaler_server::ExternalScaler;
 use crate::grpc::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
 use crate::grpc::{Scaler, StorageEntry};
-use crate::jobrunr::duration;
+use crate::jobrunr::{Snapshot, duration};
 use crate::metrics::Metrics;
 use crate::scaling::manifest::{self, ScaledObject};
 use crate::scaling::{Decision, Trigger};
@@ -31,10 +32,13 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// What was found out about a trigger.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
-    /// The metric's name towards KEDA, without the index of the trigger. `None` where the metadata is wrong.
+    /// The metric's name towards KEDA, without the index of the trigger. `None` where GetMetricSpec fails: KEDA has no fallback
+    /// then.
     pub(super) metric_name: Option<String>,
     /// The target. Known even while the database is away.
     pub(super) target: Option<f64>,
+    /// What in the metadata is likely not intended.
+    pub(super) warnings: Vec<String>,
     /// The rest, or why there is none.
     pub(super) reading: Result<Reading, String>,
 }
@@ -74,6 +78,16 @@ impl Asker {
             Self::Remote(remote) => remote.ask(reference).await,
         }
     }
+}
+
+/// What in the metadata is likely not intended. A misplaced `metricType` is among the manifest's warnings, with more to it.
+fn warnings(reference: &ScaledObjectRef, snapshot: Option<&Snapshot>) -> Vec<String> {
+    let metadata = reference.scaler_metadata.iter().filter(|(key, _)| *key != "metricType");
+    let Ok(mut trigger) = Trigger::parse(metadata.map(|(key, value)| (key.as_str(), value.as_str()))) else {
+        return Vec::new();
+    };
+    trigger.warnings.extend(trigger.latency_warning(snapshot));
+    trigger.warnings
 }
 
 /// The database, by way of the very scaler that `serve` runs.
@@ -152,13 +166,14 @@ impl Database {
             }
             (_, decision) => decision,
         };
+        // As KEDA does: only what GetMetricSpec names has a metric.
+        let spec = self.scaler.get_metric_spec(Request::new(reference.clone())).await;
+        let spec = spec.ok().and_then(|response| response.into_inner().metric_specs.into_iter().next());
+        let snapshot = trigger.and_then(|trigger| self.storages.get(&trigger.storage)?.0.monitor.last_known());
         Answer {
-            metric_name: trigger.as_ref().map(Trigger::metric_name),
-            target: match (&trigger, &decision) {
-                (_, Ok(decision)) => Some(decision.target),
-                (Some(trigger), Err(_)) => Some(trigger.target_at(None).0),
-                (None, Err(_)) => None,
-            },
+            target: decision.as_ref().ok().map(|decision| decision.target).or(spec.as_ref().map(target)),
+            metric_name: spec.map(|spec| spec.metric_name),
+            warnings: warnings(reference, snapshot.as_deref()),
             reading: decision.map(Reading::from).map_err(|status| status.message().to_owned()),
         }
     }
@@ -208,17 +223,19 @@ impl Remote {
     /// The calls of KEDA's poll, in their order.
     async fn ask(&self, reference: ScaledObjectRef) -> Answer {
         let mut client = self.client.clone();
+        let warnings = warnings(&reference, None);
         let spec = match self.call("GetMetricSpec", client.get_metric_spec(reference.clone())).await {
             Ok(response) => response.metric_specs.into_iter().next(),
-            Err(error) => return Answer { metric_name: None, target: None, reading: Err(error) },
+            Err(error) => return Answer { metric_name: None, target: None, warnings, reading: Err(error) },
         };
         let Some(spec) = spec else {
             let error = self.error("GetMetricSpec", "answered without a metric");
-            return Answer { metric_name: None, target: None, reading: Err(error) };
+            return Answer { metric_name: None, target: None, warnings, reading: Err(error) };
         };
         Answer {
             metric_name: Some(spec.metric_name.clone()),
             target: Some(target(&spec)),
+            warnings,
             reading: self.reading(client, reference, spec.metric_name).await,
         }
     }

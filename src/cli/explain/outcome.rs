@@ -2,7 +2,8 @@
 
 use super::report::{TriggerReport, ours};
 use crate::scaling::hpa::DOWNSCALE_STABILIZATION;
-use crate::scaling::manifest::ScaledObject;
+use crate::scaling::keda::{Fallback, FallbackBehavior};
+use crate::scaling::manifest::{Paused, ScaledObject};
 
 /// What KEDA and the HPA do, one sentence each.
 pub(super) fn sentences(
@@ -12,6 +13,10 @@ pub(super) fn sentences(
     now: u32,
     wanted: u32,
 ) -> Vec<String> {
+    if let Some(Paused { annotation, replicas }) = object.paused {
+        let size = replicas.map_or_else(|| "as it is".to_owned(), |replicas| format!("at {}", replicas_text(replicas)));
+        return vec![format!("paused by {annotation}: KEDA keeps the workload {size}, whatever the triggers say")];
+    }
     let ours: Vec<&TriggerReport> = ours(object, triggers).collect();
     if ours.is_empty() {
         return vec!["none of the triggers is ours: there is nothing to say about the replicas".to_owned()];
@@ -27,14 +32,8 @@ pub(super) fn sentences(
         }
         (false, _) => format!("no trigger is active, but {n_failed} failed and might be: the HPA goes to {wanted}"),
     }];
-    // Where not even the metric's name is known, KEDA never comes to its fallback.
-    let falls_back = ours.iter().any(|trigger| trigger.error.is_some() && trigger.metric_name.is_some());
-    if let Some(fallback) = object.rules.fallback.filter(|_| falls_back) {
-        sentences.push(format!(
-            "after more than {} failures in a row KEDA goes by fallback.replicas, {}, instead",
-            fallback.failure_threshold, fallback.replicas
-        ));
-    }
+    sentences.extend(object.rules.fallback.iter().flat_map(|fallback| fallback_sentences(fallback, &ours, now)));
+    sentences.extend(object.pauses.iter().cloned());
     if object.scaling_modifiers {
         sentences
             .push("scalingModifiers: the HPA gets the result of their formula, which is not computed here".to_owned());
@@ -43,6 +42,46 @@ pub(super) fn sentences(
         sentences.push("triggers that are not ours may ask for more, and keep the workload active".to_owned());
     }
     sentences
+}
+
+/// What KEDA's fallback does for the triggers that failed, and where there is none (`pkg/fallback/fallback.go`).
+fn fallback_sentences(fallback: &Fallback, ours: &[&TriggerReport], now: u32) -> Vec<String> {
+    let failed: Vec<&TriggerReport> = ours.iter().copied().filter(|trigger| trigger.error.is_some()).collect();
+    let (named, nameless): (Vec<&TriggerReport>, Vec<_>) = failed.into_iter().partition(|t| t.metric_name.is_some());
+    // KEDA divides by the ready pods then.
+    let (without, with): (Vec<&TriggerReport>, Vec<_>) =
+        named.into_iter().partition(|t| now == 0 && t.metric_type == "Value");
+    let mut sentences = Vec::new();
+    if !with.is_empty() {
+        let replicas = match fallback.behavior {
+            FallbackBehavior::Static => format!("{}, fallback.replicas", replicas_text(fallback.replicas)),
+            FallbackBehavior::CurrentReplicas => format!("{}, as many as there are", replicas_text(now)),
+            FallbackBehavior::CurrentReplicasIfHigher => higher_or_lower(fallback.replicas.max(now), fallback, now),
+            FallbackBehavior::CurrentReplicasIfLower => higher_or_lower(fallback.replicas.min(now), fallback, now),
+            FallbackBehavior::ScalingModifiers => "what the formula makes of the missing value".to_owned(),
+        };
+        let threshold = fallback.failure_threshold;
+        sentences.push(format!("after more than {threshold} failures in a row KEDA falls back to {replicas}"));
+    }
+    if !nameless.is_empty() {
+        let labels = labels(&nameless);
+        sentences
+            .push(format!("no fallback for {labels}: GetMetricSpec fails, and KEDA does not count such a failure"));
+    }
+    if !without.is_empty() {
+        let labels = labels(&without);
+        sentences.push(format!("no fallback for {labels}: with metricType: Value KEDA has none while no pod is ready"));
+    }
+    sentences
+}
+
+fn higher_or_lower(replicas: u32, fallback: &Fallback, now: u32) -> String {
+    let which = if replicas == now && now != fallback.replicas { "as many as there are" } else { "fallback.replicas" };
+    format!("{}, {which}", replicas_text(replicas))
+}
+
+fn labels(triggers: &[&TriggerReport]) -> String {
+    triggers.iter().map(|trigger| trigger.label()).collect::<Vec<_>>().join(", ")
 }
 
 fn active_sentence(object: &ScaledObject, most: u32, now: u32, wanted: u32) -> String {

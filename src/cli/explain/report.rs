@@ -4,10 +4,9 @@ use serde::Serialize;
 
 use super::ask::Answer;
 use super::outcome;
-use crate::scaling::Trigger;
 use crate::scaling::hpa::{MetricType, pods_wanted};
 use crate::scaling::keda::answer;
-use crate::scaling::manifest::{self, ScaledObject};
+use crate::scaling::manifest::{self, NeedsVersion, ScaledObject};
 
 /// All that was explained. As JSON this is an interface: fields are added, but neither renamed nor removed.
 #[derive(Clone, Debug, Serialize)]
@@ -43,11 +42,15 @@ pub struct ScaledObjectReport {
     pub name: String,
     /// Where the workload goes.
     pub replicas: ReplicasReport,
+    /// The annotation that has paused it, if one has: KEDA does nothing then.
+    pub paused: Option<&'static str>,
+    /// What in the manifest needs a certain version of KEDA, the newest first.
+    pub needs_keda: Vec<NeedsKeda>,
     /// Whether any trigger of ours is active.
     pub active: bool,
     /// Its triggers.
     pub triggers: Vec<TriggerReport>,
-    /// What in the manifest is likely not meant that way.
+    /// What in the manifest is likely not intended.
     pub warnings: Vec<String>,
     /// The triggers' errors, each with the trigger.
     pub errors: Vec<String>,
@@ -61,12 +64,23 @@ pub struct ScaledObjectReport {
 pub struct ReplicasReport {
     /// How many there are taken to be.
     pub now: u32,
+    /// Whether `now` is an assumption: nobody said how many there are.
+    pub assumed: bool,
     /// Where KEDA and the HPA lead them if everything stays as it is.
     pub wanted: u32,
     /// `minReplicaCount`
     pub min: u32,
     /// `maxReplicaCount`
     pub max: u32,
+}
+
+/// A version of KEDA that a manifest needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NeedsKeda {
+    /// The first version that does what the manifest asks for.
+    pub version: &'static str,
+    /// What that is, and what KEDA does before.
+    pub because: &'static str,
 }
 
 /// A trigger, and what it asks for.
@@ -98,9 +112,19 @@ pub struct TriggerReport {
     pub reasons: Vec<String>,
     /// Why there is no answer.
     pub error: Option<String>,
-    /// What in its metadata is likely not meant that way.
+    /// What in its metadata is likely not intended.
     pub warnings: Vec<String>,
 }
+
+impl From<NeedsVersion> for NeedsKeda {
+    fn from(needs: NeedsVersion) -> Self {
+        let NeedsVersion { version, because } = needs;
+        Self { version, because }
+    }
+}
+
+/// The replicas where nobody says how many there are.
+const ASSUMED_REPLICAS: u32 = 1;
 
 /// The namespace of a ScaledObject; kubectl's own default where it names none.
 pub(super) fn namespace(object: &ScaledObject) -> &str {
@@ -124,9 +148,11 @@ impl Report {
 }
 
 impl ScaledObjectReport {
-    /// `answers` has one for each trigger, `None` for one that is not ours. `replicas` is how many there are.
-    pub(super) fn new(object: &ScaledObject, answers: Vec<Option<Answer>>, replicas: u32) -> Self {
+    /// `answers` has one for each trigger, `None` for one that is not ours. `replicas` is how many there are, if that is known.
+    pub(super) fn new(object: &ScaledObject, answers: Vec<Option<Answer>>, replicas: Option<u32>) -> Self {
         let bounds = object.rules.bounds;
+        let assumed = replicas.is_none();
+        let replicas = replicas.unwrap_or(ASSUMED_REPLICAS);
         let is_active = |answer: &Answer| answer.reading.as_ref().is_ok_and(|reading| reading.active);
         let active = answers.iter().flatten().any(is_active);
         // The HPA never sees zero: KEDA starts the workload first.
@@ -137,12 +163,18 @@ impl ScaledObjectReport {
             .collect();
         let asked: Vec<Option<u32>> = ours(object, &triggers).map(|trigger| trigger.pods_wanted).collect();
         // Of other scalers' triggers we know nothing, so they leave the replicas alone.
-        let wanted = if asked.is_empty() { replicas } else { answer(bounds, replicas, active, &asked) };
+        let wanted = match object.paused {
+            Some(paused) => paused.replicas.unwrap_or(replicas),
+            None if asked.is_empty() => replicas,
+            None => answer(bounds, replicas, active, &asked),
+        };
         let error = |trigger: &TriggerReport| Some(format!("{}: {}", trigger.label(), trigger.error.as_deref()?));
         Self {
             namespace: namespace(object).to_owned(),
             name: object.name.clone(),
-            replicas: ReplicasReport { now: replicas, wanted, min: bounds.min, max: bounds.max },
+            replicas: ReplicasReport { now: replicas, assumed, wanted, min: bounds.min, max: bounds.max },
+            paused: object.paused.map(|paused| paused.annotation),
+            needs_keda: manifest::needed_versions(object).into_iter().map(NeedsKeda::from).collect(),
             active,
             warnings: manifest::warnings(object),
             errors: triggers.iter().filter_map(error).collect(),
@@ -171,7 +203,6 @@ impl TriggerReport {
         };
         match answer {
             Some(answer) => {
-                report.warnings = metadata_warnings(trigger);
                 report.fill(answer, trigger.metric_type.unwrap_or_default(), replicas);
             }
             None => report.reasons.push(format!("not ours: KEDA has a scaler of its own for `{}`", trigger.kind)),
@@ -182,6 +213,7 @@ impl TriggerReport {
     fn fill(&mut self, answer: Answer, metric_type: MetricType, replicas: u32) {
         self.metric_name = answer.metric_name;
         self.target = answer.target;
+        self.warnings = answer.warnings;
         let reading = match answer.reading {
             Ok(reading) => reading,
             Err(error) => {
@@ -199,7 +231,8 @@ impl TriggerReport {
         }
     }
 
-    fn label(&self) -> String {
+    /// How messages call it: its place, and its metric.
+    pub(super) fn label(&self) -> String {
         let metric = self.metric.as_deref().map(|metric| format!(" ({metric})")).unwrap_or_default();
         format!("trigger {}{metric}", self.index)
     }
@@ -211,11 +244,4 @@ fn metric_type_name(metric_type: Option<MetricType>) -> &'static str {
         Some(MetricType::Value) => "Value",
         None => "Utilization",
     }
-}
-
-/// What is odd about the metadata. A misplaced `metricType` is among the manifest's warnings already, with more to it.
-fn metadata_warnings(trigger: &manifest::Trigger) -> Vec<String> {
-    let metadata = trigger.metadata.iter().filter(|(key, _)| *key != "metricType");
-    let parsed = Trigger::parse(metadata.map(|(key, value)| (key.as_str(), value.as_str())));
-    parsed.map(|trigger| trigger.warnings).unwrap_or_default()
 }

@@ -61,11 +61,16 @@ fn storage_block(storage: &StorageReport, style: Style) -> String {
 fn block(object: &ScaledObjectReport, style: Style) -> String {
     let replicas = object.replicas;
     let name = style.paint(&plain(&format!("{}/{}", object.namespace, object.name)), Colour::Bold);
-    let now = replicas_text(replicas.now);
+    let assumed = if replicas.assumed { " (assumed: no --replicas)" } else { "" };
+    let now = format!("{} now{assumed}", replicas_text(replicas.now));
     let wanted = style.paint(&format!("{} wanted", replicas.wanted), Colour::Bold);
-    let mut text = format!("{name}: {now} now, {wanted} (min {}, max {})\n", replicas.min, replicas.max);
+    let mut text = format!("{name}: {now}, {wanted} (min {}, max {})\n", replicas.min, replicas.max);
     for sentence in &object.outcome {
         paragraph(&mut text, "  ", sentence, |line| line.to_owned());
+    }
+    for needs in &object.needs_keda {
+        let words = format!("needs KEDA {}: {}", needs.version, needs.because);
+        paragraph(&mut text, "  ", &words, |line| line.to_owned());
     }
     text.push('\n');
     triggers(&mut text, object, style);

@@ -8,6 +8,30 @@ use super::{ManifestError, Problem};
 /// The largest number of replicas or seconds: Kubernetes keeps them in an `int32`.
 pub(super) const MOST: u32 = i32::MAX as u32;
 
+/// Where fields belong that people put into another place.
+const PLACES: [(&str, &str); 20] = [
+    ("scalerAddress", "the trigger's metadata"),
+    ("storage", "the trigger's metadata"),
+    ("metric", "the trigger's metadata"),
+    ("targetValue", "the trigger's metadata"),
+    ("activationTargetValue", "the trigger's metadata"),
+    ("scheduledIn", "the trigger's metadata"),
+    ("metricType", "the trigger, beside its metadata"),
+    ("useCachedMetrics", "the trigger, beside its metadata"),
+    ("scaleTargetRef", "spec"),
+    ("pollingInterval", "spec"),
+    ("cooldownPeriod", "spec"),
+    ("minReplicaCount", "spec"),
+    ("maxReplicaCount", "spec"),
+    ("fallback", "spec"),
+    ("triggers", "spec"),
+    ("horizontalPodAutoscalerConfig", "spec.advanced"),
+    ("scalingModifiers", "spec.advanced"),
+    ("behavior", "spec.advanced.horizontalPodAutoscalerConfig"),
+    ("scaleDown", "spec.advanced.horizontalPodAutoscalerConfig.behavior"),
+    ("scaleUp", "spec.advanced.horizontalPodAutoscalerConfig.behavior"),
+];
+
 /// Collects what is wrong in a file.
 pub(super) struct Problems {
     file: String,
@@ -146,7 +170,10 @@ impl<'a> Fields<'a> {
         let unknown = self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str()));
         unknown
             .map(|entry| {
-                let hint = similar(&entry.key, known).map(|key| format!("; did you mean {key}?")).unwrap_or_default();
+                let similar = similar(&entry.key, known).map(|key| format!("; did you mean {key}?"));
+                let place = PLACES.iter().find(|(key, _)| *key == entry.key);
+                let place = place.map(|(_, place)| format!("; it belongs to {place}"));
+                let hint = place.or(similar).unwrap_or_default();
                 format!("line {}: KEDA has no field {}{hint}", entry.at.line, self.name(&entry.key))
             })
             .collect()

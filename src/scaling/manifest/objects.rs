@@ -1,12 +1,12 @@
 //! From the tree of a document to ScaledObjects and ScaledJobs.
 
-use std::collections::BTreeMap;
-
+use super::annotations::{Annotations, annotations};
 use super::behavior::{behavior, seconds};
-use super::fields::{Fields, MOST, Problems};
-use super::tree::{Entry, Node, Value};
-use super::{Manifests, ScaledJob, ScaledObject, Trigger, TriggerKind};
-use crate::scaling::hpa::{Behavior, MetricType};
+use super::fields::{Fields, MOST, Problems, similar};
+use super::tree::{Node, Value};
+use super::triggers::triggers;
+use super::{Manifests, ScaledJob, ScaledObject};
+use crate::scaling::hpa::Behavior;
 use crate::scaling::keda::{Fallback, FallbackBehavior, ReplicaBounds, ScaledObjectRules};
 
 const API_VERSION: &str = "keda.sh/v1alpha1";
@@ -24,7 +24,9 @@ const SPEC: [&str; 10] = [
     "fallback",
 ];
 
-const TRIGGER: [&str; 6] = ["type", "name", "useCachedMetrics", "metadata", "authenticationRef", "metricType"];
+const TARGET_REF: [&str; 4] = ["name", "kind", "apiVersion", "envSourceContainerName"];
+
+const DOCUMENT: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
 /// Reads one document into `manifests`. A list is read item by item.
 pub(super) fn document(node: &Node, manifests: &mut Manifests, problems: &mut Problems) {
@@ -44,7 +46,13 @@ pub(super) fn document(node: &Node, manifests: &mut Manifests, problems: &mut Pr
             api_version(&fields, problems);
             manifests.scaled_jobs.extend(scaled_job(&fields, problems));
         }
-        other => manifests.skipped.push(other.to_owned()),
+        other => match similar(other, &["ScaledObject", "ScaledJob"]).filter(|_| is_keda(&fields)) {
+            Some(likely) => {
+                let at = fields.get("kind").map_or(fields.at, |node| node.at);
+                problems.add(at, format!("kind is {other:?}, which KEDA does not have; did you mean {likely}?"));
+            }
+            None => manifests.skipped.push(other.to_owned()),
+        },
     }
 }
 
@@ -52,12 +60,22 @@ fn api_version(fields: &Fields<'_>, problems: &mut Problems) {
     fields.required("apiVersion", problems, |f, key, p| f.choice(key, &[(API_VERSION, ())], p));
 }
 
+/// Whether a document is for KEDA, or says no other's name.
+fn is_keda(fields: &Fields<'_>) -> bool {
+    let api = fields.get("apiVersion");
+    api.is_none_or(|node| matches!(&node.value, Value::Text(api) if api.starts_with("keda.sh/")))
+}
+
 fn scaled_object(document: &Fields<'_>, problems: &mut Problems) -> Option<ScaledObject> {
     let (namespace, name) = identity(document, problems);
     let spec = document.required("spec", problems, Fields::mapping)?;
-    let mut unknown = spec.unknown(&SPEC);
+    let mut unknown = document.unknown(&DOCUMENT);
+    unknown.extend(spec.unknown(&SPEC));
+    let Annotations { paused, pauses, unknown: unknown_annotations } = annotations(document, problems);
+    unknown.extend(unknown_annotations);
 
     let target = spec.required("scaleTargetRef", problems, Fields::mapping);
+    unknown.extend(target.iter().flat_map(|target| target.unknown(&TARGET_REF)));
     let target = target.and_then(|target| target.required("name", problems, Fields::text));
     let bounds = bounds(&spec, problems);
     let default = ScaledObjectRules::default();
@@ -74,6 +92,9 @@ fn scaled_object(document: &Fields<'_>, problems: &mut Problems) -> Option<Scale
         Some(fields) => advanced(&fields, &mut unknown, problems),
         None => (None, false),
     };
+    if rules.fallback.is_some_and(|f| f.behavior == FallbackBehavior::ScalingModifiers) && !scaling_modifiers {
+        problems.add(spec.at, "spec.fallback.behavior is scalingModifiers, which needs spec.advanced.scalingModifiers");
+    }
     let triggers = triggers(&spec, scaling_modifiers, &mut unknown, problems)?;
     Some(ScaledObject {
         namespace,
@@ -83,6 +104,8 @@ fn scaled_object(document: &Fields<'_>, problems: &mut Problems) -> Option<Scale
         behavior,
         scaling_modifiers,
         triggers,
+        paused,
+        pauses,
         unknown_fields: unknown,
     })
 }
@@ -150,83 +173,4 @@ fn advanced(fields: &Fields<'_>, unknown: &mut Vec<String>, problems: &mut Probl
     unknown.extend(config.unknown(&["behavior", "name"]));
     let behavior = config.mapping("behavior", problems).map(|fields| behavior(&fields, unknown, problems));
     (behavior, modifiers)
-}
-
-fn triggers(
-    spec: &Fields<'_>,
-    scaling_modifiers: bool,
-    unknown: &mut Vec<String>,
-    problems: &mut Problems,
-) -> Option<Vec<Trigger>> {
-    let nodes = spec.required("triggers", problems, Fields::list)?;
-    if nodes.is_empty() {
-        problems.add(spec.at, "spec.triggers is empty, but must have a trigger");
-    }
-    let mut triggers: Vec<Trigger> = Vec::new();
-    for (index, node) in nodes.iter().enumerate() {
-        let Some(fields) = Fields::of(node, format!("spec.triggers[{index}]"), problems) else { continue };
-        unknown.extend(fields.unknown(&TRIGGER));
-        let name = fields.text("name", problems);
-        if scaling_modifiers && name.is_none() {
-            problems.add(fields.at, format!("{} is missing, which scalingModifiers need", fields.name("name")));
-        }
-        if name.is_some() && triggers.iter().any(|trigger| trigger.name.as_deref() == name) {
-            problems.add(fields.at, format!("{} is that of another trigger, but must be unique", fields.name("name")));
-        }
-        triggers.extend(trigger(&fields, name, problems));
-    }
-    Some(triggers)
-}
-
-fn trigger(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> Option<Trigger> {
-    let kind = fields.required("type", problems, Fields::text).map(|kind| match kind {
-        "external" => TriggerKind::External,
-        "external-push" => TriggerKind::ExternalPush,
-        other => TriggerKind::Other(other.to_owned()),
-    });
-    let ours = kind.as_ref().is_some_and(|kind| !matches!(kind, TriggerKind::Other(_)));
-    let metadata = fields.required("metadata", problems, Fields::mapping);
-    let metadata = metadata.map(|metadata| strings(&metadata, ours, problems));
-    Some(Trigger {
-        kind: kind?,
-        name: name.map(str::to_owned),
-        metric_type: metric_type(fields, ours, problems),
-        metadata: metadata?,
-        use_cached_metrics: fields.flag("useCachedMetrics", problems).unwrap_or_default(),
-        line: fields.at.line,
-    })
-}
-
-fn metric_type(fields: &Fields<'_>, ours: bool, problems: &mut Problems) -> Option<MetricType> {
-    let mut choices = vec![("AverageValue", Some(MetricType::AverageValue)), ("Value", Some(MetricType::Value))];
-    if !ours {
-        // Only the triggers cpu and memory can have it. KEDA refuses external ones (`GetMetricTargetType` in `scaler.go`).
-        choices.push(("Utilization", None));
-    }
-    fields.choice("metricType", &choices, problems).unwrap_or(Some(MetricType::AverageValue))
-}
-
-/// A trigger's metadata. Kubernetes takes text only, and a number in YAML is not text.
-fn strings(fields: &Fields<'_>, ours: bool, problems: &mut Problems) -> BTreeMap<String, String> {
-    let mut strings = BTreeMap::new();
-    for Entry { key, node, .. } in fields.entries() {
-        let quoted = match &node.value {
-            Value::Text(text) => {
-                strings.insert(key.clone(), text.clone());
-                continue;
-            }
-            Value::Null => Some(String::new()),
-            Value::Flag(flag) => Some(flag.to_string()),
-            Value::Whole(number) => Some(number.to_string()),
-            Value::Number(number) => Some(number.to_string()),
-            Value::List(_) | Value::Mapping(_) => None,
-        };
-        let hint = quoted.map(|text| format!(": write {key}: {text:?}")).unwrap_or_default();
-        fields.wrong::<()>(node, key, &format!("text{hint}"), problems);
-    }
-    // A value that is not text was told already; it is there.
-    if ours && !fields.entries().iter().any(|entry| entry.key == "scalerAddress") {
-        problems.add(fields.at, format!("{} is missing, host:port of the scaler", fields.name("scalerAddress")));
-    }
-    strings
 }

@@ -1,5 +1,7 @@
 //! Manifests as people write them, right and wrong. What a person reads is kept as snapshots.
 
+mod mistyped;
+
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
@@ -157,7 +159,7 @@ fn all_mistakes_at_once() {
     orders.yaml:11:5: spec.fallback.failureThreshold is missing
     orders.yaml:12:15: spec.fallback.behavior is "average", but must be one of static, currentReplicas, currentReplicasIfHigher, currentReplicasIfLower, scalingModifiers
     orders.yaml:15:17: spec.triggers[0].metricType is "Utilization", but must be one of AverageValue, Value
-    orders.yaml:16:15: spec.triggers[0].metadata.scalerAddress is missing, host:port of the scaler
+    orders.yaml:16:15: spec.triggers[0].metadata.scalerAddress is missing, HOST:PORT of the scaler
     orders.yaml:17:5: spec.triggers[1].type is missing
     orders.yaml:19:17: spec.triggers[1].metadata.priority is the number 1, but must be text: write priority: "1"
     orders.yaml:20:5: spec.triggers[2] is "kafka", but must be a mapping

@@ -1,12 +1,12 @@
-//! What KEDA accepts in a manifest and does something else with than was meant. Each warning says what to do instead.
+//! What KEDA accepts in a manifest and does something else with than was intended. Each warning says what to do instead.
+
+mod trigger;
 
 use jiff::SignedDuration;
 
 use super::{ScaledJob, ScaledObject, Trigger, TriggerKind};
 use crate::scaling::hpa::MetricType;
-
-/// Metrics that count something: their targets are "so many for each pod".
-const COUNTS: [&str; 5] = ["enqueued-count", "scheduled-count", "occupied-workers", "total-workers", "demand"];
+use crate::scaling::keda::TRIGGER_TYPES;
 
 /// Metrics that are 0 while there are no pods, whatever waits.
 const OF_WORKERS: [&str; 3] = ["worker-usage", "total-workers", "occupied-workers"];
@@ -14,32 +14,53 @@ const OF_WORKERS: [&str; 3] = ["worker-usage", "total-workers", "occupied-worker
 /// A cooldown below this takes pods away between two jobs.
 const SHORT_COOLDOWN: SignedDuration = SignedDuration::from_secs(60);
 
-/// What in a ScaledObject is likely not meant that way, as sentences.
+/// Beyond these, seconds are likely milliseconds.
+const LONG_POLLING: SignedDuration = SignedDuration::from_mins(10);
+const LONG_COOLDOWN: SignedDuration = SignedDuration::from_hours(24);
+const LATE_FALLBACK: SignedDuration = SignedDuration::from_hours(1);
+
+/// Triggers that ask nobody, so that they do not fail.
+const ASK_NOBODY: [&str; 4] = ["cpu", "memory", "cron", "kubernetes-workload"];
+
+/// What in a ScaledObject is likely not intended, as sentences.
 #[must_use]
 pub fn warnings(object: &ScaledObject) -> Vec<String> {
     let mut warnings = object.unknown_fields.clone();
-    for (index, trigger) in object.triggers.iter().enumerate().filter(|(_, trigger)| trigger.is_ours()) {
+    for (index, trigger) in object.triggers.iter().enumerate() {
         let label = label(index, trigger);
-        warnings.extend(metric_type_in_metadata(trigger).map(|warning| format!("{label}: {warning}")));
-        warnings.extend(metric_type_of_metric(trigger).map(|warning| format!("{label}: {warning}")));
+        let of_trigger = trigger::warnings(trigger).into_iter().chain(trigger::metric_type_of_metric(trigger));
+        warnings.extend(of_trigger.chain(cached(object, trigger)).map(|warning| format!("{label}: {warning}")));
     }
-    warnings.extend([never_activates(object), no_behavior(object), short_cooldown(object)].into_iter().flatten());
-    warnings
-        .extend([idle_above_zero(object), fallback_to_zero(object), push_and_formula(object)].into_iter().flatten());
+    let of_object = [
+        same_triggers,
+        never_activates,
+        no_behavior,
+        short_cooldown,
+        long_cooldown,
+        long_polling,
+        idle_above_zero,
+        fallback_to_zero,
+        fallback_above_maximum,
+        late_fallback,
+        push_and_formula,
+        push_without_zero,
+        errors_of_others,
+    ];
+    warnings.extend(of_object.iter().filter_map(|warning| warning(object)));
     warnings
 }
 
-/// What in a ScaledJob is likely not meant that way, as sentences.
+/// What in a ScaledJob is likely not intended, as sentences.
 #[must_use]
 pub fn job_warnings(job: &ScaledJob) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (index, trigger) in job.triggers.iter().enumerate().filter(|(_, trigger)| trigger.is_ours()) {
+    for (index, trigger) in job.triggers.iter().enumerate() {
         let label = label(index, trigger);
-        warnings.extend(metric_type_in_metadata(trigger).map(|warning| format!("{label}: {warning}")));
+        warnings.extend(trigger::warnings(trigger).into_iter().map(|warning| format!("{label}: {warning}")));
         if trigger.kind == TriggerKind::ExternalPush {
             warnings.push(format!("{label}: {PUSH_TO_JOB}"));
         }
-        if trigger.metric_type == Some(MetricType::Value) {
+        if trigger.is_ours() && trigger.metric_type == Some(MetricType::Value) {
             warnings.push(format!("{label}: {VALUE_IN_JOB}"));
         }
     }
@@ -53,33 +74,45 @@ const VALUE_IN_JOB: &str =
     "KEDA takes the target of metricType: Value as 0 in a ScaledJob and starts no jobs; use AverageValue";
 
 fn label(index: usize, trigger: &Trigger) -> String {
-    match trigger.name.as_deref().or(trigger.metric()) {
+    let kind = match &trigger.kind {
+        TriggerKind::Other(kind) => Some(kind.as_str()),
+        _ => None,
+    };
+    match trigger.name.as_deref().or(trigger.metric()).or(kind) {
         Some(name) => format!("trigger {index} ({name})"),
         None => format!("trigger {index}"),
     }
 }
 
-fn metric_type_in_metadata(trigger: &Trigger) -> Option<String> {
-    let given = trigger.metadata.get("metricType")?;
-    Some(format!(
-        "KEDA does not look at metricType inside metadata, so {given} has no effect; write it beside type and metadata"
-    ))
+/// Whether KEDA may take the workload to zero or idle, so that it has to poll.
+fn may_stop(object: &ScaledObject) -> bool {
+    object.rules.bounds.min == 0 || object.rules.bounds.idle.is_some()
 }
 
-fn metric_type_of_metric(trigger: &Trigger) -> Option<String> {
-    let metric = trigger.metric()?;
-    match trigger.metric_type? {
-        MetricType::Value if COUNTS.contains(&metric) => Some(format!(
-            "with metricType: Value the HPA multiplies the ready pods by {metric} ÷ target, again every 15 s, and runs away to \
-             the maximum; use AverageValue, with what one pod can take as the target"
-        )),
-        MetricType::AverageValue if metric == "worker-usage" => Some(
-            "a usage is at most 1, so with metricType: AverageValue it asks for 1 ÷ target pods at most, however busy they are; \
-             use Value"
-                .to_owned(),
-        ),
-        _ => None,
-    }
+fn pushes(object: &ScaledObject) -> bool {
+    object.triggers.iter().any(|trigger| trigger.kind == TriggerKind::ExternalPush)
+}
+
+fn cached(object: &ScaledObject, trigger: &Trigger) -> Option<String> {
+    (trigger.is_ours() && trigger.use_cached_metrics).then(|| {
+        format!(
+            "useCachedMetrics gives the HPA what the last poll saw, up to pollingInterval ago ({} s); the scaler answers from \
+             memory, so that nothing is saved by it",
+            object.rules.polling_interval.as_secs()
+        )
+    })
+}
+
+fn same_triggers(object: &ScaledObject) -> Option<String> {
+    let same = |a: &Trigger, b: &Trigger| {
+        let (a, b) = ((&a.kind, a.metric_type, &a.metadata), (&b.kind, b.metric_type, &b.metadata));
+        a == b
+    };
+    let mut pairs = object.triggers.iter().enumerate().filter_map(|(index, trigger)| {
+        let first = object.triggers[..index].iter().position(|earlier| same(earlier, trigger))?;
+        Some((index, first))
+    });
+    pairs.next().map(|(index, first)| format!("trigger {index} is the same as trigger {first}, which changes nothing"))
 }
 
 fn never_activates(object: &ScaledObject) -> Option<String> {
@@ -108,13 +141,33 @@ fn no_behavior(object: &ScaledObject) -> Option<String> {
 }
 
 fn short_cooldown(object: &ScaledObject) -> Option<String> {
-    let may_stop = object.rules.bounds.min == 0 || object.rules.bounds.idle.is_some();
     let cooldown = object.rules.cooldown;
-    (may_stop && cooldown < SHORT_COOLDOWN).then(|| {
+    (may_stop(object) && cooldown < SHORT_COOLDOWN).then(|| {
         format!(
             "cooldownPeriod is {} s: KEDA removes all pods at once that soon after the last activity, and starts them anew for \
              the next job; use 300, the default, or more than the longest usual pause",
             cooldown.as_secs()
+        )
+    })
+}
+
+fn long_cooldown(object: &ScaledObject) -> Option<String> {
+    let cooldown = object.rules.cooldown;
+    (may_stop(object) && LONG_COOLDOWN < cooldown).then(|| {
+        format!(
+            "cooldownPeriod is {} s, {cooldown}: pods stay that long with nothing to do; the unit is seconds",
+            cooldown.as_secs()
+        )
+    })
+}
+
+fn long_polling(object: &ScaledObject) -> Option<String> {
+    let interval = object.rules.polling_interval;
+    (may_stop(object) && LONG_POLLING < interval).then(|| {
+        format!(
+            "pollingInterval is {} s, {interval}: only a poll tells KEDA that no trigger is active any longer and, with type: \
+             external, that one is; the unit is seconds, the default 30",
+            interval.as_secs()
         )
     })
 }
@@ -133,11 +186,56 @@ fn fallback_to_zero(object: &ScaledObject) -> Option<String> {
     Some(warning.to_owned())
 }
 
+fn fallback_above_maximum(object: &ScaledObject) -> Option<String> {
+    let (fallback, max) = (object.rules.fallback?.replicas, object.rules.bounds.max);
+    (max < fallback).then(|| {
+        format!("fallback.replicas: {fallback} is above maxReplicaCount, which the HPA does not exceed: {max} is what it comes to")
+    })
+}
+
+fn late_fallback(object: &ScaledObject) -> Option<String> {
+    let threshold = object.rules.fallback?.failure_threshold;
+    let late = object.rules.polling_interval.saturating_mul(i32::try_from(threshold).unwrap_or(i32::MAX));
+    (LATE_FALLBACK < late && object.rules.polling_interval <= LONG_POLLING).then(|| {
+        format!(
+            "fallback.failureThreshold: {threshold} counts failures and not seconds: at zero pods, one each pollingInterval, that \
+             is {late} until the fallback"
+        )
+    })
+}
+
 fn push_and_formula(object: &ScaledObject) -> Option<String> {
-    let pushes = object.triggers.iter().any(|trigger| trigger.kind == TriggerKind::ExternalPush);
-    (object.scaling_modifiers && pushes).then(|| {
+    (object.scaling_modifiers && pushes(object)).then(|| {
         "a push starts the workload even if the formula of scalingModifiers is not above its activationTarget; use type: \
          external where the formula has to decide"
             .to_owned()
     })
+}
+
+/// A push starts the first pod, and brings KEDA 2.21 a computed target that has changed. Nothing else.
+fn push_without_zero(object: &ScaledObject) -> Option<String> {
+    let is_auto = |trigger: &Trigger| trigger.metadata.get("targetValue").is_some_and(|text| text.trim() == "auto");
+    (pushes(object) && !may_stop(object) && !object.triggers.iter().any(is_auto)).then(|| {
+        format!(
+            "with minReplicaCount: {} a push has no pod to start, and the HPA asks by itself every 15 s; use type: external, or \
+             minReplicaCount: 0",
+            object.rules.bounds.min
+        )
+    })
+}
+
+/// KEDA 2.21 drops all scalers of a ScaledObject after an error of any of them, and the last one closes the connection that the
+/// streams use (`ClearScalersCache` in `pkg/scaling/scale_handler.go`, `releaseConnection` in `pkg/scalers/external_scaler.go`).
+fn errors_of_others(object: &ScaledObject) -> Option<String> {
+    let other = object.triggers.iter().enumerate().find(|(_, trigger)| match &trigger.kind {
+        TriggerKind::Other(kind) => TRIGGER_TYPES.contains(&kind.as_str()) && !ASK_NOBODY.contains(&kind.as_str()),
+        _ => false,
+    });
+    let (index, trigger) = other.filter(|_| pushes(object))?;
+    Some(format!(
+        "with KEDA 2.21 an error of {} also closes the push streams of this ScaledObject until up to a minute after it is over, \
+         unless another ScaledObject has the same scalerAddress; a new job then waits for the next poll, pollingInterval is {} s",
+        label(index, trigger),
+        object.rules.polling_interval.as_secs()
+    ))
 }

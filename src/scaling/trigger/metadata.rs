@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::error::{MetadataError, MetadataErrors};
+use super::intended::{self, Unit};
 use crate::jobrunr::{Filter, duration};
 use crate::scaling::target::DEFAULT_WORKERS;
 use crate::scaling::{Metric, Target};
@@ -47,6 +48,8 @@ const KEDA_KEYS: [&str; 7] =
 const MIN_TARGET: f64 = 0.001;
 /// Above this a target no longer fits KEDA's 64-bit milli-units.
 const MAX_TARGET: f64 = 9.0e15;
+/// A usage is never more, so that a target above it would never ask for a pod.
+const MAX_USAGE: f64 = 1.0;
 /// A look-ahead beyond a year is a slip of the pen.
 const MAX_LOOK_AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
 /// More than any pod has.
@@ -185,9 +188,20 @@ impl<'a> Reader<'a> {
         match text.parse::<f64>() {
             Ok(number) if range.contains(&number) => Some(number),
             _ => {
-                self.invalid(key, &text, allowed);
+                let likely = intended::number(&text, self.unit(key)).filter(|number| range.contains(number));
+                let hint = likely.map(|number| format!("; did you mean `{number}`?")).unwrap_or_default();
+                self.invalid(key, &text, format!("{allowed}{hint}"));
                 None
             }
+        }
+    }
+
+    fn unit(&self, key: &str) -> Unit {
+        match self.text(METRIC).and_then(|name| Metric::from_name(&name)) {
+            _ if key == TARGET_USAGE => Unit::Ratio,
+            Some(Metric::WorkerUsage) => Unit::Ratio,
+            Some(Metric::EnqueuedLatency) => Unit::Seconds,
+            _ => Unit::Count,
         }
     }
 
@@ -207,13 +221,18 @@ impl<'a> Reader<'a> {
             _ if is_auto => return Some(Target::Auto { usage: usage.unwrap_or(1.0), workers_per_pod }),
             _ => {}
         }
-        let or_auto = if metric.is_some_and(Metric::counts_jobs) { ", or \"auto\"" } else { "" };
-        let allowed = format!("a number from 0.001 to 9e15, such as \"300\" or \"0.8\"{or_auto}");
+        let (most, allowed) = match metric {
+            Some(Metric::WorkerUsage) => (MAX_USAGE, "a ratio from 0.001 to 1, such as \"0.8\"; a usage is at most 1"),
+            Some(metric) if metric.counts_jobs() => {
+                (MAX_TARGET, "a number from 0.001 to 9e15, such as \"300\" or \"0.8\", or \"auto\"")
+            }
+            _ => (MAX_TARGET, "a number from 0.001 to 9e15, such as \"300\" or \"0.8\""),
+        };
         if self.text(TARGET).is_none() {
-            self.missing(TARGET, allowed);
+            self.missing(TARGET, allowed.to_owned());
             return None;
         }
-        self.number(TARGET, MIN_TARGET..=MAX_TARGET, &allowed).map(Target::Fixed)
+        self.number(TARGET, MIN_TARGET..=most, allowed).map(Target::Fixed)
     }
 
     fn workers_per_pod(&mut self) -> Option<u32> {
@@ -255,7 +274,10 @@ impl<'a> Reader<'a> {
         match duration::parse(&text) {
             Ok(d) if SignedDuration::ZERO <= d && d <= MAX_LOOK_AHEAD => d,
             _ => {
-                self.invalid(SCHEDULED_IN, &text, "an ISO-8601 duration from PT0S to P366D, such as PT2M");
+                let likely = intended::duration(&text).filter(|d| SignedDuration::ZERO <= *d && *d <= MAX_LOOK_AHEAD);
+                let hint = likely.map(|d| format!("; did you mean `{}`?", duration::format(d))).unwrap_or_default();
+                let allowed = format!("an ISO-8601 duration from PT0S to P366D, such as PT2M{hint}");
+                self.invalid(SCHEDULED_IN, &text, allowed);
                 DEFAULT_LOOK_AHEAD
             }
         }

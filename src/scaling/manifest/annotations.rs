@@ -1,0 +1,81 @@
+//! The annotations by which people keep KEDA from scaling for a while.
+
+use super::fields::{Fields, Problems, similar};
+use super::tree::{Node, Value};
+use super::{Paused, go_bool};
+
+const PREFIX: &str = "autoscaling.keda.sh/";
+const PAUSED: &str = "autoscaling.keda.sh/paused";
+const PAUSED_REPLICAS: &str = "autoscaling.keda.sh/paused-replicas";
+const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
+const PAUSED_SCALE_OUT: &str = "autoscaling.keda.sh/paused-scale-out";
+const FORCE_ACTIVATION: &str = "autoscaling.keda.sh/force-activation";
+const KNOWN: [&str; 5] = [PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT, FORCE_ACTIVATION];
+
+/// What the annotations of a ScaledObject say.
+#[derive(Default)]
+pub(super) struct Annotations {
+    /// Whether KEDA leaves the workload alone.
+    pub(super) paused: Option<Paused>,
+    /// What it does not do, or does in any case, as sentences.
+    pub(super) pauses: Vec<String>,
+    /// Those that KEDA does not have, as sentences.
+    pub(super) unknown: Vec<String>,
+}
+
+/// Reads `metadata.annotations`.
+pub(super) fn annotations(document: &Fields<'_>, problems: &mut Problems) -> Annotations {
+    // That the metadata is no mapping was reported already.
+    let metadata = document.get("metadata").filter(|node| matches!(node.value, Value::Mapping(_)));
+    let metadata = metadata.and_then(|node| Fields::of(node, document.name("metadata"), problems));
+    let mut read = Annotations::default();
+    let Some(fields) = metadata.and_then(|metadata| metadata.mapping("annotations", problems)) else { return read };
+    for entry in fields.entries().iter().filter(|entry| entry.key.starts_with(PREFIX)) {
+        let key = entry.key.as_str();
+        if !KNOWN.contains(&key) {
+            let hint = similar(key, &KNOWN).map(|key| format!("; did you mean {key}?")).unwrap_or_default();
+            read.unknown.push(format!("line {}: KEDA has no annotation {key}{hint}", entry.at.line));
+        } else if let Some(text) = text(&fields, key, &entry.node, problems) {
+            annotation(&fields, key, text, &entry.node, &mut read, problems);
+        }
+    }
+    read
+}
+
+fn text<'a>(fields: &Fields<'_>, key: &str, node: &'a Node, problems: &mut Problems) -> Option<&'a str> {
+    match &node.value {
+        Value::Text(text) => Some(text),
+        _ => fields.wrong(node, key, "text: put quotes around it", problems),
+    }
+}
+
+fn annotation(
+    fields: &Fields<'_>,
+    key: &str,
+    text: &str,
+    node: &Node,
+    read: &mut Annotations,
+    problems: &mut Problems,
+) {
+    if key == PAUSED_REPLICAS {
+        match text.parse::<i32>().ok().and_then(|replicas| u32::try_from(replicas).ok()) {
+            Some(replicas) => read.paused = Some(Paused { annotation: PAUSED_REPLICAS, replicas: Some(replicas) }),
+            None => fields.wrong(node, key, "a whole number of replicas", problems).unwrap_or_default(),
+        }
+        return;
+    }
+    // KEDA takes what is no boolean for true.
+    if go_bool(text) == Some(false) {
+        return;
+    }
+    match key {
+        // The other one says how many replicas, and counts too.
+        PAUSED => drop(read.paused.get_or_insert(Paused { annotation: PAUSED, replicas: None })),
+        PAUSED_SCALE_IN => read.pauses.push(format!("{key}: KEDA and the HPA take no pods away")),
+        PAUSED_SCALE_OUT => read.pauses.push(format!("{key}: KEDA and the HPA start no pods")),
+        _ => read.pauses.push(format!("{key}: KEDA takes the triggers for active, whatever they say")),
+    }
+    if go_bool(text).is_none() {
+        read.unknown.push(format!("{key} is {text:?}, which KEDA takes for true"));
+    }
+}
