@@ -24,6 +24,8 @@ enum Command {
     Serve(ServeArgs),
     /// Say what KEDA and the HPA make of ScaledObjects, and why.
     Explain(cli::explain::ExplainArgs),
+    /// Look at the storages: login, rights, tables, indexes, version, clocks, servers.
+    Check(cli::check::CheckArgs),
     /// Watch it scale: a play of JobRunr, KEDA and the HPA around the real scaler, without a cluster or a database.
     Demo(DemoArgs),
     /// Say when a recurring job runs next, as JobRunr computes it.
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     match Args::parse().command {
         Command::Serve(args) => serve(&args),
         Command::Explain(args) => explain(&args),
+        Command::Check(args) => check(&args),
         Command::Demo(args) => finish(block_on(cli::demo::run(args))),
         Command::NextRun(args) => next_run(&args),
         Command::Health(args) => finish(block_on(cli::health::run(args))),
@@ -90,6 +93,19 @@ fn serve(args: &ServeArgs) -> ExitCode {
 fn explain(args: &cli::explain::ExplainArgs) -> ExitCode {
     let code = block_on(async { anyhow::Ok(cli::explain::run(args).await) });
     code.map_or_else(|error| finish(Err(error)), ExitCode::from)
+}
+
+fn check(args: &cli::check::CheckArgs) -> ExitCode {
+    match block_on(async { anyhow::Ok(cli::check::run(args).await) }) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false)) => ExitCode::FAILURE,
+        Ok(Err(cli::check::CheckError::Configuration(mistakes))) => {
+            eprintln!("{mistakes}");
+            ExitCode::from(cli::EXIT_BAD_CONFIGURATION)
+        }
+        Ok(Err(error)) => finish(Err(error.into())),
+        Err(error) => finish(Err(error)),
+    }
 }
 
 fn next_run(args: &cli::next_run::NextRunArgs) -> ExitCode {

@@ -302,6 +302,11 @@ impl StorageMetrics {
         }
     }
 
+    /// Notes how many servers live.
+    pub fn live_servers(&self, n_servers: usize) {
+        lock(&self.state).n_live_servers = Some(n_servers);
+    }
+
     /// Notes whether the database notifies of new jobs.
     pub fn listening(&self, is_listening: bool) {
         lock(&self.state).is_listening = is_listening;
@@ -322,6 +327,7 @@ struct StorageState {
     is_up: Option<bool>,
     is_listening: bool,
     read_at: Option<Instant>,
+    n_live_servers: Option<usize>,
 }
 
 impl Storages {
@@ -379,6 +385,9 @@ impl Collector for Storages {
         })?;
         gauge("snapshot_age_seconds", "How old the newest answer of a storage is", &|state| {
             state.read_at.map(|at| at.elapsed().as_secs_f64())
+        })?;
+        gauge("live_servers", "JobRunr's servers with a fresh heartbeat", &|state| {
+            state.n_live_servers.map(|n| u32::try_from(n).unwrap_or(u32::MAX).into())
         })
     }
 }

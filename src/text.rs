@@ -21,6 +21,12 @@ pub fn printable(text: &str, max_chars: usize) -> String {
     shown
 }
 
+/// A number with its noun: `1 job`, `2 jobs`.
+#[must_use]
+pub fn counted(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

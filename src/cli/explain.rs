@@ -24,7 +24,7 @@ use crate::scaling::manifest::ScaledObject;
 use ask::{Asker, Database, Remote};
 use input::InputErrors;
 pub use report::{ReplicasReport, Report, ScaledObjectReport, StorageReport, TriggerReport};
-use table::Style;
+use super::terminal::Style;
 use tls::{TlsArgs, TlsArgsError};
 
 /// Exit codes of the command, beside [`EXIT_BAD_CONFIGURATION`].

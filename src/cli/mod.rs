@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod check;
 pub mod demo;
 pub mod explain;
 pub mod grants_sql;
@@ -7,6 +8,7 @@ pub mod health;
 pub mod next_run;
 pub mod notify_sql;
 pub mod serve;
+mod terminal;
 
 use std::path::Path;
 

@@ -280,6 +280,7 @@ impl Reader {
     fn succeed(&mut self, mut snapshot: Snapshot, asked_at: Instant, next_at: Instant) {
         let took = asked_at.elapsed();
         self.shared.metrics.read(Some(took));
+        self.shared.metrics.live_servers(snapshot.live_servers().count());
         self.slow_reads.read(&self.name, took);
         self.outages.succeeded();
         if self.noted != snapshot.notes {

@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod assemble;
+mod check;
 mod cursors;
 mod error;
 mod plan;
@@ -15,6 +16,7 @@ mod sql;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use check::{Check, Finding, Inspection, Level, check};
 pub use error::{SchemaError, StorageError};
 pub use sql::{DEFAULT_ROLE, Grants, grants_sql, notify_sql};
 
@@ -46,6 +48,14 @@ pub trait Session: Send {
     /// [`StorageError`]; the session is then of no further use.
     async fn notifies(&mut self) -> Result<bool, StorageError> {
         Ok(false)
+    }
+
+    /// Looks at what a connection shows besides JobRunr's rows.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the session is then of no further use.
+    async fn inspect(&mut self) -> Result<Inspection, StorageError> {
+        Ok(Inspection::default())
     }
 
     /// Closes the connection.

@@ -11,7 +11,7 @@ use super::cursors::{DueState, EarliestDue, QueueCursors};
 use super::plan::{QueuePlan, ReadPlan};
 use super::recurring::RecurringCache;
 use super::rows::{DefinitionRow, RecurringMark, Rows};
-use super::{Session, StorageError, assemble};
+use super::{Inspection, Session, StorageError, assemble};
 use crate::config::{ReadBounds, StorageConfig};
 use crate::jobrunr::{Filter, LookAheads, MissingColumn, QuestionError, Questions, Snapshot};
 
@@ -73,6 +73,9 @@ pub(crate) trait Source: Send {
     async fn notifies(&mut self) -> Result<bool, StorageError> {
         Ok(false)
     }
+
+    /// Looks at what a connection shows besides JobRunr's rows; version, notes and recurring jobs are known otherwise.
+    async fn inspect(&mut self) -> Result<Inspection, StorageError>;
 
     /// Closes the connection.
     async fn close(self: Box<Self>);
@@ -295,6 +298,16 @@ impl Session for JobRunrSession {
 
     async fn notifies(&mut self) -> Result<bool, StorageError> {
         self.source.notifies().await
+    }
+
+    async fn inspect(&mut self) -> Result<Inspection, StorageError> {
+        let inspection = self.source.inspect().await?;
+        let jobrunr_version = match self.config.jobrunr_version {
+            Some(version) => Some(version),
+            None => self.source.major_version().await?,
+        };
+        let Facts { notes, no_recurring } = self.source.facts().clone();
+        Ok(Inspection { jobrunr_version, notes, no_recurring, ..inspection })
     }
 
     async fn close(self: Box<Self>) {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test, with its place")]
 
 mod connections;
+mod check;
 mod database;
 mod environment;
 mod explain_tls;

@@ -4,6 +4,7 @@ use super::report::{TriggerReport, ours};
 use crate::scaling::hpa::DOWNSCALE_STABILIZATION;
 use crate::scaling::keda::{Fallback, FallbackBehavior};
 use crate::scaling::manifest::{Paused, ScaledObject};
+use crate::text::counted;
 
 /// What KEDA and the HPA do, one sentence each.
 pub(super) fn sentences(
@@ -139,5 +140,5 @@ fn inactive_sentence(object: &ScaledObject, now: u32, wanted: u32) -> String {
 
 /// `1 replica`, `2 replicas`.
 pub(super) fn replicas_text(n: u32) -> String {
-    format!("{n} replica{}", if n == 1 { "" } else { "s" })
+    counted(n.into(), "replica")
 }

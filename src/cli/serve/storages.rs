@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::StorageConfig;
 use crate::grpc::{Entries, StorageEntry};
 use crate::metrics::Metrics;
 use crate::monitor::{Monitor, MonitorSettings};
+use crate::storage::{Level, check};
 use crate::tasks::Tasks;
 
 /// How much longer than its statement timeout a read may take before its connection is given up.
@@ -84,11 +85,25 @@ impl Storages {
     fn begin(&self, name: &str, config: &StorageConfig) -> Running {
         info!(storage = name, address = %config.address, prefix = config.table_prefix.as_str(), "storage");
         let stop_reading = CancellationToken::new();
+        tokio::spawn(stop_reading.clone().run_until_cancelled_owned(log_check(name.to_owned(), config.clone(), self.clock)));
         let entry = StorageEntry {
             end: self.stop.child_token(),
             ..entry(name, config, self.clock, &self.metrics, &self.tasks, &stop_reading)
         };
         Running { config: config.clone(), entry, stop_reading }
+    }
+}
+
+/// Tries a storage once, so that a mistake shows before the first trigger asks. Nothing depends on it.
+async fn log_check(name: String, config: StorageConfig, clock: Clock) {
+    let check = check(&config, || clock.now()).await;
+    if check.is_healthy() {
+        info!(storage = name, "{}", check.summary());
+    } else {
+        warn!(storage = name, "{}", check.summary());
+    }
+    for finding in check.findings().iter().filter(|finding| finding.level == Level::Warning) {
+        warn!(storage = name, "{}: {}", finding.topic, finding.text);
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use super::float;
 use crate::jobrunr::{Filter, Queue, Server, Snapshot};
 use crate::scaling::Trigger;
+use crate::text::counted;
 
 /// The workers of the live servers and how many of them run a job.
 pub(super) struct Workers {
@@ -40,8 +41,7 @@ impl Workers {
 
 impl fmt::Display for Workers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = |n: u64, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-        write!(f, "{} of {} of ", self.occupied, plural(self.total, "worker"))?;
-        write!(f, "{} occupied", plural(self.n_servers, "live server"))
+        write!(f, "{} of {} of ", self.occupied, counted(self.total, "worker"))?;
+        write!(f, "{} occupied", counted(self.n_servers, "live server"))
     }
 }

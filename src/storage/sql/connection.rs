@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoA
 
 use super::errors::storage_error;
 use super::statement::{Bind, Row, Statement};
-use super::{StorageError, notify};
+use super::{Inspection, StorageError, mysql, notify, postgres};
 
 /// A connection of any of the drivers.
 #[async_trait]
@@ -36,6 +36,9 @@ pub(super) trait Connection: Send {
         Ok(false)
     }
 
+    /// Looks at the server, the user and the user's rights on these tables.
+    async fn inspect(&mut self, tables: &[&str]) -> Result<Inspection, StorageError>;
+
     /// Closes the connection.
     async fn close(self: Box<Self>);
 }
@@ -54,6 +57,10 @@ impl Connection for PgConnection {
         Ok(notify::triggered_table(self, jobs).await?.is_some())
     }
 
+    async fn inspect(&mut self, tables: &[&str]) -> Result<Inspection, StorageError> {
+        postgres::inspect(self, tables).await
+    }
+
     async fn close(self: Box<Self>) {
         // It is gone either way.
         let _ = sqlx::Connection::close(*self).await;
@@ -68,6 +75,10 @@ impl Connection for MySqlConnection {
         each: &mut (dyn FnMut(Row) -> bool + Send),
     ) -> Result<(), StorageError> {
         rows::<sqlx::MySql>(self, statement, each).await
+    }
+
+    async fn inspect(&mut self, _tables: &[&str]) -> Result<Inspection, StorageError> {
+        mysql::inspect(self).await
     }
 
     async fn close(self: Box<Self>) {

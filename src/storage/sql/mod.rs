@@ -24,7 +24,7 @@ use self::connection::Connection;
 use self::dialect::Dialect;
 use self::schema::Schema;
 use self::statement::{ByState, Kind, Row, Writer};
-use super::StorageError;
+use super::{Inspection, StorageError};
 use super::cursors::DueState;
 use super::plan::ReadPlan;
 use super::rows::{DefinitionRow, Rows};
@@ -180,6 +180,13 @@ impl Source for SqlSource {
 
     async fn notifies(&mut self) -> Result<bool, StorageError> {
         self.connection.notifies(&self.schema.jobs).await
+    }
+
+    async fn inspect(&mut self) -> Result<Inspection, StorageError> {
+        let schema = &self.schema;
+        let tables = [Some(&schema.jobs), Some(&schema.servers), schema.recurring.as_ref().map(|found| &found.table)];
+        let tables: Vec<&str> = tables.into_iter().flatten().map(String::as_str).collect();
+        self.connection.inspect(&tables).await
     }
 
     async fn close(self: Box<Self>) {

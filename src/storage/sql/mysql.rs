@@ -11,7 +11,7 @@ use super::schema::{Columns, Schema, Table};
 use super::statement::Bind;
 use super::{SqlSource, login};
 use crate::config::{ServerAddress, StorageConfig, TlsMode, place};
-use crate::storage::StorageError;
+use crate::storage::{Inspection, StorageError};
 
 pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<SqlSource, StorageError> {
     first_host(address, |host, port| connect_to(host, port, address, config)).await
@@ -129,6 +129,56 @@ async fn indexes(
     .await
     .map_err(storage_error)
 }
+
+/// Looks at the server, the user and the user's rights.
+pub(super) async fn inspect(connection: &mut MySqlConnection) -> Result<Inspection, StorageError> {
+    let row = sqlx::query(
+        "SELECT CAST(VERSION() AS CHAR), CAST(CURRENT_USER() AS CHAR), \
+         CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS SIGNED)",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(storage_error)?;
+    let version: String = row.try_get(0).map_err(storage_error)?;
+    let user: String = row.try_get(1).map_err(storage_error)?;
+    let now: i64 = row.try_get(2).map_err(storage_error)?;
+    let (number, is_mariadb) = (version.split('-').next().unwrap_or_default(), version.contains("MariaDB"));
+    Ok(Inspection {
+        product: format!("{} {number}", if is_mariadb { "MariaDB" } else { "MySQL" }),
+        excess_rights: excess_rights(connection, &user).await?,
+        user: Some(user),
+        now: Timestamp::from_microsecond(now).ok(),
+        ..Inspection::default()
+    })
+}
+
+/// What the user may do besides reading. It sees the rights that it has itself; those of roles stand under the roles' names.
+async fn excess_rights(connection: &mut MySqlConnection, user: &str) -> Result<Vec<String>, StorageError> {
+    // `name@host` here, `'name'@'host'` there.
+    let grantee = user.rsplit_once('@').map(|(name, host)| format!("'{name}'@'{host}'")).unwrap_or_default();
+    let levels = [
+        ("user_privileges", "'every database'"),
+        ("schema_privileges", "CONCAT(table_schema, '.*')"),
+        ("table_privileges", "CONCAT(table_schema, '.', table_name)"),
+    ];
+    let mut rights = Vec::new();
+    for (view, scope) in levels {
+        let statement = format!(
+            "SELECT CAST(CONCAT(GROUP_CONCAT(privilege_type ORDER BY privilege_type SEPARATOR ', '), ' on ', {scope}) AS CHAR) \
+             FROM information_schema.{view} WHERE grantee = ? AND privilege_type NOT IN ('USAGE', 'SELECT') GROUP BY {scope}"
+        );
+        let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(statement))
+            .bind(&grantee)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(storage_error)?;
+        rights.extend(found.iter().map(|text| crate::text::printable(text, MAX_RIGHTS_CHARACTERS)));
+    }
+    Ok(rights)
+}
+
+/// Characters of a list of rights; an administrator has dozens.
+const MAX_RIGHTS_CHARACTERS: usize = 120;
 
 struct MySqlDialect;
 

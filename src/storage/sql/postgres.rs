@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{ConnectOptions, Connection, Row as _};
 
 use super::dialect::{Condition, Dialect};
@@ -11,7 +11,7 @@ use super::schema::{Columns, Schema, Table};
 use super::statement::Bind;
 use super::{SqlSource, login, notify};
 use crate::config::{ServerAddress, StorageConfig, TlsMode, place};
-use crate::storage::{Listener, StorageError};
+use crate::storage::{Inspection, Listener, StorageError};
 
 pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<SqlSource, StorageError> {
     first_host(address, |host, port| connect_to(host, port, address, config)).await
@@ -156,6 +156,52 @@ async fn indexes(connection: &mut PgConnection, table: &str) -> Result<Vec<Strin
     .fetch_all(connection)
     .await
     .map_err(storage_error)
+}
+
+/// Looks at the server, the user and the user's rights.
+pub(super) async fn inspect(connection: &mut PgConnection, tables: &[&str]) -> Result<Inspection, StorageError> {
+    let row = sqlx::query(
+        "SELECT current_setting('server_version'), current_user::text, \
+         (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::int8, \
+         (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(storage_error)?;
+    let (version, user): (String, String) = (get(&row, 0)?, get(&row, 1)?);
+    let (now, is_superuser): (i64, Option<bool>) = (get(&row, 2)?, get(&row, 3)?);
+    let mut excess_rights = Vec::new();
+    if is_superuser == Some(true) {
+        excess_rights.push("it is a superuser".to_owned());
+    } else {
+        for table in tables {
+            let rights: Option<String> = sqlx::query_scalar(
+                "SELECT string_agg(name, ', ') FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS rights(name) \
+                 WHERE has_table_privilege(to_regclass($1)::oid, name)",
+            )
+            .bind(table)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(storage_error)?;
+            excess_rights.extend(rights.map(|rights| format!("{rights} on {table}")));
+        }
+    }
+    let jobs = tables.first().copied().unwrap_or_default();
+    Ok(Inspection {
+        product: format!("PostgreSQL {}", version.split_whitespace().next().unwrap_or_default()),
+        user: Some(user),
+        now: Timestamp::from_microsecond(now).ok(),
+        excess_rights,
+        notifies: Some(notify::triggered_table(connection, jobs).await?.is_some()),
+        ..Inspection::default()
+    })
+}
+
+fn get<'r, T>(row: &'r PgRow, index: usize) -> Result<T, StorageError>
+where
+    T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    row.try_get(index).map_err(storage_error)
 }
 
 /// JobRunr's own schema has `timestamp without time zone`; hand-made copies also `timestamptz`. A parameter has to be

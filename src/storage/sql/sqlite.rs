@@ -21,7 +21,7 @@ use super::errors::{before, connected, storage_error};
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Bind, Row, Statement};
 use crate::config::StorageConfig;
-use crate::storage::StorageError;
+use crate::storage::{Inspection, StorageError};
 
 /// How many of SQLite's virtual instructions pass between two looks at the clock: well below a millisecond.
 const STEPS_BETWEEN_LOOKS: i32 = 10_000;
@@ -163,6 +163,14 @@ impl Connection for SqliteFile {
         self.check_file().await?;
         let version = data_version(&mut self.connection).await?;
         Ok(Some(self.data_version == Some(version)))
+    }
+
+    async fn inspect(&mut self, _tables: &[&str]) -> Result<Inspection, StorageError> {
+        let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(storage_error)?;
+        Ok(Inspection { product: format!("SQLite {version}"), ..Inspection::default() })
     }
 
     async fn close(self: Box<Self>) {
@@ -328,6 +336,10 @@ mod tests {
     impl Connection for Unused {
         async fn rows(&mut self, _: Statement, _: &mut (dyn FnMut(Row) -> bool + Send)) -> Result<(), StorageError> {
             Ok(())
+        }
+
+        async fn inspect(&mut self, _: &[&str]) -> Result<Inspection, StorageError> {
+            Ok(Inspection::default())
         }
 
         async fn close(self: Box<Self>) {}

@@ -1,0 +1,119 @@
+//! `jobrunr-scaler check`: whether the storages can be read, and what is odd about them.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::terminal::{Colour, Style, paragraph};
+use super::{load_config, storage_named};
+use crate::config::ConfigErrors;
+use crate::storage::{Finding, Level, check};
+
+/// The options of `check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The configuration, YAML. For a single storage the environment alone is enough: JOBRUNR_SCALER_URL
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Check this storage only
+    #[arg(long, value_name = "NAME")]
+    pub storage: Option<String>,
+
+    /// For people, or for machines
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Output,
+}
+
+/// How the findings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For machines.
+    Json,
+}
+
+/// Why nothing could be checked.
+#[derive(Debug, Error)]
+pub enum CheckError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Configuration(#[from] ConfigErrors),
+    /// No storage of that name.
+    #[error("{0}")]
+    Storage(String),
+    /// Standard output cannot be written.
+    #[error("the findings cannot be written: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+/// What was found of all storages. As JSON this is an interface: fields are added, but neither renamed nor removed.
+#[derive(Debug, Serialize)]
+struct Report {
+    storages: Vec<StorageReport>,
+}
+
+/// What was found of a storage.
+#[derive(Debug, Serialize)]
+struct StorageReport {
+    name: String,
+    /// Whether its triggers get answers.
+    healthy: bool,
+    findings: Vec<Finding>,
+}
+
+/// Checks the storages one after the other, and prints what was found. Returns whether all of them answer.
+///
+/// # Errors
+/// [`CheckError`]
+pub async fn run(args: &CheckArgs) -> Result<bool, CheckError> {
+    let config = load_config(args.config.as_deref())?.config;
+    let mut storages = Vec::new();
+    let chosen: Vec<_> = match &args.storage {
+        Some(name) => vec![storage_named(&config, Some(name)).map_err(CheckError::Storage)?],
+        None => config.storages.iter().collect(),
+    };
+    for (name, storage) in chosen {
+        let check = check(storage, Timestamp::now).await;
+        storages.push(StorageReport {
+            name: name.as_str().to_owned(),
+            healthy: check.is_healthy(),
+            findings: check.findings(),
+        });
+    }
+    let report = Report { storages };
+    let text = match args.output {
+        Output::Table => table(&report, Style::of_stdout()),
+        Output::Json => serde_json::to_string_pretty(&report).map_err(std::io::Error::from)? + "\n",
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(report.storages.iter().all(|storage| storage.healthy))
+}
+
+fn table(report: &Report, style: Style) -> String {
+    let mut text = String::new();
+    for storage in &report.storages {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        paragraph(&mut text, "", &format!("storage {}", storage.name), |line| style.paint(line, Colour::Bold));
+        for finding in &storage.findings {
+            let (mark, colour) = match finding.level {
+                Level::Ok => ("ok", Colour::Green),
+                Level::Warning => ("warning", Colour::Yellow),
+                Level::Problem => ("problem", Colour::Red),
+            };
+            let line = format!("{mark}: {}: {}", finding.topic, finding.text);
+            paragraph(&mut text, "  ", &line, |line| match line.strip_prefix(mark) {
+                Some(rest) => style.paint(mark, colour) + rest,
+                None => line.to_owned(),
+            });
+        }
+    }
+    text
+}
