@@ -19,12 +19,12 @@ use thiserror::Error;
 use tonic::transport::Uri;
 
 use super::EXIT_BAD_CONFIGURATION;
+use super::terminal::Style;
 use crate::config::ConfigErrors;
 use crate::scaling::manifest::ScaledObject;
 use ask::{Asker, Database, Remote};
 use input::InputErrors;
 pub use report::{ReplicasReport, Report, ScaledObjectReport, StorageReport, TriggerReport};
-use super::terminal::Style;
 use tls::{TlsArgs, TlsArgsError};
 
 /// Exit codes of the command, beside [`EXIT_BAD_CONFIGURATION`].

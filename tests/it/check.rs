@@ -6,7 +6,9 @@ use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::storage::{Check, Level, check, grants_sql};
 
 use crate::database::{Database, Kind, Layout, SERVERS};
+use crate::process::Process;
 use crate::rows::{job, server};
+use crate::scaler::reference;
 
 const ALL: [Kind; 3] = [Kind::Postgres, Kind::MariaDb, Kind::Sqlite];
 
@@ -147,4 +149,29 @@ async fn the_command_ends_by_what_it_found() {
     let unknown = run(&database.url, &["--storage", "orders"]);
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("there are: default"), "{unknown:?}");
+}
+
+/// Never fatally: a database that is away is no reason not to answer KEDA.
+#[tokio::test]
+async fn serve_says_at_its_start_what_it_found_of_each_storage() {
+    let mut database = Database::new(Kind::Postgres).await.at_present();
+    database.insert_servers(&[server(8, 15, 1.0)]).await;
+    let mut scaler = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);
+    let line = scaler.line_about("default");
+    let message = line["message"].as_str().unwrap();
+    assert_eq!(line["level"], "INFO");
+    for part in
+        ["connected as jobrunr to PostgreSQL 1", "JobRunr 8, 1 live server, NOTIFY not installed, indexes complete"]
+    {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    scaler.stop();
+
+    let mut scaler = Process::start(&[("JOBRUNR_SCALER_URL", "sqlite:/nowhere/jobs.db")], &[]);
+    let line = scaler.line_about("default");
+    assert_eq!(line["level"], "WARN");
+    assert!(line["message"].as_str().unwrap().starts_with("not available: "), "{line}");
+    let spec = scaler.client().await.get_metric_spec(reference("metric=demand targetValue=4")).await;
+    assert_eq!(spec.unwrap().into_inner().metric_specs.len(), 1);
+    scaler.stop();
 }

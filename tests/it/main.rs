@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is a failed test, with its place")]
 
-mod connections;
 mod check;
+mod connections;
 mod database;
 mod environment;
 mod explain_tls;

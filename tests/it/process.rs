@@ -120,6 +120,15 @@ impl Process {
         eventually(metric, async || self.metrics().contains(metric).then_some(())).await;
     }
 
+    /// The first line of the log, after those of the start, that is about this storage.
+    pub(crate) fn line_about(&mut self, storage: &str) -> serde_json::Value {
+        let line = self.log.by_ref().find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            (line["storage"] == storage).then_some(line)
+        });
+        line.unwrap()
+    }
+
     /// Ends it as Kubernetes does, and gives what it has logged since it listens.
     pub(crate) fn stop(self) -> String {
         self.signal("TERM");

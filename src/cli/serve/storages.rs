@@ -85,7 +85,11 @@ impl Storages {
     fn begin(&self, name: &str, config: &StorageConfig) -> Running {
         info!(storage = name, address = %config.address, prefix = config.table_prefix.as_str(), "storage");
         let stop_reading = CancellationToken::new();
-        tokio::spawn(stop_reading.clone().run_until_cancelled_owned(log_check(name.to_owned(), config.clone(), self.clock)));
+        tokio::spawn(stop_reading.clone().run_until_cancelled_owned(log_check(
+            name.to_owned(),
+            config.clone(),
+            self.clock,
+        )));
         let entry = StorageEntry {
             end: self.stop.child_token(),
             ..entry(name, config, self.clock, &self.metrics, &self.tasks, &stop_reading)

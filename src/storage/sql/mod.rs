@@ -24,11 +24,11 @@ use self::connection::Connection;
 use self::dialect::Dialect;
 use self::schema::Schema;
 use self::statement::{ByState, Kind, Row, Writer};
-use super::{Inspection, StorageError};
 use super::cursors::DueState;
 use super::plan::ReadPlan;
 use super::rows::{DefinitionRow, Rows};
 use super::session::{Facts, Probe, Source};
+use super::{Inspection, StorageError};
 use crate::config::{Address, ReadBounds, ServerAddress, StorageConfig};
 use crate::jobrunr::{Filter, MissingColumn};
 
