@@ -162,7 +162,7 @@ fn split_host(kind: Kind, text: &str, default_port: u16) -> Result<(String, u16)
     }
     let (host, port) = text.split_once(':').unwrap_or((text, ""));
     // pgjdbc takes `//:5432/db` as localhost.
-    let host = if host.is_empty() { "localhost".to_owned() } else { check_host(kind, &decode(host)?)? };
+    let host = if host.is_empty() { "localhost".to_owned() } else { check_host(kind, &decode_name(host)?)? };
     Ok((host, port_or(default_port, port)?))
 }
 

@@ -150,6 +150,7 @@ fn what_is_no_address_is_refused_in_words() {
         "postgres://u:%ff@h/db",
         "postgres://u%0A:hunter2@h/db",
         "postgres://h/db%00",
+        "postgres://%2Frun%0A/db",
         "postgres://h/db?sslrootcert=/ca%1B.pem",
         "sqlite:/data/%0Ajr.db",
         "postgres://h/db?sslmode=hunter2",
