@@ -107,7 +107,7 @@ impl Trigger {
     /// The metric it names, if it is ours and names one.
     #[must_use]
     pub fn metric(&self) -> Option<&str> {
-        if self.is_ours() { self.metadata.get("metric").map(String::as_str) } else { None }
+        if self.is_ours() { self.metadata.get("metric").map(|name| name.trim()) } else { None }
     }
 }
 

@@ -102,7 +102,9 @@ impl<'a> Fields<'a> {
         read: impl FnOnce(&Self, &str, &mut Problems) -> Option<T>,
     ) -> Option<T> {
         if self.get(key).is_none() {
-            problems.add(self.at, format!("{} is missing", self.name(key)));
+            let nearly = self.entries.iter().find(|entry| is_slip(&entry.key, key));
+            let hint = nearly.map(|entry| format!("; did you mean {key} where {} is written?", entry.key));
+            problems.add(self.at, format!("{} is missing{}", self.name(key), hint.unwrap_or_default()));
             return None;
         }
         read(self, key, problems)
@@ -185,4 +187,10 @@ pub(super) fn similar<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let likeness = |key: &str| strsim::jaro_winkler(&word.to_lowercase(), &key.to_lowercase());
     let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (0.85 < likeness(best)).then_some(best)
+}
+
+/// Whether `word` is `key` with another case, or two letters off. Stricter than [`similar`]: a neighbour may be right as it is, as
+/// `namespace` is beside a missing `name`.
+fn is_slip(word: &str, key: &str) -> bool {
+    word != key && strsim::osa_distance(&word.to_lowercase(), &key.to_lowercase()) <= key.len().min(8) / 4
 }

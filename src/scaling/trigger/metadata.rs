@@ -188,8 +188,11 @@ impl<'a> Reader<'a> {
         match text.parse::<f64>() {
             Ok(number) if range.contains(&number) => Some(number),
             _ => {
-                let likely = intended::number(&text, self.unit(key)).filter(|number| range.contains(number));
-                let hint = likely.map(|number| format!("; did you mean `{number}`?")).unwrap_or_default();
+                let likely = match intended::number(&text, self.unit(key)).filter(|number| range.contains(number)) {
+                    None if text.eq_ignore_ascii_case(AUTO) && allowed.contains(AUTO) => Some(AUTO.to_owned()),
+                    number => number.map(|number| number.to_string()),
+                };
+                let hint = likely.map(|likely| format!("; did you mean `{likely}`?")).unwrap_or_default();
                 self.invalid(key, &text, format!("{allowed}{hint}"));
                 None
             }

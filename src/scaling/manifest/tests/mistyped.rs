@@ -47,6 +47,7 @@ fn sound_manifest_is_silent() {
     for (part, by) in [
         ("jobrunr-scaler.keda:9090", "dns:///jobrunr-scaler.keda:9090"),
         ("jobrunr-scaler.keda:9090", "\"[fd00::7]:9090\""),
+        ("metric: demand", "metric: \" demand \""),
         ("metric: demand", "metric: demand\n      enableTLS: \"true\""),
         ("metric: demand", "metric: demand\n      unsafeSsl: \"False\""),
         ("annotations: {}", "annotations: {autoscaling.keda.sh/paused: \"false\", other.example/key: 1}"),
@@ -123,6 +124,12 @@ fn mistyped_metadata() {
                                                                        to pollingInterval ago (30 s)",
     );
     check("    metadata:", "    useCachedMetrics: \"true\"\n    metadata:", "must be true or false, without quotes");
+    let usage = "    metricType: AverageValue\n    metadata:\n      metric: ' worker-usage '";
+    let text = SOUND
+        .replace("    metadata:", usage)
+        .replace("      metric: demand\n", "")
+        .replace("minReplicaCount: 0", "minReplicaCount: 1");
+    assert!(warnings_of(&text).contains("trigger 0 (worker-usage): a usage is at most 1"), "{}", warnings_of(&text));
     let twin = "triggers:\n  - {type: external-push, metadata: {scalerAddress: 'jobrunr-scaler.keda:9090', metric: demand, \
                 targetValue: '8'}}";
     check("triggers:", twin, "trigger 1 is the same as trigger 0, which changes nothing");
@@ -159,6 +166,9 @@ fn mistyped_replicas_and_times() {
         "scaleTargetRef: {deploymentName: orders}",
         "scaleTargetRef.name is missing",
     );
+    check("  triggers:", "  trigger:", "spec.triggers is missing; did you mean triggers where trigger is written?");
+    check("\nspec:", "\nSpec:", "spec is missing; did you mean spec where Spec is written?");
+    check("  name: orders\n", "  namespace: orders\n", "metadata.name is missing");
     check("  pollingInterval: 30", "\tpollingInterval: 30", "not YAML that can be read");
 }
 
