@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jobrunr_scaler::config::{Config, EXAMPLE, Loaded};
-use jobrunr_scaler::scaling::manifest::{self, ScaledObject};
+use jobrunr_scaler::kubernetes::manifest::{self, ScaledObject};
 use jobrunr_scaler::scaling::{Metric, Trigger};
 
 #[path = "docs/agree.rs"]

@@ -29,8 +29,7 @@ fn next_run_answers_as_jobrunr_does() {
 
     let command = Command::try_parse_from(["next-run", "--stdin"]).expect("valid arguments");
     let mut output = Vec::new();
-    let code = run(&command.args, questions.as_bytes(), &mut output, Vec::new(), Timestamp::UNIX_EPOCH);
-    assert_eq!(code, 0);
+    run(&command.args, questions.as_bytes(), &mut output, Timestamp::UNIX_EPOCH).expect("answers");
 
     let output = String::from_utf8(output).expect("UTF-8");
     let answers: Vec<&str> =

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use jobrunr_scaler::config::{Address, Config};
 use jobrunr_scaler::jobrunr::duration;
 use jobrunr_scaler::jobrunr::schedule::{Schedule, parse_zone};
+use jobrunr_scaler::kubernetes::manifest::{self, job_warnings, warnings};
 use jobrunr_scaler::scaling::Trigger;
-use jobrunr_scaler::scaling::manifest::{self, job_warnings, warnings};
 
 /// Addresses of databases. What is printed of one is one line.
 pub fn address(text: &str) {

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::terminal::{Colour, Style, paragraph};
 use super::{load_config, storage_named};
 use crate::config::ConfigErrors;
 use crate::storage::{Finding, Level, check};
+use crate::terminal::{Colour, Style, paragraph};
 
 /// The options of `check`.
 #[derive(Clone, Debug, clap::Args)]

@@ -10,10 +10,6 @@ use crate::jobrunr::schedule::{NoNextRun, Schedule, ScheduleError, ZoneError, pa
 /// The most runs that one question may ask for: enough for a day of every minute, and no flood by a typing error.
 const MAX_RUNS: usize = 10_000;
 
-/// Exit codes of the command.
-const SUCCESS: u8 = 0;
-const FAILURE: u8 = 1;
-
 /// Print the next runs of a recurring job, as JobRunr 8.7.1 computes them
 #[derive(Clone, Debug, clap::Args)]
 pub struct NextRunArgs {
@@ -64,38 +60,46 @@ enum NextRunError {
     NotUtf8,
 }
 
-/// Runs the command: the runs go to `output`, one RFC 3339 instant in UTC a line, and the reason of a failure to
-/// `errors`. `now` is where the search starts without `--from`.
+/// Runs the command: the runs go to `output`, one RFC 3339 instant in UTC a line. `now` is where the search starts without
+/// `--from`. With `--stdin` an invalid line is answered in its place and is no error.
 ///
-/// The answer is the exit code: 0, or 1 when the question is invalid or input or output fail. With `--stdin` an invalid
-/// line is answered in its place and the code stays 0.
+/// # Errors
+/// The question is invalid, or input or output fail.
 pub fn run(
     args: &NextRunArgs,
     input: impl BufRead,
     mut output: impl Write,
-    mut errors: impl Write,
     now: Timestamp,
-) -> u8 {
-    let result = match &args.expression {
+) -> Result<(), NextRunFailure> {
+    match &args.expression {
         Some(expression) if !args.stdin => print_runs(expression, args, &mut output, now),
-        _ => answer_lines(input, &mut output).map_err(Failure::Io),
-    };
-    let Err(failure) = result else { return SUCCESS };
-    // When the terminal is gone too, only the exit code is left to tell it.
-    let _ = writeln!(errors, "{failure}");
-    FAILURE
+        _ => Ok(answer_lines(input, &mut output)?),
+    }
 }
 
 /// Why the command as a whole fails.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Question(#[from] NextRunError),
+pub enum NextRunFailure {
+    /// The question is invalid.
+    #[error("{0}")]
+    Question(String),
+    /// Input or output fail.
     #[error("failed to read the questions or write the runs: {0}")]
-    Io(#[from] io::Error),
+    Output(#[from] io::Error),
 }
 
-fn print_runs(expression: &str, args: &NextRunArgs, mut output: impl Write, now: Timestamp) -> Result<(), Failure> {
+impl From<NextRunError> for NextRunFailure {
+    fn from(error: NextRunError) -> Self {
+        Self::Question(error.to_string())
+    }
+}
+
+fn print_runs(
+    expression: &str,
+    args: &NextRunArgs,
+    mut output: impl Write,
+    now: Timestamp,
+) -> Result<(), NextRunFailure> {
     let from = args.from.as_deref().map_or(Ok(now), |text| parse_instant("from", text))?;
     let created_at = args.created_at.as_deref().map_or(Ok(from), |text| parse_instant("created-at", text))?;
     for run in next_runs(expression, &args.zone, created_at, from, &args.count)? {

@@ -34,6 +34,7 @@ async fn everything_is_told_in_prometheus_words() {
     let metrics = Metrics::default();
     let orders = metrics.storage("orders");
     orders.read(Some(Duration::from_micros(1_500)));
+    orders.live_servers(3);
     orders.read(None);
     orders.listening(true);
     let open = metrics.stream(StreamKind::Activity);

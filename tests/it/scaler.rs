@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use jobrunr_scaler::cli::serve::{RunError, serve};
 use jobrunr_scaler::clock::Clock;
 use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
 use jobrunr_scaler::grpc::proto::{GetMetricsRequest, IsActiveResponse, MetricSpec, MetricValue, ScaledObjectRef};
 use jobrunr_scaler::metrics::Metrics;
+use jobrunr_scaler::serve::{RunError, serve};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jobrunr_scaler::cli::serve::entry;
 use jobrunr_scaler::clock::Clock;
 use jobrunr_scaler::config::TlsFiles;
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
 use jobrunr_scaler::grpc::{self, Certificates, Scaler};
 use jobrunr_scaler::metrics::Metrics;
+use jobrunr_scaler::serve::entry;
 use jobrunr_scaler::tasks::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -11,10 +11,14 @@ struct Command {
 /// The exit code, the output and the errors of a command line, at noon of 2024-07-01.
 fn answer(arguments: &[&str], input: &[u8]) -> (u8, String, String) {
     let command = Command::try_parse_from([&["next-run"], arguments].concat()).expect("valid arguments");
-    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let mut output = Vec::new();
     let now = "2024-07-01T12:00:00Z".parse().expect("a valid instant");
-    let code = run(&command.args, input, &mut output, &mut errors, now);
-    (code, String::from_utf8(output).expect("UTF-8"), String::from_utf8(errors).expect("UTF-8"))
+    let result = run(&command.args, input, &mut output, now).map_err(crate::cli::CommandError::from);
+    let (code, errors) = match result {
+        Ok(()) => (0, String::new()),
+        Err(error) => (error.exit_code(), error.text().map(|text| text + "\n").unwrap_or_default()),
+    };
+    (code, String::from_utf8(output).expect("UTF-8"), errors)
 }
 
 #[track_caller]
@@ -127,7 +131,8 @@ fn output_that_breaks_ends_the_command() {
         }
     }
     let command = Command::try_parse_from(["next-run", "0 3 * * *"]).expect("valid arguments");
-    let mut errors = Vec::new();
-    assert_eq!(run(&command.args, io::empty(), Broken, &mut errors, Timestamp::UNIX_EPOCH), 1);
-    assert!(String::from_utf8_lossy(&errors).starts_with("failed to read the questions or write the runs: "));
+    let error = run(&command.args, io::empty(), Broken, Timestamp::UNIX_EPOCH).unwrap_err();
+    assert!(error.to_string().starts_with("failed to read the questions or write the runs: "));
+    // As with `| head`: whoever read it has seen enough.
+    assert_eq!(crate::cli::CommandError::from(error).exit_code(), 0);
 }

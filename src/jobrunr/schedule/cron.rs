@@ -4,7 +4,7 @@ mod field;
 mod search;
 
 use super::ScheduleError;
-use super::text;
+use super::java_text;
 use field::{Bits, Field};
 
 /// A cron expression, as sets of the values that each field allows.
@@ -22,7 +22,7 @@ impl Cron {
     /// Parses a cron expression without margin.
     pub(super) fn parse(expression: &str) -> Result<Cron, ScheduleError> {
         let expression = expression.to_lowercase();
-        let fields = text::words(&expression);
+        let fields = java_text::words(&expression);
         let (seconds, minutes, hours, days, months, weekdays) = match *fields.as_slice() {
             [minutes, hours, days, months, weekdays] => ("0", minutes, hours, days, months, weekdays),
             [seconds, minutes, hours, days, months, weekdays] => (seconds, minutes, hours, days, months, weekdays),

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::ScheduleError;
-use super::duration;
+use super::java_duration;
 
 /// A positive interval. Facts from JobRunr's `Interval`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ impl Interval {
     /// JobRunr takes zero and less as well, and then divides by zero or answers instants in the past; such a job never
     /// runs as anybody meant it, so we refuse it.
     pub(super) fn parse(expression: &str) -> Result<Interval, ScheduleError> {
-        let length = duration::parse(expression).ok_or_else(|| ScheduleError::Interval(expression.to_owned()))?;
+        let length = java_duration::parse(expression).ok_or_else(|| ScheduleError::Interval(expression.to_owned()))?;
         if !length.is_positive() {
             return Err(ScheduleError::IntervalNotPositive(expression.to_owned()));
         }

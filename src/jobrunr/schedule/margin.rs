@@ -4,8 +4,8 @@
 //! same with and without. Facts from JobRunr's `CarbonAwareScheduleMargin`, which looks for brackets in its own way.
 
 use super::ScheduleError;
-use super::duration;
-use super::text;
+use super::java_duration;
+use super::java_text;
 
 /// The expression without its margin, which is checked.
 pub(super) fn strip(expression: &str) -> Result<&str, ScheduleError> {
@@ -16,7 +16,9 @@ pub(super) fn strip(expression: &str) -> Result<&str, ScheduleError> {
     }
     // JobRunr wants a slash somewhere, not in the brackets: `*/5 * * * * []` is valid, and `5 * * * * []` is not.
     match expression.rfind('[') {
-        Some(start) if expression.contains('/') && expression.contains(']') => Ok(text::trim(&expression[..start])),
+        Some(start) if expression.contains('/') && expression.contains(']') => {
+            Ok(java_text::trim(&expression[..start]))
+        }
         _ => Ok(expression),
     }
 }
@@ -32,8 +34,8 @@ fn find(expression: &str) -> Option<&str> {
 }
 
 fn is_valid(margin: &str) -> bool {
-    let Some((before, after)) = text::split_in_two(margin, '/') else { return false };
+    let Some((before, after)) = java_text::split_in_two(margin, '/') else { return false };
     [before, after]
         .into_iter()
-        .all(|text| duration::parse_trimmed(text).is_some_and(|duration| !duration.is_negative()))
+        .all(|text| java_duration::parse_trimmed(text).is_some_and(|duration| !duration.is_negative()))
 }

@@ -1,7 +1,7 @@
 //! One field of a cron expression. Facts from JobRunr's `CronFieldParser` and `CronFieldType`.
 
 use crate::jobrunr::schedule::ScheduleError;
-use crate::jobrunr::schedule::text;
+use crate::jobrunr::schedule::java_text;
 
 /// A set of small numbers: bit n stands for the value n.
 pub(super) type Bits = u64;
@@ -84,11 +84,11 @@ impl Field {
 
     /// Parses a lower-case field. A list of commas only is the empty set.
     pub(super) fn parse(self, token: &str) -> Result<Bits, ScheduleError> {
-        text::split(token, ',').try_fold(0, |bits, item| Ok(bits | self.parse_item(item)?))
+        java_text::split(token, ',').try_fold(0, |bits, item| Ok(bits | self.parse_item(item)?))
     }
 
     fn parse_item(self, item: &str) -> Result<Bits, ScheduleError> {
-        let parsed = match text::split_in_two(item, '/') {
+        let parsed = match java_text::split_in_two(item, '/') {
             Some((base, step)) => self.parse_step(base, step),
             None if item.is_empty() => Err("it is empty"),
             None if item.contains('/') => Err("a step is written as `*/5`, `0-30/5` or `10/5`"),
@@ -106,7 +106,7 @@ impl Field {
     /// name does not (`mon/2` is `mon`).
     fn parse_step(self, base: &str, step: &str) -> Result<Bits, &'static str> {
         let step = self.parse_value(step).filter(|&step| 0 < step).ok_or("its step is not a number above 0")?;
-        let bits = match text::parse_int(base) {
+        let bits = match java_text::parse_int(base) {
             Some(_) if !base.contains('-') => self.range(self.parse_value(base), Some(self.max()))?,
             _ => self.parse_range(base)?,
         };
@@ -136,7 +136,7 @@ impl Field {
         if !item.contains('-') {
             return self.one(self.parse_value(item));
         }
-        let (from, to) = text::split_in_two(item, '-').ok_or("a range is written as `1-5`")?;
+        let (from, to) = java_text::split_in_two(item, '-').ok_or("a range is written as `1-5`")?;
         self.range(self.parse_value(from), self.parse_value(to))
     }
 
@@ -157,7 +157,7 @@ impl Field {
 
     /// A number, or the name of a month or weekday: the whole name or its first three letters.
     fn parse_value(self, text: &str) -> Option<u32> {
-        if let Some(number) = text::parse_int(text) {
+        if let Some(number) = java_text::parse_int(text) {
             return number.try_into().ok();
         }
         let names = match self {

@@ -1,0 +1,132 @@
+//! The triggers of a ScaledObject or ScaledJob.
+
+use std::collections::BTreeMap;
+
+use super::fields::{Fields, Problems, similar};
+use super::tree::{Entry, Value};
+use super::{Trigger, TriggerKind, go_bool};
+use crate::kubernetes::hpa::MetricType;
+use crate::kubernetes::keda::{TRIGGER_TYPES, scaler_port};
+
+const TRIGGER: [&str; 6] = ["type", "name", "useCachedMetrics", "metadata", "authenticationRef", "metricType"];
+
+/// The types that an external scaler answers. KEDA has `scalerAddress` for no other.
+const OURS: [&str; 2] = ["external-push", "external"];
+
+/// What KEDA reads as a boolean in the metadata of an external trigger.
+const SWITCHES: [&str; 2] = ["enableTLS", "unsafeSsl"];
+
+/// Reads `spec.triggers`.
+pub(super) fn triggers(
+    spec: &Fields<'_>,
+    scaling_modifiers: bool,
+    unknown: &mut Vec<String>,
+    problems: &mut Problems,
+) -> Option<Vec<Trigger>> {
+    let nodes = spec.required("triggers", problems, Fields::list)?;
+    if nodes.is_empty() {
+        problems.add(spec.at, "spec.triggers is empty, but must have a trigger");
+    }
+    let mut triggers: Vec<Trigger> = Vec::new();
+    for (index, node) in nodes.iter().enumerate() {
+        let Some(fields) = Fields::of(node, format!("spec.triggers[{index}]"), problems) else { continue };
+        unknown.extend(fields.unknown(&TRIGGER));
+        let name = fields.text("name", problems);
+        if scaling_modifiers && name.is_none() {
+            problems.add(fields.at, format!("{} is missing, which scalingModifiers need", fields.name("name")));
+        }
+        if name.is_some() && triggers.iter().any(|trigger| trigger.name.as_deref() == name) {
+            problems.add(fields.at, format!("{} is that of another trigger, but must be unique", fields.name("name")));
+        }
+        triggers.extend(trigger(&fields, name, problems));
+    }
+    Some(triggers)
+}
+
+fn trigger(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> Option<Trigger> {
+    let kind = fields.required("type", problems, Fields::text).map(|kind| match kind {
+        "external" => TriggerKind::External,
+        "external-push" => TriggerKind::ExternalPush,
+        other => TriggerKind::Other(other.to_owned()),
+    });
+    if let Some(TriggerKind::Other(kind)) = &kind {
+        misspelt_type(fields, kind, problems);
+    }
+    let ours = kind.as_ref().is_some_and(|kind| !matches!(kind, TriggerKind::Other(_)));
+    let metadata = fields.required("metadata", problems, Fields::mapping);
+    let metadata = metadata.map(|metadata| strings(&metadata, ours, problems));
+    Some(Trigger {
+        kind: kind?,
+        name: name.map(str::to_owned),
+        metric_type: metric_type(fields, ours, problems),
+        metadata: metadata?,
+        use_cached_metrics: fields.flag("useCachedMetrics", problems).unwrap_or_default(),
+        line: fields.at.line,
+    })
+}
+
+/// Notes a type that is none of KEDA's where one of ours was likely intended.
+fn misspelt_type(fields: &Fields<'_>, kind: &str, problems: &mut Problems) {
+    let metadata = fields.get("metadata").map(|node| &node.value);
+    let has_address =
+        matches!(metadata, Some(Value::Mapping(entries)) if entries.iter().any(|e| e.key == "scalerAddress"));
+    // Typed with any separator but the right one.
+    let likely = similar(&kind.replace(['_', ' ', '.'], "-"), &OURS).filter(|_| !TRIGGER_TYPES.contains(&kind));
+    if has_address || likely.is_some() {
+        let hint = likely.map(|likely| format!("; did you mean {likely}?")).unwrap_or_default();
+        let at = fields.get("type").map_or(fields.at, |node| node.at);
+        let name = fields.name("type");
+        problems.add(at, format!("{name} is {kind:?}, but scalerAddress belongs to external-push or external{hint}"));
+    }
+}
+
+fn metric_type(fields: &Fields<'_>, ours: bool, problems: &mut Problems) -> Option<MetricType> {
+    let mut choices = vec![("AverageValue", Some(MetricType::AverageValue)), ("Value", Some(MetricType::Value))];
+    if !ours {
+        // Only the triggers cpu and memory can have it. KEDA refuses external ones (`GetMetricTargetType` in `scaler.go`).
+        choices.push(("Utilization", None));
+    }
+    fields.choice("metricType", &choices, problems).unwrap_or(Some(MetricType::AverageValue))
+}
+
+/// A trigger's metadata. Kubernetes takes text only, and a number in YAML is not text.
+fn strings(fields: &Fields<'_>, ours: bool, problems: &mut Problems) -> BTreeMap<String, String> {
+    let mut strings = BTreeMap::new();
+    for Entry { key, node, .. } in fields.entries() {
+        let quoted = match &node.value {
+            Value::Text(text) => {
+                strings.insert(key.clone(), text.clone());
+                continue;
+            }
+            Value::Null => Some(String::new()),
+            Value::Flag(flag) => Some(flag.to_string()),
+            Value::Whole(number) => Some(number.to_string()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::List(_) | Value::Mapping(_) => None,
+        };
+        let hint = quoted.map(|text| format!(": write {key}: {text:?}")).unwrap_or_default();
+        fields.wrong::<()>(node, key, &format!("text{hint}"), problems);
+    }
+    if ours {
+        external(fields, &strings, problems);
+    }
+    strings
+}
+
+/// What KEDA needs of the metadata of an external trigger to reach its scaler.
+fn external(fields: &Fields<'_>, strings: &BTreeMap<String, String>, problems: &mut Problems) {
+    // A value that is not text was reported already; it is there.
+    let Some(Entry { node, .. }) = fields.entries().iter().find(|entry| entry.key == "scalerAddress") else {
+        problems.add(fields.at, format!("{} is missing, HOST:PORT of the scaler", fields.name("scalerAddress")));
+        return;
+    };
+    if let Some(Err(error)) = strings.get("scalerAddress").map(|address| scaler_port(address)) {
+        fields.wrong::<()>(node, "scalerAddress", &error.to_string(), problems);
+    }
+    for key in SWITCHES {
+        let is_wrong = |text: &String| !text.trim().is_empty() && go_bool(text.trim()).is_none();
+        if let (Some(node), Some(_)) = (fields.get(key), strings.get(key).filter(|text| is_wrong(text))) {
+            fields.wrong::<()>(node, key, "\"true\" or \"false\"", problems);
+        }
+    }
+}

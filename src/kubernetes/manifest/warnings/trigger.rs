@@ -1,0 +1,77 @@
+//! What is likely not intended about one trigger of a ScaledObject or ScaledJob.
+
+use super::super::fields::similar;
+use super::super::{Trigger, TriggerKind};
+use crate::kubernetes::hpa::MetricType;
+use crate::kubernetes::keda::{HTTP_PORT, TRIGGER_TYPES, scaler_port};
+
+/// Metrics that count something: their targets are "so many for each pod".
+const COUNTS: [&str; 5] = ["enqueued-count", "scheduled-count", "occupied-workers", "total-workers", "demand"];
+
+/// What KEDA reads from a TriggerAuthentication only (`pkg/scalers/external_scaler.go`: `order=authParams`).
+const AUTHENTICATION: [&str; 3] = ["caCert", "tlsClientCert", "tlsClientKey"];
+
+/// What is likely not intended about a trigger, wherever it stands.
+pub(super) fn warnings(trigger: &Trigger) -> Vec<String> {
+    if let TriggerKind::Other(kind) = &trigger.kind {
+        return unknown_type(kind).into_iter().collect();
+    }
+    [metric_type_in_metadata(trigger), http_port(trigger), authentication_in_metadata(trigger)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn unknown_type(kind: &str) -> Option<String> {
+    (kind != "external-mock" && !TRIGGER_TYPES.contains(&kind)).then(|| {
+        let likely =
+            similar(kind, &TRIGGER_TYPES).map(|likely| format!("; did you mean {likely}?")).unwrap_or_default();
+        format!(
+            "KEDA up to 2.21 has no type {kind}; where it does not know one, the workload does not scale at all{likely}"
+        )
+    })
+}
+
+fn metric_type_in_metadata(trigger: &Trigger) -> Option<String> {
+    let given = trigger.metadata.get("metricType")?;
+    Some(format!(
+        "KEDA does not look at metricType inside metadata, so {given} has no effect; write it beside type and metadata"
+    ))
+}
+
+fn http_port(trigger: &Trigger) -> Option<String> {
+    let address = trigger.metadata.get("scalerAddress")?;
+    (scaler_port(address) == Ok(HTTP_PORT)).then(|| {
+        format!(
+            "port {HTTP_PORT} of scalerAddress is the scaler's HTTP port (health, metrics), unless it was configured otherwise; \
+             KEDA needs the gRPC port, 9090"
+        )
+    })
+}
+
+fn authentication_in_metadata(trigger: &Trigger) -> Option<String> {
+    let keys: Vec<&str> = AUTHENTICATION.into_iter().filter(|key| trigger.metadata.contains_key(*key)).collect();
+    (!keys.is_empty()).then(|| {
+        format!(
+            "KEDA does not read {} in the metadata, and sends it to the scaler as it is; put it into a TriggerAuthentication",
+            keys.join(", ")
+        )
+    })
+}
+
+/// A metric whose `metricType` makes the HPA do something else than it is for.
+pub(super) fn metric_type_of_metric(trigger: &Trigger) -> Option<String> {
+    let metric = trigger.metric()?;
+    match trigger.metric_type? {
+        MetricType::Value if COUNTS.contains(&metric) => Some(format!(
+            "with metricType: Value the HPA multiplies the ready pods by {metric} ÷ target, again every 15 s, and runs away to \
+             the maximum; use AverageValue, with what one pod can take as the target"
+        )),
+        MetricType::AverageValue if metric == "worker-usage" => Some(
+            "a usage is at most 1, so with metricType: AverageValue it asks for 1 ÷ target pods at most, however busy they are; \
+             use Value"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}

@@ -1,0 +1,13 @@
+//! From a trigger and a snapshot to a decision. Pure: no I/O, no clock, no tokio.
+
+mod decide;
+mod key;
+mod metric;
+mod target;
+mod trigger;
+
+pub use decide::{Decision, decide};
+pub use key::{KeyError, ScaledObjectKey};
+pub use metric::Metric;
+pub use target::Target;
+pub use trigger::{MetadataError, MetadataErrors, Settings, Trigger};
