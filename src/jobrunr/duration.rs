@@ -10,6 +10,9 @@ pub struct DurationError {
     given: String,
 }
 
+/// 10,000 years: no two instants are further apart, and what is longer [`format`] could write and [`parse`] not read again.
+const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 366 * 10_000);
+
 /// Reads `PT30S`, `PT1M30S`, `P1D`. A day is 24 hours, as in Java; months and years have no fixed length and are refused.
 ///
 /// # Errors
@@ -22,7 +25,8 @@ pub fn parse(text: &str) -> Result<SignedDuration, DurationError> {
         return Err(error());
     }
     let span: Span = trimmed.parse().map_err(|_| error())?;
-    span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| error())
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| error())?;
+    if duration.abs() <= LONGEST { Ok(duration) } else { Err(error()) }
 }
 
 /// Writes a duration the way [`parse`] reads it: `PT2M`, `PT0S`.
@@ -47,6 +51,10 @@ mod tests {
         check("PT0.5S", Some(0.5));
         check("-PT5S", Some(-5.0));
         check("P1M", None);
+        check("PT87840000H", Some(316_224_000_000.0));
+        check("PT87840000H1S", None);
+        check("-PT87840001H", None);
+        check("P290002DT877720520H", None);
         check("30s", None);
         check("120", None);
         check("2 minutes", None);
