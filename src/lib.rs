@@ -1,6 +1,9 @@
 //! jobrunr-scaler: a KEDA external scaler that answers from JobRunr's own tables.
 //!
-//! `ARCHITECTURE.md` has the map. Imports go one way: `cli` → `grpc` → `monitor` → `storage` → `scaling` → `jobrunr`.
+//! `ARCHITECTURE.md` has the map, and `tests/architecture.rs` the order of the rooms: imports go down, never up.
+//!
+//! This library exists for the program, its tests and its benchmarks. It is no stable API: anything may change with any
+//! version.
 
 pub mod cli;
 pub mod clock;

@@ -1,3 +1,5 @@
+//! What Prometheus sees.
+
 use super::*;
 
 fn trigger(metadata: &str) -> Trigger {

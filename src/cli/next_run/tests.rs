@@ -1,3 +1,5 @@
+//! What `next-run` answers, as a person types it.
+
 use clap::Parser;
 
 use super::*;

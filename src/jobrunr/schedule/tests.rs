@@ -1,3 +1,5 @@
+//! When schedules run, case by case.
+
 use proptest::prelude::*;
 
 use super::*;

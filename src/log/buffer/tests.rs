@@ -1,3 +1,5 @@
+//! Lines that are written, dropped and reported.
+
 use std::io::{self, Error};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};

@@ -1,3 +1,5 @@
+//! What each metric comes to, and why.
+
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 

@@ -1,0 +1,130 @@
+//! The house: imports go down, never up, and no file is longer than a person wants to read.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The rooms from top to bottom. A room imports rooms of lower floors only, and none beside it.
+const FLOORS: [&[&str]; 15] = [
+    &["cli"],
+    &["demo"],
+    &["explain"],
+    &["serve"],
+    &["grpc", "http"],
+    &["monitor"],
+    &["storage"],
+    &["log"],
+    &["metrics"],
+    &["scaling"],
+    &["kubernetes"],
+    &["config"],
+    &["tls"],
+    &["jobrunr"],
+    &["clock", "tasks", "terminal", "text"],
+];
+
+/// Rooms that know nothing of the rest: their rules are others', and can be read by themselves.
+const ALONE: [&str; 1] = ["kubernetes"];
+
+const MAX_LINES: usize = 450;
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn source() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all: Vec<_> =
+        files(&root).into_iter().map(|path| (path.strip_prefix(&root).unwrap().to_owned(), path)).collect();
+    all.sort();
+    all.into_iter().map(|(name, path)| (name, std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The room of a file: its folder below `src`, or the file itself.
+fn room(path: &Path) -> String {
+    let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The rooms that a text names after `crate::`, or after `super::` where that is the crate.
+fn imports(path: &Path, text: &str) -> BTreeSet<String> {
+    let mut prefixes = vec!["crate::"];
+    if path.components().count() == 1 {
+        prefixes.push("super::");
+    }
+    let mut found = BTreeSet::new();
+    for prefix in prefixes {
+        for (at, _) in text.match_indices(prefix) {
+            let rest = &text[at + prefix.len()..];
+            let list = match rest.strip_prefix('{') {
+                Some(list) => list.split('}').next().unwrap(),
+                None => rest,
+            };
+            let items = if rest.starts_with('{') { list.split(',').collect() } else { vec![list] };
+            for item in items {
+                let name: String = item.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                found.insert(name);
+            }
+        }
+    }
+    found
+}
+
+fn floor(room: &str) -> usize {
+    let floor = FLOORS.iter().position(|rooms| rooms.contains(&room));
+    floor.unwrap_or_else(|| panic!("the room `{room}` has no floor yet: give it one in FLOORS"))
+}
+
+#[test]
+fn imports_go_down() {
+    let mut n_imports = 0;
+    for (path, text) in source() {
+        let here = room(&path);
+        if ["main", "lib"].contains(&here.as_str()) {
+            continue;
+        }
+        let rooms: BTreeSet<&str> = FLOORS.concat().into_iter().collect();
+        for there in imports(&path, &text).iter().filter(|name| rooms.contains(name.as_str()) && **name != here) {
+            n_imports += 1;
+            assert!(floor(&here) < floor(there), "{}: `{here}` must not import `{there}`", path.display());
+            assert!(!ALONE.contains(&here.as_str()), "{}: `{here}` must not import anything", path.display());
+        }
+    }
+    assert!(100 < n_imports, "{n_imports}");
+}
+
+#[test]
+fn every_room_has_a_floor() {
+    for (path, _) in source() {
+        let room = room(&path);
+        if !["main", "lib"].contains(&room.as_str()) {
+            floor(&room);
+        }
+    }
+}
+
+#[test]
+fn no_file_is_long() {
+    for (path, text) in source() {
+        let n_lines = text.lines().count();
+        assert!(n_lines <= MAX_LINES, "{}: {n_lines} lines", path.display());
+    }
+}
+
+/// Each of these shows itself in a review, and none should have to.
+#[test]
+fn modules_begin_with_what_they_are() {
+    for (path, text) in source() {
+        assert!(text.starts_with("//! "), "{} has no first line that says what it is", path.display());
+    }
+    let mod_files: Vec<_> = source().into_iter().filter(|(path, _)| path.ends_with("mod.rs")).collect();
+    assert!(mod_files.is_empty(), "a folder's module is the file beside it: {mod_files:?}");
+}
