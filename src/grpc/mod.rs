@@ -1,6 +1,7 @@
 //! KEDA's side: from its messages to our words and back, streams, the server. Knows no SQL.
 
 mod certificates;
+mod codec;
 mod convert;
 mod incoming;
 mod push;
