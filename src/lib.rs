@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connections;
 pub mod grpc;
 pub mod http;
 pub mod jobrunr;

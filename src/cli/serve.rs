@@ -100,11 +100,7 @@ async fn serve_http(address: Option<SocketAddr>, metrics: Metrics, stop: Cancell
     if let Ok(address) = listener.local_addr() {
         info!(%address, "health and metrics");
     }
-    tokio::spawn(async move {
-        if let Err(error) = http::serve(listener, metrics, stop).await {
-            warn!(%error, "health and metrics are served no more");
-        }
-    });
+    tokio::spawn(http::serve(listener, metrics, stop));
     Ok(())
 }
 

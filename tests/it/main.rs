@@ -6,6 +6,7 @@ mod database;
 mod explain_tls;
 mod faults;
 mod grpc;
+mod hostile;
 mod process;
 mod proxy;
 mod reload;

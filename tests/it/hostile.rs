@@ -1,0 +1,3 @@
+//! Clients that are broken or mean harm.
+
+mod connections;
