@@ -19,7 +19,7 @@ const FLOORS: [&[&str]; 15] = [
     &["config"],
     &["tls"],
     &["jobrunr"],
-    &["clock", "tasks", "terminal", "text"],
+    &["clock", "connections", "tasks", "terminal", "text"],
 ];
 
 /// Rooms that know nothing of the rest: their rules are others', and can be read by themselves.
