@@ -230,11 +230,13 @@ impl Dialect for SqliteDialect {
         format!("min({})", self.micros(column))
     }
 
-    fn is_at_most(&self, column: &str, instant: Timestamp) -> Condition {
-        let micros = self.micros(column);
-        let millis = instant.as_millisecond();
+    fn comparable(&self, column: &str) -> String {
+        self.micros(column)
+    }
+
+    fn is_at_most(&self, comparable: &str, instant: Timestamp) -> Condition {
         // The forms have milliseconds at most.
-        Condition::new(format!("{micros} <= ? * 1000"), vec![Bind::Int(millis)])
+        Condition::new(format!("{comparable} <= ? * 1000"), vec![Bind::Int(instant.as_millisecond())])
     }
 
     fn between(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {

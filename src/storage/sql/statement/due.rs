@@ -38,10 +38,11 @@ impl Writer<'_> {
             if self.schema.has_state_instant_index { " AND scheduledAt IS NOT NULL ORDER BY scheduledAt" } else { "" };
         let is_bounded = self.schema.has_state_instant_index || self.schema.has_instant_index;
         let limit = most.filter(|_| is_bounded).map(|most| self.dialect.limit(most)).unwrap_or_default();
-        let jobs = &self.schema.jobs;
+        let (jobs, comparable) = (&self.schema.jobs, self.dialect.comparable("scheduledAt"));
         self.statement.sql += &format!(
             " FROM (SELECT {nth} AS nth, scheduledAt FROM \
-             (SELECT scheduledAt FROM {jobs} WHERE {condition}{order}{limit}) passed) sorted GROUP BY nth"
+             (SELECT scheduledAt, {comparable} AS comparable FROM {jobs} WHERE {condition}{order}{limit}) passed) sorted \
+             GROUP BY nth"
         );
     }
 
@@ -67,8 +68,9 @@ impl Writer<'_> {
         for (n, range) in ranges.into_iter().enumerate() {
             let range = self.bound(range);
             let (jobs, columns) = (&self.schema.jobs, columns(queue.filter));
+            let comparable = self.dialect.comparable("scheduledAt");
             passed.push(format!(
-                "SELECT * FROM (SELECT {columns} FROM {jobs} WHERE {range} ORDER BY scheduledAt{order}{limit}) passed{n}"
+                "SELECT * FROM (SELECT {columns}, {comparable} AS comparable FROM {jobs} WHERE {range} ORDER BY scheduledAt{order}{limit}) passed{n}"
             ));
         }
         self.statement.sql += &format!(
@@ -104,7 +106,7 @@ impl Writer<'_> {
         let (earlier, rest) = until.split_at(until.len() / 2);
         let Some((at, later)) = rest.split_first() else { return first.to_string() };
         let n_later = later.len();
-        let condition = self.dialect.is_at_most("scheduledAt", *at);
+        let condition = self.dialect.is_at_most("comparable", *at);
         let condition = self.bound(condition);
         let earlier = self.among(earlier, first);
         let later = self.among(later, until.len().saturating_sub(n_later).saturating_add(first));
