@@ -126,7 +126,7 @@ pub(super) fn specs(
 
 async fn changed_target(trigger: &Trigger, watcher: &mut Watcher, sent: f64) -> f64 {
     loop {
-        if let Ok(snapshot) = watcher.newest() {
+        if let Ok(snapshot) = watcher.latest() {
             let (target, _) = trigger.target_at(Some(&snapshot));
             if target != sent {
                 return target;
@@ -150,7 +150,7 @@ impl Stream {
     async fn next(&mut self) -> bool {
         loop {
             // A database that does not answer is no reason to say anything: KEDA keeps what it has.
-            let active = self.watcher.newest().ok().and_then(|snapshot| {
+            let active = self.watcher.latest().ok().and_then(|snapshot| {
                 let decision = decide(&self.trigger, &snapshot, self.clock.now()).ok()?;
                 tell(&self.metrics, &self.key, &self.trigger, &decision);
                 Some(decision.active)

@@ -116,7 +116,7 @@ impl Scaler {
 
     async fn decision(&self, Asked { key, trigger, storage }: &Asked) -> Result<Decision, Status> {
         let answer = storage.monitor.ask(&trigger.question, key.namespace()).await;
-        let snapshot = answer.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
+        let snapshot = answer.map_err(|error| convert::ask_error_status(&trigger.storage, &error))?;
         let decision = decide(trigger, &snapshot, self.clock.now())
             .map_err(|error| convert::question_status(&trigger.storage, &error))?;
         tell(&self.metrics, key, trigger, &decision);
@@ -211,7 +211,7 @@ impl ExternalScaler for Scaler {
         let answer = async {
             let Asked { key, trigger, storage } = self.asked(request.get_ref())?;
             let watcher = storage.monitor.watch(trigger.question.clone(), key.namespace());
-            let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
+            let watcher = watcher.map_err(|error| convert::ask_error_status(&trigger.storage, &error))?;
             let metrics = self.metrics.clone();
             // There may be thousands of them: the metadata are not kept.
             Ok(push::activity(key, trigger, watcher, self.clock, metrics, storage.end))
@@ -250,7 +250,7 @@ impl ExternalScaler for Scaler {
             // immediately when the stream is opened".
             let first = target(&trigger, &storage, key.namespace()).await;
             let watcher = storage.monitor.watch(trigger.question.clone(), key.namespace());
-            let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
+            let watcher = watcher.map_err(|error| convert::ask_error_status(&trigger.storage, &error))?;
             Ok(push::specs(trigger, first, watcher, open, storage.end))
         };
         self.counted("StreamMetricSpec", answer).await

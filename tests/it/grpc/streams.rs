@@ -159,9 +159,9 @@ async fn a_server_whose_time_is_up_is_seen_without_a_read() {
 #[tokio::test]
 async fn postgres_tells_of_new_jobs_once_it_may() {
     let mut database = Database::new(Kind::Postgres).await.at_present();
-    database.execute(&notify_sql(&"".parse().unwrap())).await;
+    database.execute(&notify_sql(&database.config()).unwrap()).await;
     // Twice is once.
-    database.execute(&notify_sql(&"".parse().unwrap())).await;
+    database.execute(&notify_sql(&database.config()).unwrap()).await;
     let scaler = start_rare(&database).await;
     let mut stream = scaler.watch("metric=demand targetValue=1 pushInactive=true").await;
     assert_eq!(next_push(&mut stream, Duration::from_secs(2)).await, None);
