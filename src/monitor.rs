@@ -23,7 +23,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::questions::{AskedQuestions, MAX_PER_NAMESPACE, MAX_QUESTIONS};
+use self::questions::{AskedQuestions, MAX_FILTERS, MAX_QUESTIONS};
 use self::signal::Signal;
 use crate::clock::Clock;
 use crate::jobrunr::{Question, Questions, Snapshot};
@@ -62,8 +62,10 @@ pub enum AskError {
     SchemaMissing(String),
     /// Too many different questions are asked.
     #[error(
-        "too many different combinations of filters and scheduledIn for this storage: at most {MAX_PER_NAMESPACE} per namespace \
-         and {MAX_QUESTIONS} in total are allowed"
+        "too many different combinations of filters and scheduledIn for this storage: at most {} filters and {} combinations \
+         per namespace are allowed",
+        MAX_FILTERS.of_namespace,
+        MAX_QUESTIONS.of_namespace
     )]
     TooManyQuestions,
 }

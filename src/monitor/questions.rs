@@ -1,6 +1,6 @@
 //! The questions that are asked of a storage, and their limits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,10 +10,23 @@ use crate::jobrunr::{Question, Questions};
 
 /// A question that was not asked for this long is dropped. KEDA asks every 30 s by default, the HPA every 15 s.
 pub(super) const UNUSED_TIMEOUT: Duration = Duration::from_secs(45);
-/// The number of distinct questions per namespace. More are a mistake or an attack.
-pub(super) const MAX_PER_NAMESPACE: usize = 100;
-/// The number of distinct questions in total.
-pub(super) const MAX_QUESTIONS: usize = 400;
+/// The number of distinct filters. Each costs a read some index scans. More are a mistake or an attack.
+pub(super) const MAX_FILTERS: Quota = Quota { of_namespace: 100, in_all: 400 };
+/// The number of distinct questions, each a filter and a look-ahead. One scan answers all look-aheads of a filter.
+pub(super) const MAX_QUESTIONS: Quota = Quota { of_namespace: 500, in_all: 2_000 };
+
+/// A limit per namespace, and one in total.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quota {
+    pub(super) of_namespace: usize,
+    pub(super) in_all: usize,
+}
+
+impl Quota {
+    fn has_room(self, n_of_namespace: usize, n_in_all: usize) -> bool {
+        n_of_namespace < self.of_namespace && n_in_all < self.in_all
+    }
+}
 
 /// How a question is used.
 #[derive(Clone, Debug)]
@@ -52,8 +65,14 @@ impl AskedQuestions {
             return Ok(false);
         }
         self.drop_unused(now);
-        let n_of_namespace = self.0.values().filter(|known| *known.namespace == *namespace).count();
-        if MAX_PER_NAMESPACE <= n_of_namespace || MAX_QUESTIONS <= self.0.len() {
+        let of_namespace = || self.0.iter().filter(|(_, known)| *known.namespace == *namespace).map(|(known, _)| known);
+        let n_filters =
+            |known: &mut dyn Iterator<Item = &Question>| known.map(|known| &known.filter).collect::<HashSet<_>>().len();
+        let has_room = MAX_QUESTIONS.has_room(of_namespace().count(), self.0.len());
+        let is_new_filter = || !self.0.keys().any(|known| known.filter == question.filter);
+        let has_room_for_filter =
+            || MAX_FILTERS.has_room(n_filters(&mut of_namespace()), n_filters(&mut self.0.keys()));
+        if !has_room || (is_new_filter() && !has_room_for_filter()) {
             return Err(AskError::TooManyQuestions);
         }
         let new = QuestionUse { namespace: namespace.into(), last_asked: now, n_watchers: n_new_watchers };
@@ -95,6 +114,11 @@ mod tests {
     use super::*;
     use crate::jobrunr::Filter;
 
+    fn filter(number: usize) -> Question {
+        let filter = Filter { priority: Some(i32::try_from(number).unwrap()), ..Filter::default() };
+        Question { filter, ..question(60) }
+    }
+
     fn question(number: usize) -> Question {
         let look_ahead = SignedDuration::from_secs(i64::try_from(number).unwrap());
         Question { filter: Filter::default(), look_ahead, demand: false }
@@ -103,7 +127,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn namespace_limit_does_not_affect_other_namespaces() {
         let mut asked = AskedQuestions::default();
-        for number in 0..MAX_PER_NAMESPACE {
+        for number in 0..MAX_QUESTIONS.of_namespace {
             assert_eq!(asked.register(&question(number), "greedy", 0), Ok(true));
         }
         let more = |asked: &mut AskedQuestions, namespace: &str| asked.register(&question(1_000), namespace, 0);
@@ -118,14 +142,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn total_limit_applies_to_all_namespaces() {
+    async fn filter_limit_counts_filters_and_not_look_aheads() {
         let mut asked = AskedQuestions::default();
-        for number in 0..MAX_QUESTIONS {
-            let namespace = format!("namespace-{}", number / 10);
-            assert_eq!(asked.register(&question(number), &namespace, 0), Ok(true));
+        for number in 0..MAX_FILTERS.of_namespace {
+            assert_eq!(asked.register(&filter(number), "greedy", 0), Ok(true));
         }
-        assert_eq!(asked.register(&question(9_999), "shop", 0), Err(AskError::TooManyQuestions));
-        assert_eq!(asked.current().all().count(), MAX_QUESTIONS);
+        assert_eq!(asked.register(&filter(1_000), "greedy", 0), Err(AskError::TooManyQuestions));
+        // One more look-ahead of a filter that is there costs hardly anything.
+        let further = Question { look_ahead: SignedDuration::from_hours(1), ..filter(7) };
+        assert_eq!(asked.register(&further, "greedy", 0), Ok(true));
+        assert_eq!(asked.register(&filter(1_000), "shop", 0), Ok(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn total_limit_applies_to_all_namespaces() {
+        for (max, new) in [(MAX_QUESTIONS.in_all, question as fn(usize) -> Question), (MAX_FILTERS.in_all, filter)] {
+            let mut asked = AskedQuestions::default();
+            for number in 0..max {
+                let namespace = format!("namespace-{}", number / 10);
+                assert_eq!(asked.register(&new(number), &namespace, 0), Ok(true));
+            }
+            assert_eq!(asked.register(&new(9_999), "shop", 0), Err(AskError::TooManyQuestions));
+            assert_eq!(asked.current().all().count(), max);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -82,8 +82,14 @@ pub(super) trait Dialect: Send + Sync {
         self.micros(&format!("min({column})"))
     }
 
-    /// A condition for the rows whose column is at or before `instant`. One expression, which need not use an index.
-    fn is_at_most(&self, column: &str, instant: Timestamp) -> Condition;
+    /// A column in a form in which all values can be compared with one another and with [`is_at_most`](Self::is_at_most).
+    fn comparable(&self, column: &str) -> String {
+        column.to_owned()
+    }
+
+    /// A condition for the rows whose [comparable](Self::comparable) column is at or before `instant`. One expression, which
+    /// need not use an index.
+    fn is_at_most(&self, comparable: &str, instant: Timestamp) -> Condition;
 
     /// Conditions for the rows whose column is at or after `from` and at or before `until`, each answered by an index on the
     /// column. Several if the database stores times in several forms; no row satisfies two of them.

@@ -265,11 +265,13 @@ impl Dialect for SqliteDialect {
         format!("min({})", self.micros(column))
     }
 
-    fn is_at_most(&self, column: &str, instant: Timestamp) -> Condition {
-        let micros = self.micros(column);
-        let millis = instant.as_millisecond();
+    fn comparable(&self, column: &str) -> String {
+        self.micros(column)
+    }
+
+    fn is_at_most(&self, comparable: &str, instant: Timestamp) -> Condition {
         // No form is more precise than milliseconds.
-        Condition::new(format!("{micros} <= ? * 1000"), vec![Bind::Int(millis)])
+        Condition::new(format!("{comparable} <= ? * 1000"), vec![Bind::Int(instant.as_millisecond())])
     }
 
     fn in_range(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {

@@ -50,7 +50,8 @@ impl Writer<'_> {
         let (and, order_by) = if has_both { (" AND scheduledAt IS NOT NULL", "scheduledAt") } else { ("", "") };
         let jobs = format!("{} WHERE {condition}{and}", self.schema.jobs);
         let limit = limit.filter(|_| self.schema.bounds_state_scan());
-        let jobs = Select { columns: "scheduledAt", from: &jobs, order_by, limit };
+        let columns = format!("scheduledAt, {} AS comparable", self.dialect.comparable("scheduledAt"));
+        let jobs = Select { columns: &columns, from: &jobs, order_by, limit };
         let from = format!(
             "(SELECT {nth} AS nth, scheduledAt FROM ({}) scanned) sorted GROUP BY nth",
             self.dialect.select(&jobs)
@@ -71,7 +72,8 @@ impl Writer<'_> {
         let mut scanned = Vec::new();
         for (n, range) in ranges.into_iter().enumerate() {
             let jobs = format!("{} WHERE {}", self.schema.jobs, self.bound(range));
-            let columns = columns(queue.filter);
+            let comparable = self.dialect.comparable("scheduledAt");
+            let columns = format!("{}, {comparable} AS comparable", columns(queue.filter));
             let jobs = Select { columns: &columns, from: &jobs, order_by, limit: scan.limit };
             scanned.push(format!("SELECT * FROM ({}) scanned{n}", self.dialect.select(&jobs)));
         }
@@ -111,7 +113,7 @@ impl Writer<'_> {
         let (earlier, rest) = until.split_at(until.len() / 2);
         let Some((at, later)) = rest.split_first() else { return n_before.to_string() };
         let n_later = later.len();
-        let condition = self.dialect.is_at_most("scheduledAt", *at);
+        let condition = self.dialect.is_at_most("comparable", *at);
         let condition = self.bound(condition);
         let earlier = self.binary_search(earlier, n_before);
         let later = self.binary_search(later, until.len().saturating_sub(n_later).saturating_add(n_before));
