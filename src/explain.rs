@@ -20,7 +20,7 @@ use tonic::transport::Uri;
 
 use crate::config::{Config, ConfigErrors, variables};
 use crate::kubernetes::manifest::ScaledObject;
-use crate::terminal::Style;
+use crate::terminal;
 use ask::{Asker, Database, Remote};
 pub use input::InputErrors;
 pub use report::{ReplicasReport, Report, ScaledObjectReport, StorageReport, TriggerReport};
@@ -126,15 +126,15 @@ async fn answers(objects: &[ScaledObject], asker: &Asker, replicas: Option<u32>)
 }
 
 fn print(report: &Report, args: &ExplainArgs) -> io::Result<()> {
-    let mut output = io::stdout().lock();
     let watching = args.watch.is_some();
+    let mut output = io::stdout();
     match args.output {
         Output::Json => output.write_all(json::text(report, watching)?.as_bytes())?,
         Output::Table => {
             if watching {
                 output.write_all(heading(output.is_terminal()).as_bytes())?;
             }
-            output.write_all(table::text(report, Style::of_stdout()).as_bytes())?;
+            terminal::stdout().write_all(table::text(report).as_bytes())?;
         }
     }
     output.flush()

@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 15] = [
     &["clock", "tasks", "terminal", "text"],
 ];
 
-/// Rooms that know nothing of the rest: their rules are others', and can be read by themselves.
+/// Rooms with the rules of other projects, to be read by themselves: they import nothing but helpers for text.
 const ALONE: [&str; 1] = ["kubernetes"];
 
 const MAX_LINES: usize = 450;
@@ -95,7 +95,8 @@ fn imports_go_down() {
         for there in imports(&path, &text).iter().filter(|name| rooms.contains(name.as_str()) && **name != here) {
             n_imports += 1;
             assert!(floor(&here) < floor(there), "{}: `{here}` must not import `{there}`", path.display());
-            assert!(!ALONE.contains(&here.as_str()), "{}: `{here}` must not import anything", path.display());
+            let is_alone = ALONE.contains(&here.as_str());
+            assert!(!is_alone || there == "text", "{}: `{here}` must not import `{there}`", path.display());
         }
     }
     assert!(100 < n_imports, "{n_imports}");

@@ -1,8 +1,9 @@
 //! The annotations by which people keep KEDA from scaling for a while.
 
-use super::fields::{Fields, Problems, similar};
+use super::fields::{Fields, Problems};
 use super::tree::{Node, Value};
 use super::{Paused, go_bool};
+use crate::text::suggest::did_you_mean;
 
 const PREFIX: &str = "autoscaling.keda.sh/";
 const PAUSED: &str = "autoscaling.keda.sh/paused";
@@ -33,7 +34,7 @@ pub(super) fn annotations(document: &Fields<'_>, problems: &mut Problems) -> Ann
     for entry in fields.entries().iter().filter(|entry| entry.key.starts_with(PREFIX)) {
         let key = entry.key.as_str();
         if !KNOWN.contains(&key) {
-            let hint = similar(key, &KNOWN).map(|key| format!("; did you mean {key}?")).unwrap_or_default();
+            let hint = did_you_mean(key, KNOWN);
             read.unknown.push(format!("line {}: KEDA has no annotation {key}{hint}", entry.at.line));
         } else if let Some(text) = text(&fields, key, &entry.node, problems) {
             annotation(&fields, key, text, &entry.node, &mut read, problems);

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::tree::{Entry, Node, Place, Value};
 use super::{ManifestError, Problem};
+use crate::text::suggest;
 
 /// The largest number of replicas or seconds: Kubernetes keeps them in an `int32`.
 pub(super) const MOST: u32 = i32::MAX as u32;
@@ -102,8 +103,8 @@ impl<'a> Fields<'a> {
         read: impl FnOnce(&Self, &str, &mut Problems) -> Option<T>,
     ) -> Option<T> {
         if self.get(key).is_none() {
-            let nearly = self.entries.iter().find(|entry| is_slip(&entry.key, key));
-            let hint = nearly.map(|entry| format!("; did you mean {key} where {} is written?", entry.key));
+            let nearly = self.entries.iter().find(|entry| suggest::is_slip(&entry.key, key));
+            let hint = nearly.map(|entry| format!("; did you mean `{key}` where `{}` is written?", entry.key));
             problems.add(self.at, format!("{} is missing{}", self.name(key), hint.unwrap_or_default()));
             return None;
         }
@@ -172,25 +173,13 @@ impl<'a> Fields<'a> {
         let unknown = self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str()));
         unknown
             .map(|entry| {
-                let similar = similar(&entry.key, known).map(|key| format!("; did you mean {key}?"));
                 let place = PLACES.iter().find(|(key, _)| *key == entry.key);
-                let place = place.map(|(_, place)| format!("; it belongs to {place}"));
-                let hint = place.or(similar).unwrap_or_default();
+                let hint = match place {
+                    Some((_, place)) => format!("; it belongs to {place}"),
+                    None => suggest::did_you_mean(&entry.key, known.iter().copied()),
+                };
                 format!("line {}: KEDA has no field {}{hint}", entry.at.line, self.name(&entry.key))
             })
             .collect()
     }
-}
-
-/// The one of `known` that `word` is most likely a misspelling of.
-pub(super) fn similar<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let likeness = |key: &str| strsim::jaro_winkler(&word.to_lowercase(), &key.to_lowercase());
-    let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (0.85 < likeness(best)).then_some(best)
-}
-
-/// Whether `word` is `key` with another case, or two letters off. Stricter than [`similar`]: a neighbour may be right as it is, as
-/// `namespace` is beside a missing `name`.
-fn is_slip(word: &str, key: &str) -> bool {
-    word != key && strsim::osa_distance(&word.to_lowercase(), &key.to_lowercase()) <= key.len().min(8) / 4
 }

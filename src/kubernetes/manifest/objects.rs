@@ -2,12 +2,13 @@
 
 use super::annotations::{Annotations, annotations};
 use super::behavior::{behavior, seconds};
-use super::fields::{Fields, MOST, Problems, similar};
+use super::fields::{Fields, MOST, Problems};
 use super::tree::{Node, Value};
 use super::triggers::triggers;
 use super::{Manifests, ScaledJob, ScaledObject};
 use crate::kubernetes::hpa::Behavior;
 use crate::kubernetes::keda::{Fallback, FallbackBehavior, ReplicaBounds, ScaledObjectRules};
+use crate::text::suggest;
 
 const API_VERSION: &str = "keda.sh/v1alpha1";
 
@@ -46,10 +47,10 @@ pub(super) fn document(node: &Node, manifests: &mut Manifests, problems: &mut Pr
             api_version(&fields, problems);
             manifests.scaled_jobs.extend(scaled_job(&fields, problems));
         }
-        other => match similar(other, &["ScaledObject", "ScaledJob"]).filter(|_| is_keda(&fields)) {
+        other => match suggest::closest(other, ["ScaledObject", "ScaledJob"]).filter(|_| is_keda(&fields)) {
             Some(likely) => {
                 let at = fields.get("kind").map_or(fields.at, |node| node.at);
-                problems.add(at, format!("kind is {other:?}, which KEDA does not have; did you mean {likely}?"));
+                problems.add(at, format!("kind is {other:?}, which KEDA does not have; did you mean `{likely}`?"));
             }
             None => manifests.skipped.push(other.to_owned()),
         },

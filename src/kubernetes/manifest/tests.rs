@@ -231,9 +231,9 @@ fn warnings_about_the_object() {
         &format!("{QUIET}\n  fallback: {{failureThreshold: 3, replicas: 0}}"), "")), @"fallback.replicas: 0 lets KEDA scale to zero while the triggers cannot be read; use 1 or more");
     insta::assert_snapshot!(warnings_of(&scaled_object(
         &format!("{QUIET}\n  coolDownPeriod: 300\n  colour: red"), "    metrictype: Value")), @r"
-    line 8: KEDA has no field spec.coolDownPeriod; did you mean cooldownPeriod?
+    line 8: KEDA has no field spec.coolDownPeriod; did you mean `cooldownPeriod`?
     line 9: KEDA has no field spec.colour
-    line 15: KEDA has no field spec.triggers[0].metrictype; did you mean metricType?
+    line 15: KEDA has no field spec.triggers[0].metrictype; did you mean `metricType`?
     ");
     insta::assert_snapshot!(warnings_of(&scaled_object(
         "  advanced: {horizontalPodAutoscalerConfig: {behavior: {}}, scalingModifiers: {formula: a}}", "    name: a")), @"a push starts the workload even if the formula of scalingModifiers is not above its activationTarget; use type: external where the formula has to decide");

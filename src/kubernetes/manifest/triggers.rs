@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::{Fields, Problems, similar};
+use super::fields::{Fields, Problems};
 use super::tree::{Entry, Value};
 use super::{Trigger, TriggerKind, go_bool};
 use crate::kubernetes::hpa::MetricType;
 use crate::kubernetes::keda::{TRIGGER_TYPES, scaler_port};
+use crate::text::suggest;
 
 const TRIGGER: [&str; 6] = ["type", "name", "useCachedMetrics", "metadata", "authenticationRef", "metricType"];
 
@@ -70,10 +71,8 @@ fn misspelt_type(fields: &Fields<'_>, kind: &str, problems: &mut Problems) {
     let metadata = fields.get("metadata").map(|node| &node.value);
     let has_address =
         matches!(metadata, Some(Value::Mapping(entries)) if entries.iter().any(|e| e.key == "scalerAddress"));
-    // Typed with any separator but the right one.
-    let likely = similar(&kind.replace(['_', ' ', '.'], "-"), &OURS).filter(|_| !TRIGGER_TYPES.contains(&kind));
-    if has_address || likely.is_some() {
-        let hint = likely.map(|likely| format!("; did you mean {likely}?")).unwrap_or_default();
+    let hint = if TRIGGER_TYPES.contains(&kind) { String::new() } else { suggest::did_you_mean(kind, OURS) };
+    if has_address || !hint.is_empty() {
         let at = fields.get("type").map_or(fields.at, |node| node.at);
         let name = fields.name("type");
         problems.add(at, format!("{name} is {kind:?}, but scalerAddress belongs to external-push or external{hint}"));

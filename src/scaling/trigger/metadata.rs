@@ -9,7 +9,7 @@ use super::intended::{self, Unit};
 use crate::jobrunr::{Filter, duration};
 use crate::scaling::target::DEFAULT_WORKERS;
 use crate::scaling::{Metric, Target};
-use crate::text::printable;
+use crate::text::{printable, suggest};
 
 const STORAGE: &str = "storage";
 const METRIC: &str = "metric";
@@ -64,8 +64,6 @@ pub(super) const MAX_CHARS: usize = 128;
 const MAX_STORAGE_CHARS: usize = 40;
 /// More unknown keys than this are counted and not named.
 const MAX_NAMED: usize = 5;
-/// A longer word is no misspelt key or metric of ours.
-const MAX_MISSPELT: usize = 40;
 
 /// How far ahead to look where the metadata does not say.
 pub(super) const DEFAULT_LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(1);
@@ -148,7 +146,7 @@ impl<'a> Reader<'a> {
         let hint = self
             .values
             .keys()
-            .find(|given| !OUR_KEYS.contains(given) && is_likely(given, key))
+            .find(|given| !OUR_KEYS.contains(given) && suggest::closest(given, [key]).is_some())
             .map(|given| format!("; did you mean `{key}` where `{}` is written?", shortened(given)))
             .unwrap_or_default();
         self.add(key, MetadataError::Missing { key, allowed, hint });
@@ -176,8 +174,7 @@ impl<'a> Reader<'a> {
         };
         let metric = Metric::from_name(&name);
         if metric.is_none() {
-            let likely = closest(&name, Metric::ALL.iter().map(|metric| metric.name()));
-            let hint = likely.map(|l| format!("; did you mean `{l}`?")).unwrap_or_default();
+            let hint = suggest::did_you_mean(&name, Metric::ALL.map(Metric::name));
             self.invalid(METRIC, &name, format!("{}{hint}", allowed()));
         }
         metric
@@ -338,25 +335,8 @@ fn unknown_key(key: &str) -> String {
     if key == "metricType" {
         return "`metricType` in the metadata is ignored: it belongs one level up, beside `type`".to_owned();
     }
-    let hint = closest(key, OUR_KEYS).map(|likely| format!(": did you mean `{likely}`?")).unwrap_or_default();
+    let hint = suggest::did_you_mean(key, OUR_KEYS);
     format!("`{}` is unknown and ignored{hint}", shortened(key))
-}
-
-fn is_likely(given: &str, wanted: &str) -> bool {
-    if MAX_MISSPELT < given.len() {
-        return false;
-    }
-    let (given, wanted) = (given.to_ascii_lowercase(), wanted.to_ascii_lowercase());
-    0.8 <= strsim::jaro_winkler(&given, &wanted)
-}
-
-/// The candidate that a misspelt word most likely stands for.
-fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = given.to_ascii_lowercase();
-    candidates.into_iter().filter(|candidate| is_likely(given, candidate)).max_by(|a, b| {
-        let score = |c: &str| strsim::jaro_winkler(&lower, &c.to_ascii_lowercase());
-        score(a).total_cmp(&score(b))
-    })
 }
 
 /// A value as it may stand in an error or a log: what comes from outside may be huge, and may try to forge lines.

@@ -79,25 +79,25 @@ fn misspelt_types_and_kinds_are_errors() {
     of_type(
         "external_push",
         "spec.triggers[0].type is \"external_push\", but scalerAddress belongs to external-push or external; \
-                              did you mean external-push?",
+                              did you mean `external-push`?",
     );
-    of_type("External", "did you mean external?");
-    of_type("externalpush", "did you mean external-push?");
+    of_type("External", "did you mean `external`?");
+    of_type("externalpush", "did you mean `external-push`?");
     of_type("push", "type is \"push\", but scalerAddress belongs to external-push or external");
     of_type("kafka", "type is \"kafka\", but scalerAddress belongs to external-push or external");
     check(
         "kind: ScaledObject",
         "kind: Scaledobject",
-        "kind is \"Scaledobject\", which KEDA does not have; did you mean ScaledObject?",
+        "kind is \"Scaledobject\", which KEDA does not have; did you mean `ScaledObject`?",
     );
-    check("kind: ScaledObject", "kind: ScaleObject", "did you mean ScaledObject?");
+    check("kind: ScaledObject", "kind: ScaleObject", "did you mean `ScaledObject`?");
     check("keda.sh/v1alpha1", "keda.sh/v1", "apiVersion is \"keda.sh/v1\", but must be keda.sh/v1alpha1");
     let other = |kind: &str| format!("triggers:\n  - {{type: {kind}, metadata: {{}}}}");
     check(
         "triggers:",
         &other("crom"),
         "trigger 0 (crom): KEDA up to 2.21 has no type crom; where it does not know one, the \
-                                        workload does not scale at all; did you mean cron?",
+                                        workload does not scale at all; did you mean `cron`?",
     );
     assert_eq!(said("triggers:", &other("cron")), "");
 }
@@ -146,7 +146,7 @@ fn mistyped_replicas_and_times() {
     check("cooldownPeriod: 300", "cooldownPeriod: 0", "cooldownPeriod is 0 s: KEDA removes all pods at once");
     check("cooldownPeriod: 300", "cooldownPeriod: 300000", "cooldownPeriod is 300000 s, PT83H20M: pods stay that long");
     check("minReplicaCount: 0", "minReplicaCount: 1", "with minReplicaCount: 1 a push has no pod to start");
-    check("minReplicaCount: 0", "minReplicas: 0", "KEDA has no field spec.minReplicas; did you mean minReplicaCount?");
+    check("minReplicaCount: 0", "minReplicas: 0", "KEDA has no field spec.minReplicas; did you mean `minReplicaCount`?");
     check("failureThreshold: 3", "failureThreshold: 300", "counts failures and not seconds");
     check("replicas: 2}", "replicas: 20}", "fallback.replicas: 20 is above maxReplicaCount");
     check("replicas: 2}", "replicas: 2, behavior: scalingModifiers}", "needs spec.advanced.scalingModifiers");
@@ -166,8 +166,8 @@ fn mistyped_replicas_and_times() {
         "scaleTargetRef: {deploymentName: orders}",
         "scaleTargetRef.name is missing",
     );
-    check("  triggers:", "  trigger:", "spec.triggers is missing; did you mean triggers where trigger is written?");
-    check("\nspec:", "\nSpec:", "spec is missing; did you mean spec where Spec is written?");
+    check("  triggers:", "  trigger:", "spec.triggers is missing; did you mean `triggers` where `trigger` is written?");
+    check("\nspec:", "\nSpec:", "spec is missing; did you mean `spec` where `Spec` is written?");
     check("  name: orders\n", "  namespace: orders\n", "metadata.name is missing");
     check("  pollingInterval: 30", "\tpollingInterval: 30", "not YAML that can be read");
 }
@@ -195,7 +195,7 @@ fn pauses_are_read_from_annotations() {
     annotation("paused: \"no\"", "autoscaling.keda.sh/paused is \"no\", which KEDA takes for true");
     annotation(
         "pause: \"true\"",
-        "KEDA has no annotation autoscaling.keda.sh/pause; did you mean autoscaling.keda.sh/paused?",
+        "KEDA has no annotation autoscaling.keda.sh/pause; did you mean `autoscaling.keda.sh/paused`?",
     );
     annotation("paused-replicas: two", "paused-replicas is \"two\", but must be a whole number of replicas");
 }

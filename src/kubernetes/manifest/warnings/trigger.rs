@@ -1,9 +1,9 @@
 //! What is likely not intended about one trigger of a ScaledObject or ScaledJob.
 
-use super::super::fields::similar;
 use super::super::{Trigger, TriggerKind};
 use crate::kubernetes::hpa::MetricType;
 use crate::kubernetes::keda::{HTTP_PORT, TRIGGER_TYPES, scaler_port};
+use crate::text::suggest::did_you_mean;
 
 /// Metrics that count something: their targets are "so many for each pod".
 const COUNTS: [&str; 5] = ["enqueued-count", "scheduled-count", "occupied-workers", "total-workers", "demand"];
@@ -24,10 +24,9 @@ pub(super) fn warnings(trigger: &Trigger) -> Vec<String> {
 
 fn unknown_type(kind: &str) -> Option<String> {
     (kind != "external-mock" && !TRIGGER_TYPES.contains(&kind)).then(|| {
-        let likely =
-            similar(kind, &TRIGGER_TYPES).map(|likely| format!("; did you mean {likely}?")).unwrap_or_default();
+        let hint = did_you_mean(kind, TRIGGER_TYPES);
         format!(
-            "KEDA up to 2.21 has no type {kind}; where it does not know one, the workload does not scale at all{likely}"
+            "KEDA up to 2.21 has no type {kind}; where it does not know one, the workload does not scale at all{hint}"
         )
     })
 }
