@@ -4,7 +4,6 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-pub mod duration;
 mod last_seen;
 mod question;
 mod recurring;

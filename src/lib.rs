@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod duration;
 pub mod explain;
 pub mod grpc;
 pub mod http;

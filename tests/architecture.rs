@@ -19,7 +19,7 @@ const FLOORS: [&[&str]; 15] = [
     &["config"],
     &["tls"],
     &["jobrunr"],
-    &["clock", "tasks", "terminal", "text"],
+    &["clock", "duration", "tasks", "terminal", "text"],
 ];
 
 /// Rooms with the rules of other projects, to be read by themselves: they import nothing but helpers for text.

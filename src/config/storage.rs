@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use jiff::fmt::temporal::SpanParser;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::ReadBounds;
@@ -207,7 +206,7 @@ fn password<'a>(name: &StorageName, raw: &'a RawStorage, report: &mut Report) ->
 
 fn duration(text: &str, allowed: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let value = shown(text);
-    let signed = SpanParser::new().parse_duration(text).map_err(|_| {
+    let signed = crate::duration::parse(text).map_err(|_| {
         // `30s` is not taken, to have one way to write it, but it is understood.
         let meant = text.parse::<SignedDuration>().map_or_else(|_| "PT30S".to_owned(), |meant| meant.to_string());
         format!("{value} is no ISO-8601 duration; write for example `{meant}`")

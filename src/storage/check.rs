@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{Storage, StorageError};
 use crate::config::StorageConfig;
-use crate::jobrunr::{Filter, Question, Questions, Snapshot, duration};
+use crate::duration;
+use crate::jobrunr::{Filter, Question, Questions, Snapshot};
 use crate::text::counted;
 
 /// Clocks this far apart are said: heartbeats and latencies are off by as much.

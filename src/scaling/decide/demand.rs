@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::{jobs, orphans};
-use crate::jobrunr::{Count, Filter, Planning, Queue, Recurring, RecurringJob, Snapshot, duration};
+use crate::duration;
+use crate::jobrunr::{Count, Filter, Planning, Queue, Recurring, RecurringJob, Snapshot};
 use crate::scaling::Trigger;
 
 /// Recurring jobs named in the reasons; of more there is the number.
