@@ -192,7 +192,7 @@ impl Database {
 impl From<Decision> for Reading {
     fn from(decision: Decision) -> Self {
         let Decision { value, active, truncated, reasons, target: _ } = decision;
-        Self { value, active, truncated: Some(truncated), reasons }
+        Self { value, active, truncated: Some(truncated), reasons: reasons.iter().map(ToString::to_string).collect() }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::metrics::{Metrics, StreamKind};
 use crate::monitor::Monitor;
 use crate::scaling::{Decision, ScaledObjectKey, Trigger, decide};
-use crate::text::printable;
+use crate::text::{joined, printable};
 
 /// A storage that triggers may name.
 #[derive(Clone)]
@@ -178,7 +178,7 @@ pub(super) fn tell(metrics: &Metrics, key: &ScaledObjectKey, trigger: &Trigger, 
         active = decision.active,
         pods = change.pods,
         "{}",
-        decision.reasons.join("; ")
+        joined(&decision.reasons, "; ")
     );
 }
 

@@ -33,9 +33,9 @@ impl Planning {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
     /// The job's id; `jobs.recurringJobId` of its runs.
-    pub id: String,
+    pub id: Arc<str>,
     /// When it runs, or why that is not known.
-    pub timing: Result<Timing, String>,
+    pub timing: Result<Timing, Arc<str>>,
 }
 
 /// When a recurring job runs.
@@ -61,7 +61,8 @@ impl Definition {
     #[must_use]
     pub fn parse(id: &str, json: &str, created_at_millis: Option<i64>) -> Self {
         let json = serde_json::from_str(json).map_err(|error| format!("its jobAsJson is not readable: {error}"));
-        Self { id: id.trim_end().to_owned(), timing: json.and_then(|json| Timing::new(json, created_at_millis)) }
+        let timing = json.and_then(|json| Timing::new(json, created_at_millis));
+        Self { id: id.trim_end().into(), timing: timing.map_err(Arc::from) }
     }
 
     /// Reads a row whose `jobAsJson` is so long that only its beginning and its end were moved. What says when the job runs
@@ -74,7 +75,7 @@ impl Definition {
         } else {
             Err("its jobAsJson is very long, and neither its beginning nor its end has a scheduleExpression".to_owned())
         };
-        Self { id: id.trim_end().to_owned(), timing }
+        Self { id: id.trim_end().into(), timing: timing.map_err(Arc::from) }
     }
 }
 
@@ -154,12 +155,12 @@ impl Timing {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecurringJob {
     /// Its id.
-    pub id: String,
+    pub id: Arc<str>,
     /// Whether a run of it is in the jobs table and not done: AWAITING, SCHEDULED, ENQUEUED or PROCESSING. Such a run
     /// is counted as the job that it is.
     pub has_run: bool,
     /// The next run as JobRunr computes it, or one that a master may still have to write: see [`Recurring::new`].
-    pub next_at: Result<Timestamp, String>,
+    pub next_at: Result<Timestamp, Arc<str>>,
 }
 
 /// The recurring jobs of a storage at the instant of a read.
@@ -170,7 +171,7 @@ pub struct Recurring {
     /// The jobs, in the order of their ids.
     pub jobs: Vec<RecurringJob>,
     /// What a person should know about how they are read: that they are not, or that the version was guessed.
-    pub note: Option<String>,
+    pub note: Option<Arc<str>>,
 }
 
 impl Recurring {
@@ -192,10 +193,10 @@ impl Recurring {
             Planning::AheadOfTime => now,
             Planning::AtItsTime => now.checked_sub(hold).unwrap_or(Timestamp::MIN),
         };
-        let next = |timing: &Timing| timing.next_after(since.max(timing.created_at.min(now)));
+        let next = |timing: &Timing| timing.next_after(since.max(timing.created_at.min(now))).map_err(Arc::from);
         let job = |definition: &Arc<Definition>| RecurringJob {
             id: definition.id.clone(),
-            has_run: with_run.contains(&definition.id),
+            has_run: with_run.contains(&*definition.id),
             next_at: definition.timing.as_ref().map_err(Clone::clone).and_then(next),
         };
         Self { planning, jobs: definitions.iter().map(job).collect(), note: None }
@@ -212,19 +213,19 @@ impl Recurring {
 
     /// The next instant beyond the look-ahead at which a job without a run will need a server, and that job.
     #[must_use]
-    pub fn next(&self, now: Timestamp, look_ahead: SignedDuration) -> Option<(Timestamp, &str)> {
+    pub fn next(&self, now: Timestamp, look_ahead: SignedDuration) -> Option<(Timestamp, &Arc<str>)> {
         if self.planning == Planning::AheadOfTime {
             return None;
         }
         let until = now.checked_add(look_ahead).unwrap_or(Timestamp::MAX);
         let waiting = self.jobs.iter().filter(|job| !job.has_run);
-        let later = waiting.filter_map(|job| Some((*job.next_at.as_ref().ok()?, job.id.as_str())));
+        let later = waiting.filter_map(|job| Some((*job.next_at.as_ref().ok()?, &job.id)));
         later.filter(|(at, _)| until < *at).min()
     }
 
     /// The jobs whose schedule cannot be computed, and why. Only their runs in the jobs table are known.
-    pub fn unknown(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.jobs.iter().filter_map(|job| Some((job.id.as_str(), job.next_at.as_ref().err()?.as_str())))
+    pub fn unknown(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.jobs.iter().filter_map(|job| Some((&job.id, job.next_at.as_ref().err()?)))
     }
 }
 

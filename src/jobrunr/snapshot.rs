@@ -1,6 +1,7 @@
 //! What one storage answered at one instant.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
@@ -97,6 +98,18 @@ impl Queue {
     pub fn n_orphans(&self) -> u64 {
         self.processing.n_jobs.saturating_sub(self.processing_alive.n_jobs)
     }
+
+    /// Jobs in state SCHEDULED that are due within a look-ahead; 0 if nobody asked for it.
+    #[must_use]
+    pub fn scheduled_within(&self, look_ahead: SignedDuration) -> Count {
+        self.scheduled.get(&look_ahead).copied().unwrap_or_default()
+    }
+
+    /// Jobs in state AWAITING whose deadline is within a look-ahead; 0 if nobody asked for it.
+    #[must_use]
+    pub fn awaiting_within(&self, look_ahead: SignedDuration) -> Count {
+        self.awaiting.get(&look_ahead).copied().unwrap_or_default()
+    }
 }
 
 /// What will be due next.
@@ -107,7 +120,7 @@ pub struct NextDue<'a> {
     /// When it enters the look-ahead.
     pub counts_from: Timestamp,
     /// The recurring job, where nothing but its schedule tells of the run.
-    pub recurring_job: Option<&'a str>,
+    pub recurring_job: Option<&'a Arc<str>>,
 }
 
 /// A row of `jobrunr_backgroundjobservers`.

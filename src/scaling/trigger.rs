@@ -6,7 +6,7 @@ mod metadata;
 mod settings;
 mod warnings;
 
-use super::{Metric, Target};
+use super::{Metric, Reason, Target};
 use crate::jobrunr::{Question, Snapshot};
 pub use error::{MetadataError, MetadataErrors};
 use metadata::Reader;
@@ -91,9 +91,9 @@ impl Trigger {
         warnings::below_poll_interval(self, snapshot)
     }
 
-    /// The target at the instant of a snapshot, the newest that there is, and why it is that where it was computed.
+    /// Returns the target at the instant of a snapshot, and how it was computed unless it is fixed. See [`Target::at`].
     #[must_use]
-    pub fn target_at(&self, snapshot: Option<&Snapshot>) -> (f64, Option<String>) {
+    pub fn target_at(&self, snapshot: Option<&Snapshot>) -> (f64, Option<Reason>) {
         self.target.at(&self.question.filter, snapshot)
     }
 }

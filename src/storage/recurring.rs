@@ -27,7 +27,7 @@ struct Definitions {
     all: Vec<Arc<Definition>>,
     mark: RecurringMark,
     planning: Planning,
-    note: Option<String>,
+    note: Option<Arc<str>>,
     read_at: Instant,
 }
 
@@ -49,14 +49,14 @@ impl RecurringCache {
         snapshot: &mut Snapshot,
     ) -> Result<(), StorageError> {
         let Some(mark) = rows.recurring else {
-            let note = source.facts().no_recurring.clone();
+            let note = source.facts().no_recurring.as_deref().map(Arc::from);
             snapshot.recurring = Some(Recurring { planning: Planning::AheadOfTime, jobs: Vec::new(), note });
             return Ok(());
         };
         let definitions = self.definitions(source, bounds, jobrunr_version, mark).await?;
         let mut active = rows.runs.ids.clone();
         if !rows.runs.truncated_states.is_empty() {
-            let missing = definitions.all.iter().map(|definition| definition.id.as_str());
+            let missing = definitions.all.iter().map(|definition| &*definition.id);
             let missing: Vec<&str> = missing.filter(|id| !active.contains(*id)).collect();
             active.extend(look_up(source, &missing, &rows.runs.truncated_states).await?);
         }
@@ -86,7 +86,7 @@ impl RecurringCache {
                 // A new version of the application defines its jobs again when it starts, and may bring a new JobRunr.
                 let (planning, unknown_version) = planning(source, jobrunr_version).await?;
                 let all: Vec<Arc<Definition>> = rows.into_iter().map(definition).map(Arc::new).collect();
-                let note = unknown_version.or_else(|| unread(mark.n_definitions, all.len()));
+                let note = unknown_version.or_else(|| unread(mark.n_definitions, all.len())).map(Arc::from);
                 Definitions { all, mark, planning, note, read_at: Instant::now() }
             }
         };

@@ -1,6 +1,7 @@
 //! Reads a trigger's metadata, and says everything that is wrong with it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
@@ -261,10 +262,10 @@ impl<'a> Reader<'a> {
         Filter { priority, server_tag: self.filter_text(SERVER_TAG), dynamic_queue: self.filter_text(DYNAMIC_QUEUE) }
     }
 
-    fn filter_text(&mut self, key: &'static str) -> Option<String> {
+    fn filter_text(&mut self, key: &'static str) -> Option<Arc<str>> {
         let text = self.text(key)?;
         if !text.chars().any(char::is_control) {
-            return Some(text);
+            return Some(text.into());
         }
         self.invalid(key, &text, format!("at most {MAX_CHARS} characters, none of them a control character"));
         None

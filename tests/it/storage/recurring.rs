@@ -68,7 +68,7 @@ async fn definitions_are_read_again_when_they_change(kind: Kind) {
     for (id, expression, next) in [("a", "0 3 * * *", "2026-11-24T03:00:00Z"), ("b", "PT2H", "2026-11-23T14:00:00Z")] {
         database.insert_recurring(id, expression).await;
         let snapshot = session.read(&questions, database.now).await.unwrap();
-        expected.push((id.to_owned(), next.parse().unwrap()));
+        expected.push((id.into(), next.parse().unwrap()));
         let jobs = snapshot.recurring.unwrap().jobs;
         let seen: Vec<_> = jobs.into_iter().map(|job| (job.id, job.next_at.unwrap())).collect();
         assert_eq!(seen, expected, "{kind:?}");

@@ -146,7 +146,11 @@ fn mistyped_replicas_and_times() {
     check("cooldownPeriod: 300", "cooldownPeriod: 0", "cooldownPeriod is 0 s: KEDA removes all pods at once");
     check("cooldownPeriod: 300", "cooldownPeriod: 300000", "cooldownPeriod is 300000 s, PT83H20M: pods stay that long");
     check("minReplicaCount: 0", "minReplicaCount: 1", "with minReplicaCount: 1 a push has no pod to start");
-    check("minReplicaCount: 0", "minReplicas: 0", "KEDA has no field spec.minReplicas; did you mean `minReplicaCount`?");
+    check(
+        "minReplicaCount: 0",
+        "minReplicas: 0",
+        "KEDA has no field spec.minReplicas; did you mean `minReplicaCount`?",
+    );
     check("failureThreshold: 3", "failureThreshold: 300", "counts failures and not seconds");
     check("replicas: 2}", "replicas: 20}", "fallback.replicas: 20 is above maxReplicaCount");
     check("replicas: 2}", "replicas: 2, behavior: scalingModifiers}", "needs spec.advanced.scalingModifiers");
