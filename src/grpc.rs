@@ -9,7 +9,7 @@ mod server;
 mod warnings;
 
 pub use certificates::{CertificateState, Certificates};
-pub use scaler::{Entries, Scaler, StorageEntry};
+pub use scaler::Scaler;
 pub use server::{ServeError, serve};
 
 /// What tonic makes of `proto/externalscaler.proto`.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom. A room imports rooms of lower floors only, and none beside it.
-const FLOORS: [&[&str]; 15] = [
+const FLOORS: [&[&str]; 16] = [
     &["cli"],
     &["demo"],
     &["explain"],
@@ -19,7 +19,8 @@ const FLOORS: [&[&str]; 15] = [
     &["config"],
     &["tls"],
     &["jobrunr"],
-    &["clock", "duration", "tasks", "terminal", "text"],
+    &["clock", "duration", "tasks", "terminal"],
+    &["text"],
 ];
 
 /// Rooms with the rules of other projects, to be read by themselves: they import nothing but helpers for text.

@@ -2,18 +2,17 @@
 
 use std::fmt::Write;
 
-use super::outcome::replicas_text;
-use super::{Report, ScaledObjectReport, StorageReport, TriggerReport};
+use super::report::{Report, ScaledObjectReport, StorageReport, TriggerReport};
 use crate::terminal::{BOLD, DIM, GREEN, RED, YELLOW, painted, paragraph};
-use crate::text::{number, printable};
+use crate::text::{counted, number, printable};
 
-/// Where a value is not known.
+/// In place of a value that is not known.
 const NONE: &str = "–";
 
-/// The report as text, one block a ScaledObject.
+/// Returns the report as text, one block per ScaledObject.
 pub(super) fn text(report: &Report) -> String {
-    let objects = report.scaled_objects.iter().map(|object| block(object));
-    let storages = report.storages.iter().map(|storage| storage_block(storage));
+    let objects = report.scaled_objects.iter().map(block);
+    let storages = report.storages.iter().map(storage_block);
     let blocks: Vec<String> = objects.chain(storages).collect();
     blocks.join("\n")
 }
@@ -31,10 +30,10 @@ fn block(object: &ScaledObjectReport) -> String {
     let replicas = object.replicas;
     let name = painted(&printable(&format!("{}/{}", object.namespace, object.name), usize::MAX), BOLD);
     let assumed = if replicas.assumed { " (assumed: no --replicas)" } else { "" };
-    let now = format!("{} now{assumed}", replicas_text(replicas.now));
+    let now = format!("{} now{assumed}", counted(replicas.now.into(), "replica"));
     let wanted = painted(&format!("{} wanted", replicas.wanted), BOLD);
     let mut text = format!("{name}: {now}, {wanted} (min {}, max {})\n", replicas.min, replicas.max);
-    for sentence in &object.outcome {
+    for sentence in &object.summary {
         paragraph(&mut text, "  ", sentence, str::to_owned);
     }
     for needs in &object.needs_keda {
@@ -53,7 +52,7 @@ fn block(object: &ScaledObjectReport) -> String {
 }
 
 const HEADINGS: [&str; 7] = ["#", "metric", "value", "target", "metricType", "active", "pods"];
-/// Numbers stand at the right of their column.
+/// Numbers are aligned to the right.
 const TO_THE_RIGHT: [bool; 7] = [false, false, true, true, false, false, true];
 const ACTIVE: usize = 5;
 
@@ -92,7 +91,7 @@ fn cells(trigger: &TriggerReport) -> [String; 7] {
     ]
 }
 
-/// One line of the table. Cells are painted after they are padded, since colors have no width.
+/// Returns one line of the table. Cells are painted after padding, because colors have no width.
 fn line(cells: &[String; 7], widths: &[usize; 7], paint: impl Fn(usize, &str) -> String) -> String {
     let padded = cells.iter().zip(widths).zip(TO_THE_RIGHT).enumerate().map(|(column, ((cell, width), right))| {
         let cell = if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") };

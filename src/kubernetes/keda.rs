@@ -259,20 +259,20 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
 /// `replicas_now` is the workload's `spec.replicas`, `active` whether any trigger is, and `pods_wanted` what each trigger asks for
 /// (see [`pods_wanted`](super::hpa::pods_wanted)), `None` for one that failed.
 #[must_use]
-pub fn answer(bounds: ReplicaBounds, replicas_now: u32, active: bool, pods_wanted: &[Option<u32>]) -> u32 {
+pub fn wanted_replicas(bounds: ReplicaBounds, replicas_now: u32, active: bool, pods_wanted: &[Option<u32>]) -> u32 {
     let failed = pods_wanted.iter().any(Option::is_none);
     let may_stop = bounds.idle.is_some() || bounds.min == 0;
     if !active && failed {
         // KEDA leaves the replicas alone, as does the HPA unless the others ask for more. At zero it does nothing at all.
-        return if replicas_now == 0 { 0 } else { hpa_answer(bounds, replicas_now, pods_wanted) };
+        return if replicas_now == 0 { 0 } else { hpa_replicas(bounds, replicas_now, pods_wanted) };
     }
     if !active && may_stop {
         return bounds.idle.unwrap_or(0);
     }
-    hpa_answer(bounds, replicas_now, pods_wanted)
+    hpa_replicas(bounds, replicas_now, pods_wanted)
 }
 
-fn hpa_answer(bounds: ReplicaBounds, replicas_now: u32, pods_wanted: &[Option<u32>]) -> u32 {
+fn hpa_replicas(bounds: ReplicaBounds, replicas_now: u32, pods_wanted: &[Option<u32>]) -> u32 {
     let failed = pods_wanted.iter().any(Option::is_none);
     let most = pods_wanted.iter().flatten().copied().max();
     let wanted = match most {

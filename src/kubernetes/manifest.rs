@@ -16,7 +16,7 @@ mod warnings;
 use std::collections::BTreeMap;
 use std::fmt;
 
-pub use versions::{NeedsVersion, needed_versions};
+pub use versions::{KedaRequirement, keda_requirements};
 pub use warnings::{job_warnings, warnings};
 
 use super::hpa::{Behavior, MetricType};
@@ -51,7 +51,7 @@ pub struct ScaledObject {
     /// Whether `spec.advanced.scalingModifiers` is used: a formula over all triggers, which is not computed here.
     pub scaling_modifiers: bool,
     /// `spec.triggers`, in their order: KEDA numbers them.
-    pub triggers: Vec<Trigger>,
+    pub triggers: Vec<TriggerSpec>,
     /// Whether an annotation keeps KEDA from scaling at all.
     pub paused: Option<Paused>,
     /// What other annotations keep KEDA from, or make it do, as sentences.
@@ -77,12 +77,12 @@ pub struct ScaledJob {
     /// `metadata.name`.
     pub name: String,
     /// `spec.triggers`, in their order.
-    pub triggers: Vec<Trigger>,
+    pub triggers: Vec<TriggerSpec>,
 }
 
 /// One of `spec.triggers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trigger {
+pub struct TriggerSpec {
     /// `type`.
     pub kind: TriggerKind,
     /// `name`.
@@ -97,17 +97,38 @@ pub struct Trigger {
     pub line: u64,
 }
 
-impl Trigger {
-    /// Whether an external scaler answers it, so that it may be for us.
+impl TriggerSpec {
+    /// Whether an external scaler answers it, such as this one.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         !matches!(self.kind, TriggerKind::Other(_))
     }
 
-    /// The metric it names, if it is ours and names one.
+    /// The metric that it names, if an external scaler answers it.
     #[must_use]
     pub fn metric(&self) -> Option<&str> {
         if self.is_ours() { self.metadata.get("metric").map(|name| name.trim()) } else { None }
+    }
+
+    /// How messages call it: its position in the manifest, and its name, metric or type.
+    #[must_use]
+    pub fn label(&self, index: usize) -> String {
+        let kind = match &self.kind {
+            TriggerKind::Other(kind) => Some(kind.as_str()),
+            _ => None,
+        };
+        match self.name.as_deref().or(self.metric()).or(kind) {
+            Some(name) => format!("trigger {index} ({name})"),
+            None => format!("trigger {index}"),
+        }
+    }
+}
+
+impl ScaledObject {
+    /// Its namespace; `default`, as with kubectl, if the manifest names none.
+    #[must_use]
+    pub fn namespace_or_default(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("default")
     }
 }
 

@@ -34,6 +34,16 @@ pub struct Trigger {
 }
 
 impl Trigger {
+    /// The keys of the metadata that mean something to us.
+    pub const KEYS: [&'static str; 12] = metadata::KEYS;
+
+    /// The keys of the metadata that KEDA itself reads, and sends along all the same.
+    pub const KEDA_KEYS: [&'static str; 7] = metadata::KEDA_KEYS;
+
+    /// The warning about a `metricType` in the metadata.
+    pub const MISPLACED_METRIC_TYPE: &'static str =
+        "`metricType` in the metadata is ignored: it belongs one level up, beside `type`";
+
     /// Reads the metadata of an `external` or `external-push` trigger.
     ///
     /// # Errors

@@ -13,6 +13,17 @@ pub enum MetricType {
     Value,
 }
 
+impl MetricType {
+    /// The name in a manifest.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AverageValue => "AverageValue",
+            Self::Value => "Value",
+        }
+    }
+}
+
 /// What the HPA got for one metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MetricReading {

@@ -184,7 +184,7 @@ fn the_value_of_a_fallback() {
 fn where_a_scaled_object_leads() {
     #[track_caller]
     fn check(bounds: ReplicaBounds, replicas_now: u32, active: bool, pods_wanted: &[Option<u32>], expected: u32) {
-        assert_eq!(answer(bounds, replicas_now, active, pods_wanted), expected);
+        assert_eq!(wanted_replicas(bounds, replicas_now, active, pods_wanted), expected);
     }
     let zero = bounds(0, 10, None);
     let three = bounds(3, 10, None);
@@ -248,7 +248,7 @@ proptest! {
         active in any::<bool>(),
         pods_wanted in prop::collection::vec(prop::option::of(0..200u32), 0..4),
     ) {
-        let wanted = answer(bounds, replicas_now, active, &pods_wanted);
+        let wanted = wanted_replicas(bounds, replicas_now, active, &pods_wanted);
         prop_assert!(wanted <= bounds.max);
         prop_assert!(bounds.idle.unwrap_or(bounds.min).min(replicas_now) <= wanted);
         prop_assert!(!active || bounds.hpa_min() <= wanted);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::fields::{Fields, Problems};
 use super::tree::{Entry, Value};
-use super::{Trigger, TriggerKind, go_bool};
+use super::{TriggerKind, TriggerSpec, go_bool};
 use crate::kubernetes::hpa::MetricType;
 use crate::kubernetes::keda::{TRIGGER_TYPES, scaler_port};
 use crate::text::suggest;
@@ -23,12 +23,12 @@ pub(super) fn triggers(
     scaling_modifiers: bool,
     unknown: &mut Vec<String>,
     problems: &mut Problems,
-) -> Option<Vec<Trigger>> {
+) -> Option<Vec<TriggerSpec>> {
     let nodes = spec.required("triggers", problems, Fields::list)?;
     if nodes.is_empty() {
         problems.add(spec.at, "spec.triggers is empty, but must have a trigger");
     }
-    let mut triggers: Vec<Trigger> = Vec::new();
+    let mut triggers: Vec<TriggerSpec> = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         let Some(fields) = Fields::of(node, format!("spec.triggers[{index}]"), problems) else { continue };
         unknown.extend(fields.unknown(&TRIGGER));
@@ -44,7 +44,7 @@ pub(super) fn triggers(
     Some(triggers)
 }
 
-fn trigger(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> Option<Trigger> {
+fn trigger(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> Option<TriggerSpec> {
     let kind = fields.required("type", problems, Fields::text).map(|kind| match kind {
         "external" => TriggerKind::External,
         "external-push" => TriggerKind::ExternalPush,
@@ -56,7 +56,7 @@ fn trigger(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> 
     let ours = kind.as_ref().is_some_and(|kind| !matches!(kind, TriggerKind::Other(_)));
     let metadata = fields.required("metadata", problems, Fields::mapping);
     let metadata = metadata.map(|metadata| strings(&metadata, ours, problems));
-    Some(Trigger {
+    Some(TriggerSpec {
         kind: kind?,
         name: name.map(str::to_owned),
         metric_type: metric_type(fields, ours, problems),

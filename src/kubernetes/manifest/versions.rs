@@ -1,23 +1,25 @@
 //! What in a ScaledObject needs which version of KEDA.
 
-use super::{ScaledObject, Trigger};
+use serde::Serialize;
+
+use super::{ScaledObject, TriggerSpec};
 use crate::kubernetes::hpa::MetricType;
 use crate::kubernetes::keda::FallbackBehavior;
 
 /// A version of KEDA that a ScaledObject needs, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NeedsVersion {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KedaRequirement {
     /// The first version of KEDA that has it, `2.18` for example.
     pub version: &'static str,
     /// What it is, and what KEDA does before.
     pub because: &'static str,
 }
 
-/// What a ScaledObject needs of KEDA, the newest first. Read in KEDA's tags 2.9 to 2.21.
+/// Returns the versions of KEDA that a ScaledObject needs, the newest first. Read in KEDA's tags 2.9 to 2.21.
 #[must_use]
-pub fn needed_versions(object: &ScaledObject) -> Vec<NeedsVersion> {
+pub fn keda_requirements(object: &ScaledObject) -> Vec<KedaRequirement> {
     let ours = || object.triggers.iter().filter(|trigger| trigger.is_ours());
-    let any = |test: fn(&Trigger) -> bool| ours().any(test);
+    let any = |test: fn(&TriggerSpec) -> bool| ours().any(test);
     let fallback = object.rules.fallback;
     let behavior = fallback.map(|fallback| fallback.behavior).unwrap_or_default();
     let needs = [
@@ -53,9 +55,9 @@ pub fn needed_versions(object: &ScaledObject) -> Vec<NeedsVersion> {
         ),
     ];
     let needs = needs.into_iter().filter(|(is_used, ..)| *is_used);
-    needs.map(|(_, version, because)| NeedsVersion { version, because }).collect()
+    needs.map(|(_, version, because)| KedaRequirement { version, because }).collect()
 }
 
-fn target(trigger: &Trigger) -> Option<&str> {
+fn target(trigger: &TriggerSpec) -> Option<&str> {
     trigger.metadata.get("targetValue").map(|text| text.trim())
 }

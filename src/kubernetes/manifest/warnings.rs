@@ -4,7 +4,7 @@ mod trigger;
 
 use jiff::SignedDuration;
 
-use super::{ScaledJob, ScaledObject, Trigger, TriggerKind};
+use super::{ScaledJob, ScaledObject, TriggerKind, TriggerSpec};
 use crate::kubernetes::hpa::MetricType;
 use crate::kubernetes::keda::TRIGGER_TYPES;
 
@@ -27,7 +27,7 @@ const ASK_NOBODY: [&str; 4] = ["cpu", "memory", "cron", "kubernetes-workload"];
 pub fn warnings(object: &ScaledObject) -> Vec<String> {
     let mut warnings = object.unknown_fields.clone();
     for (index, trigger) in object.triggers.iter().enumerate() {
-        let label = label(index, trigger);
+        let label = trigger.label(index);
         let of_trigger = trigger::warnings(trigger).into_iter().chain(trigger::metric_type_of_metric(trigger));
         warnings.extend(of_trigger.chain(cached(object, trigger)).map(|warning| format!("{label}: {warning}")));
     }
@@ -55,7 +55,7 @@ pub fn warnings(object: &ScaledObject) -> Vec<String> {
 pub fn job_warnings(job: &ScaledJob) -> Vec<String> {
     let mut warnings = Vec::new();
     for (index, trigger) in job.triggers.iter().enumerate() {
-        let label = label(index, trigger);
+        let label = trigger.label(index);
         warnings.extend(trigger::warnings(trigger).into_iter().map(|warning| format!("{label}: {warning}")));
         if trigger.kind == TriggerKind::ExternalPush {
             warnings.push(format!("{label}: {PUSH_TO_JOB}"));
@@ -73,17 +73,6 @@ const PUSH_TO_JOB: &str = "KEDA opens the stream of an external-push trigger for
 const VALUE_IN_JOB: &str =
     "KEDA takes the target of metricType: Value as 0 in a ScaledJob and starts no jobs; use AverageValue";
 
-fn label(index: usize, trigger: &Trigger) -> String {
-    let kind = match &trigger.kind {
-        TriggerKind::Other(kind) => Some(kind.as_str()),
-        _ => None,
-    };
-    match trigger.name.as_deref().or(trigger.metric()).or(kind) {
-        Some(name) => format!("trigger {index} ({name})"),
-        None => format!("trigger {index}"),
-    }
-}
-
 /// Whether KEDA may take the workload to zero or idle, so that it has to poll.
 fn may_stop(object: &ScaledObject) -> bool {
     object.rules.bounds.min == 0 || object.rules.bounds.idle.is_some()
@@ -93,7 +82,7 @@ fn pushes(object: &ScaledObject) -> bool {
     object.triggers.iter().any(|trigger| trigger.kind == TriggerKind::ExternalPush)
 }
 
-fn cached(object: &ScaledObject, trigger: &Trigger) -> Option<String> {
+fn cached(object: &ScaledObject, trigger: &TriggerSpec) -> Option<String> {
     (trigger.is_ours() && trigger.use_cached_metrics).then(|| {
         format!(
             "useCachedMetrics gives the HPA what the last poll saw, up to pollingInterval ago ({} s); the scaler answers from \
@@ -104,7 +93,7 @@ fn cached(object: &ScaledObject, trigger: &Trigger) -> Option<String> {
 }
 
 fn same_triggers(object: &ScaledObject) -> Option<String> {
-    let same = |a: &Trigger, b: &Trigger| {
+    let same = |a: &TriggerSpec, b: &TriggerSpec| {
         let (a, b) = ((&a.kind, a.metric_type, &a.metadata), (&b.kind, b.metric_type, &b.metadata));
         a == b
     };
@@ -118,11 +107,11 @@ fn same_triggers(object: &ScaledObject) -> Option<String> {
 fn never_activates(object: &ScaledObject) -> Option<String> {
     let may_be_zero = object.rules.bounds.min == 0 || object.rules.bounds.idle == Some(0);
     // Processor and memory have no activity of their own, so they cannot start the workload either.
-    let cannot_start = |trigger: &Trigger| match &trigger.kind {
+    let cannot_start = |trigger: &TriggerSpec| match &trigger.kind {
         TriggerKind::Other(kind) => kind == "cpu" || kind == "memory",
         _ => trigger.metric().is_some_and(|metric| OF_WORKERS.contains(&metric)),
     };
-    let any_of_ours = object.triggers.iter().any(Trigger::is_ours);
+    let any_of_ours = object.triggers.iter().any(TriggerSpec::is_ours);
     (may_be_zero && any_of_ours && object.triggers.iter().all(cannot_start)).then(|| {
         "at zero pods there are no workers, so these triggers are 0 whatever waits and never start the workload; add a trigger \
          for demand or enqueued-count, or set minReplicaCount: 1"
@@ -214,7 +203,7 @@ fn push_and_formula(object: &ScaledObject) -> Option<String> {
 
 /// A push starts the first pod, and brings KEDA 2.21 a computed target that has changed. Nothing else.
 fn push_without_zero(object: &ScaledObject) -> Option<String> {
-    let is_auto = |trigger: &Trigger| trigger.metadata.get("targetValue").is_some_and(|text| text.trim() == "auto");
+    let is_auto = |trigger: &TriggerSpec| trigger.metadata.get("targetValue").is_some_and(|text| text.trim() == "auto");
     (pushes(object) && !may_stop(object) && !object.triggers.iter().any(is_auto)).then(|| {
         format!(
             "with minReplicaCount: {} a push has no pod to start, and the HPA asks by itself every 15 s; use type: external, or \
@@ -235,7 +224,7 @@ fn errors_of_others(object: &ScaledObject) -> Option<String> {
     Some(format!(
         "with KEDA 2.21 an error of {} also closes the push streams of this ScaledObject until up to a minute after it is over, \
          unless another ScaledObject has the same scalerAddress; a new job then waits for the next poll, pollingInterval is {} s",
-        label(index, trigger),
+        trigger.label(index),
         object.rules.polling_interval.as_secs()
     ))
 }

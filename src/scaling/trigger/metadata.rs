@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use super::Trigger;
 use super::error::{MetadataError, MetadataErrors};
 use super::intended::{self, Unit};
 use crate::duration;
@@ -27,7 +28,7 @@ pub(super) const TARGET_USAGE: &str = "targetUsage";
 pub(super) const WORKERS_PER_POD: &str = "workersPerPod";
 
 /// The keys that mean something to us.
-const OUR_KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 12] = [
     STORAGE,
     METRIC,
     TARGET,
@@ -43,7 +44,7 @@ const OUR_KEYS: [&str; 12] = [
 ];
 
 /// The keys that KEDA reads itself and sends along all the same (KEDA `pkg/scalers/external_scaler.go`).
-const KEDA_KEYS: [&str; 7] =
+pub(super) const KEDA_KEYS: [&str; 7] =
     ["scalerAddress", "enableTLS", "unsafeSsl", "caCert", "tlsClientCert", "tlsClientKey", "tlsCertFile"];
 
 /// KEDA writes targets with three decimals; anything below becomes 0, which the HPA refuses.
@@ -103,7 +104,7 @@ impl<'a> Reader<'a> {
             }
             return;
         }
-        match OUR_KEYS.into_iter().find(|ours| *ours == key) {
+        match KEYS.into_iter().find(|ours| *ours == key) {
             Some(ours) if MAX_CHARS < value.chars().count() => {
                 self.invalid(ours, value, format!("at most {MAX_CHARS} characters"));
                 // It is wrong, but not missing.
@@ -148,7 +149,7 @@ impl<'a> Reader<'a> {
         let hint = self
             .values
             .keys()
-            .find(|given| !OUR_KEYS.contains(given) && suggest::closest(given, [key]).is_some())
+            .find(|given| !KEYS.contains(given) && suggest::closest(given, [key]).is_some())
             .map(|given| format!("; did you mean `{key}` where `{}` is written?", shortened(given)))
             .unwrap_or_default();
         self.add(key, MetadataError::Missing { key, allowed, hint });
@@ -299,7 +300,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn warnings(&self, metric: Option<Metric>, target: Option<Target>) -> Vec<String> {
-        let mut unknown = self.values.keys().filter(|key| !OUR_KEYS.contains(key) && !KEDA_KEYS.contains(key));
+        let mut unknown = self.values.keys().filter(|key| !KEYS.contains(key) && !KEDA_KEYS.contains(key));
         let mut warnings: Vec<String> = unknown.by_ref().take(MAX_NAMED).map(|key| unknown_key(key)).collect();
         match unknown.count() {
             0 => {}
@@ -330,14 +331,14 @@ impl<'a> Reader<'a> {
 fn unknown_key(key: &str) -> String {
     // A key that ends so holds a value that KEDA took from the environment of the scaled container.
     if let Some(plain) = key.strip_suffix("FromEnv") {
-        let known = OUR_KEYS.contains(&plain);
+        let known = KEYS.contains(&plain);
         let remedy = if known { format!(": write `{plain}` with its value instead") } else { String::new() };
         return format!("`{}` is unknown and ignored{remedy}", shortened(key));
     }
     if key == "metricType" {
-        return "`metricType` in the metadata is ignored: it belongs one level up, beside `type`".to_owned();
+        return Trigger::MISPLACED_METRIC_TYPE.to_owned();
     }
-    let hint = suggest::did_you_mean(key, OUR_KEYS);
+    let hint = suggest::did_you_mean(key, KEYS);
     format!("`{}` is unknown and ignored{hint}", shortened(key))
 }
 

@@ -29,7 +29,7 @@ async fn recurring_with(database: &Database, config: &StorageConfig) -> Recurrin
 
 /// The ids of the jobs without a run.
 fn without_run(recurring: &Recurring) -> Vec<&str> {
-    recurring.jobs.iter().filter(|job| !job.has_run).map(|job| job.id.as_str()).collect()
+    recurring.jobs.iter().filter(|job| !job.has_run).map(|job| &*job.id).collect()
 }
 
 async fn recurring_jobs_without_a_run_are_found(kind: Kind) {
@@ -91,10 +91,10 @@ async fn a_malformed_definition_spoils_nothing(kind: Kind) {
     database.insert_recurring_json("nothing", "").await;
     database.insert_recurring_json("zone", r#"{"scheduleExpression":"0 3 * * *","zoneId":"Mars/Olympus"}"#).await;
     let recurring = recurring(&database).await;
-    let unknown: Vec<&str> = recurring.unknown().map(|(id, _)| id).collect();
+    let unknown: Vec<&str> = recurring.unknown().map(|(id, _)| &**id).collect();
     assert_eq!(unknown, ["empty-item", "half", "nothing", "pro", "zone"], "{kind:?}");
     let due = recurring.due(database.now, SignedDuration::from_mins(1));
-    assert_eq!(due.map(|job| job.id.as_str()).collect::<Vec<_>>(), ["a"], "{kind:?}");
+    assert_eq!(due.map(|job| &*job.id).collect::<Vec<_>>(), ["a"], "{kind:?}");
 }
 
 async fn the_version_of_jobrunr_is_seen_or_configured(kind: Kind) {

@@ -218,7 +218,7 @@ fn errors_of_other_triggers_that_close_the_streams() {
 fn versions_of_keda_that_a_manifest_needs() {
     let needs = |edit: &[(&str, &str)]| {
         let text = edit.iter().fold(SOUND.to_owned(), |text, (part, by)| text.replace(part, by));
-        needed_versions(&read_one(&text)).iter().map(|needs| needs.version).collect::<Vec<_>>()
+        keda_requirements(&read_one(&text)).iter().map(|needs| needs.version).collect::<Vec<_>>()
     };
     assert_eq!(needs(&[]), Vec::<&str>::new());
     assert_eq!(needs(&[("    metadata:", "    metricType: Value\n    metadata:")]), ["2.18"]);

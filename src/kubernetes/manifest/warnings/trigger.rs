@@ -1,6 +1,6 @@
 //! What is likely not intended about one trigger of a ScaledObject or ScaledJob.
 
-use super::super::{Trigger, TriggerKind};
+use super::super::{TriggerKind, TriggerSpec};
 use crate::kubernetes::hpa::MetricType;
 use crate::kubernetes::keda::{HTTP_PORT, TRIGGER_TYPES, scaler_port};
 use crate::text::suggest::did_you_mean;
@@ -12,7 +12,7 @@ const COUNTS: [&str; 5] = ["enqueued-count", "scheduled-count", "occupied-worker
 const AUTHENTICATION: [&str; 3] = ["caCert", "tlsClientCert", "tlsClientKey"];
 
 /// What is likely not intended about a trigger, wherever it stands.
-pub(super) fn warnings(trigger: &Trigger) -> Vec<String> {
+pub(super) fn warnings(trigger: &TriggerSpec) -> Vec<String> {
     if let TriggerKind::Other(kind) = &trigger.kind {
         return unknown_type(kind).into_iter().collect();
     }
@@ -31,14 +31,14 @@ fn unknown_type(kind: &str) -> Option<String> {
     })
 }
 
-fn metric_type_in_metadata(trigger: &Trigger) -> Option<String> {
+fn metric_type_in_metadata(trigger: &TriggerSpec) -> Option<String> {
     let given = trigger.metadata.get("metricType")?;
     Some(format!(
         "KEDA does not look at metricType inside metadata, so {given} has no effect; write it beside type and metadata"
     ))
 }
 
-fn http_port(trigger: &Trigger) -> Option<String> {
+fn http_port(trigger: &TriggerSpec) -> Option<String> {
     let address = trigger.metadata.get("scalerAddress")?;
     (scaler_port(address) == Ok(HTTP_PORT)).then(|| {
         format!(
@@ -48,7 +48,7 @@ fn http_port(trigger: &Trigger) -> Option<String> {
     })
 }
 
-fn authentication_in_metadata(trigger: &Trigger) -> Option<String> {
+fn authentication_in_metadata(trigger: &TriggerSpec) -> Option<String> {
     let keys: Vec<&str> = AUTHENTICATION.into_iter().filter(|key| trigger.metadata.contains_key(*key)).collect();
     (!keys.is_empty()).then(|| {
         format!(
@@ -59,7 +59,7 @@ fn authentication_in_metadata(trigger: &Trigger) -> Option<String> {
 }
 
 /// A metric whose `metricType` makes the HPA do something else than it is for.
-pub(super) fn metric_type_of_metric(trigger: &Trigger) -> Option<String> {
+pub(super) fn metric_type_of_metric(trigger: &TriggerSpec) -> Option<String> {
     let metric = trigger.metric()?;
     match trigger.metric_type? {
         MetricType::Value if COUNTS.contains(&metric) => Some(format!(
