@@ -198,7 +198,7 @@ fn what_is_not_for_this_scaler_passes() {
 }
 
 #[test]
-fn what_was_there_before_can_be_labelled_and_deleted() {
+fn what_was_there_before_can_be_labeled_and_deleted() {
     let policy = Policy::read(TRIGGERS);
     let old = object(&metadata(&[("metric", "x")]));
     let mut new = old.clone();

@@ -1,4 +1,4 @@
-//! The HPA's target: a number, or as many jobs as one pod takes.
+//! The HPA's target: a number, or as many jobs as a pod has workers.
 
 use std::fmt;
 
@@ -91,7 +91,7 @@ impl fmt::Display for WorkersSource {
 
 /// The workers of one pod, and where the number comes from.
 ///
-/// Of live servers of different sizes, the smallest decides: then there are enough pods whichever of them comes next.
+/// If live servers differ in size, the smallest decides: there are then enough pods, whatever the size of the next one.
 fn workers_per_pod(filter: &Filter, snapshot: Option<&Snapshot>, metadata: Option<u32>) -> (u64, WorkersSource) {
     let counts = |server: &&Server| 0 < server.worker_pool_size && server.is_for(filter);
     let live = || snapshot.into_iter().flat_map(Snapshot::live_servers).filter(counts);
@@ -195,12 +195,12 @@ mod tests {
     const KINDS: [Option<&str>; 3] = [None, Some("SERVER=1,DEFAULT"), Some("SERVER=2,gpu")];
 
     prop_compose! {
-        /// A row that is alive, or dead for long, which `second` orders.
+        /// The row of a server that is alive, or has been dead for an hour or more.
         fn row()(workers in 0_u64..5, kind in 0_usize..3, is_alive: bool) -> (u64, usize, bool) { (workers, kind, is_alive) }
     }
 
     proptest! {
-        /// Servers come, go and crash. Where no live one is left for a filter, the target stays what it was.
+        /// Servers come, stop and crash. Once no live one is left for a filter, the target keeps its value.
         #[test]
         fn target_stays_when_the_last_server_stops(
             reads in prop::collection::vec(prop::collection::vec(row(), 0..4), 1..8)

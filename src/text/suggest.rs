@@ -1,5 +1,7 @@
 //! Finds the word that a misspelled one was likely meant to be.
 
+use std::fmt::Display;
+
 /// Longer words are not misspellings, and comparing them would cost time.
 const MAX_CHARS: usize = 64;
 /// At a lower likeness, two words resemble each other by chance.
@@ -16,7 +18,13 @@ pub fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
 /// Returns the end of an error message that names the [`closest`] candidate: ``; did you mean `…`?``. Empty if there is none.
 #[must_use]
 pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> String {
-    closest(word, candidates).map(|candidate| format!("; did you mean `{candidate}`?")).unwrap_or_default()
+    hint(closest(word, candidates))
+}
+
+/// Returns the end of an error message that suggests a value: ``; did you mean `…`?``. Empty if there is none.
+#[must_use]
+pub fn hint(likely: Option<impl Display>) -> String {
+    likely.map(|likely| format!("; did you mean `{likely}`?")).unwrap_or_default()
 }
 
 /// How alike two words are: from 0, nothing in common, to 1, equal except for case, `_`, `-`, `.` and blanks. A common beginning

@@ -11,10 +11,10 @@ use crate::text::suggest;
 
 const TRIGGER: [&str; 6] = ["type", "name", "useCachedMetrics", "metadata", "authenticationRef", "metricType"];
 
-/// The types that an external scaler answers. KEDA has `scalerAddress` for no other.
-const OURS: [&str; 2] = ["external-push", "external"];
+/// The types that an external scaler answers. No other type has a `scalerAddress`.
+const EXTERNAL_TYPES: [&str; 2] = ["external-push", "external"];
 
-/// What KEDA reads as a boolean in the metadata of an external trigger.
+/// The booleans that KEDA reads in the metadata of an external trigger.
 const SWITCHES: [&str; 2] = ["enableTLS", "unsafeSsl"];
 
 /// Reads `spec.triggers`.
@@ -51,7 +51,7 @@ fn trigger(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> 
         other => TriggerKind::Other(other.to_owned()),
     });
     if let Some(TriggerKind::Other(kind)) = &kind {
-        misspelt_type(fields, kind, problems);
+        misspelled_type(fields, kind, problems);
     }
     let ours = kind.as_ref().is_some_and(|kind| !matches!(kind, TriggerKind::Other(_)));
     let metadata = fields.required("metadata", problems, Fields::mapping);
@@ -66,12 +66,12 @@ fn trigger(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> 
     })
 }
 
-/// Notes a type that is none of KEDA's where one of ours was likely intended.
-fn misspelt_type(fields: &Fields<'_>, kind: &str, problems: &mut Problems) {
+/// Adds an error if the type is not one of KEDA's and an external type was likely intended.
+fn misspelled_type(fields: &Fields<'_>, kind: &str, problems: &mut Problems) {
     let metadata = fields.get("metadata").map(|node| &node.value);
     let has_address =
         matches!(metadata, Some(Value::Mapping(entries)) if entries.iter().any(|e| e.key == "scalerAddress"));
-    let hint = if TRIGGER_TYPES.contains(&kind) { String::new() } else { suggest::did_you_mean(kind, OURS) };
+    let hint = if TRIGGER_TYPES.contains(&kind) { String::new() } else { suggest::did_you_mean(kind, EXTERNAL_TYPES) };
     if has_address || !hint.is_empty() {
         let at = fields.get("type").map_or(fields.at, |node| node.at);
         let name = fields.name("type");
@@ -82,13 +82,13 @@ fn misspelt_type(fields: &Fields<'_>, kind: &str, problems: &mut Problems) {
 fn metric_type(fields: &Fields<'_>, ours: bool, problems: &mut Problems) -> Option<MetricType> {
     let mut choices = vec![("AverageValue", Some(MetricType::AverageValue)), ("Value", Some(MetricType::Value))];
     if !ours {
-        // Only the triggers cpu and memory can have it. KEDA refuses external ones (`GetMetricTargetType` in `scaler.go`).
+        // Only triggers of type cpu and memory can have it. KEDA rejects it for external ones (`GetMetricTargetType` in `scaler.go`).
         choices.push(("Utilization", None));
     }
     fields.choice("metricType", &choices, problems).unwrap_or(Some(MetricType::AverageValue))
 }
 
-/// A trigger's metadata. Kubernetes takes text only, and a number in YAML is not text.
+/// Reads a trigger's metadata. Kubernetes accepts only text, and a number in YAML is not text.
 fn strings(fields: &Fields<'_>, ours: bool, problems: &mut Problems) -> BTreeMap<String, String> {
     let mut strings = BTreeMap::new();
     for Entry { key, node, .. } in fields.entries() {
@@ -112,9 +112,9 @@ fn strings(fields: &Fields<'_>, ours: bool, problems: &mut Problems) -> BTreeMap
     strings
 }
 
-/// What KEDA needs of the metadata of an external trigger to reach its scaler.
+/// Checks what KEDA reads in the metadata of an external trigger.
 fn external(fields: &Fields<'_>, strings: &BTreeMap<String, String>, problems: &mut Problems) {
-    // A value that is not text was reported already; it is there.
+    // A value that is not text has been reported already.
     let Some(Entry { node, .. }) = fields.entries().iter().find(|entry| entry.key == "scalerAddress") else {
         problems.add(fields.at, format!("{} is missing, HOST:PORT of the scaler", fields.name("scalerAddress")));
         return;
