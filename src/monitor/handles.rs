@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use super::{Monitor, NoAnswer};
+use super::{AskError, Monitor};
 use crate::clock::Clock;
 use crate::jobrunr::QuestionError;
 use crate::scaling::{Decision, Trigger, decide};
@@ -55,7 +55,7 @@ pub enum AnswerError {
         /// The storage.
         storage: String,
         /// Why.
-        cause: NoAnswer,
+        cause: AskError,
     },
     /// The storage answers, but not to this trigger's question.
     #[error("storage `{storage}`: {cause}")]

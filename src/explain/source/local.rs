@@ -8,15 +8,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Reading, Reply, warnings};
 use crate::clock::Clock;
-use crate::config::{Address, StorageConfig};
-use crate::duration;
+use crate::config::StorageConfig;
 use crate::explain::report::StorageReport;
 use crate::kubernetes::manifest::ScaledObject;
 use crate::metrics::Metrics;
-use crate::monitor::{AnswerError, NoAnswer, StorageHandle, StorageHandles};
+use crate::monitor::{AnswerError, AskError, StorageHandle, StorageHandles};
 use crate::scaling::{Decision, ScaledObjectKey, Trigger};
 use crate::serve;
-use crate::storage::Storage;
+use crate::storage::{Notifications, Storage};
 use crate::tasks::Tasks;
 
 const CLOCK: Clock = Clock::System;
@@ -25,8 +24,8 @@ const CLOCK: Clock = Clock::System;
 pub(in crate::explain) struct Local {
     handles: StorageHandles,
     configs: BTreeMap<String, StorageConfig>,
-    /// Whether a storage notifies of new jobs, as far as that was asked.
-    notify_state: Mutex<BTreeMap<String, bool>>,
+    /// Whether each storage notifies of new jobs, once that is known.
+    notify_state: Mutex<BTreeMap<String, Notifications>>,
     _stop_readers: DropGuard,
 }
 
@@ -73,7 +72,7 @@ impl Local {
         namespace: &str,
     ) -> Result<Decision, AnswerError> {
         match storage.answer(trigger, namespace, CLOCK).await {
-            Err(AnswerError::NoAnswer { cause: NoAnswer::Unavailable { .. }, .. }) => {
+            Err(AnswerError::NoAnswer { cause: AskError::Unavailable { .. }, .. }) => {
                 self.first_read(storage, trigger, namespace).await;
                 storage.answer(trigger, namespace, CLOCK).await
             }
@@ -99,39 +98,27 @@ impl Local {
             let Some(snapshot) = self.handles.get(name).and_then(|storage| storage.monitor.last_known()) else {
                 continue;
             };
-            let notifies = self.notifies(name, config).await;
+            let notifications = self.notifications(name, config).await;
             reports.push(StorageReport {
                 name: name.clone(),
-                notifies,
-                activation: activation(config, notifies),
+                notifies: notifications == Notifications::Installed,
+                activation: notifications.delay(config.refresh),
                 warnings: snapshot.notes.clone(),
             });
         }
         reports
     }
 
-    async fn notifies(&self, name: &str, config: &StorageConfig) -> bool {
+    async fn notifications(&self, name: &str, config: &StorageConfig) -> Notifications {
         let mut known = self.notify_state.lock().await;
-        if let Some(notifies) = known.get(name) {
-            return *notifies;
+        if let Some(notifications) = known.get(name) {
+            return *notifications;
         }
-        let listener = timeout(config.connect_timeout, config.listen()).await;
-        let notifies = matches!(listener, Ok(Ok(Some(_))));
-        known.insert(name.to_owned(), notifies);
-        notifies
+        let answer = timeout(config.connect_timeout, config.notifications()).await;
+        let notifications = if let Ok(Ok(known)) = answer { known } else { Notifications::NotInstalled };
+        known.insert(name.to_owned(), notifications);
+        notifications
     }
-}
-
-/// How soon a new job is noticed, in words.
-fn activation(config: &StorageConfig, notifies: bool) -> String {
-    if notifies {
-        return "PostgreSQL notifies the scaler of new jobs at once".to_owned();
-    }
-    let hint = match &config.address {
-        Address::Postgres(_) => ", or at once with the trigger that `jobrunr-scaler notify-sql` prints",
-        Address::Mysql(_) | Address::Sqlite(_) => "",
-    };
-    format!("new jobs are noticed within {}{hint}", duration::format_unsigned(config.refresh))
 }
 
 impl From<Decision> for Reading {

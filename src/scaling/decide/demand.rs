@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::jobrunr::{Count, Filter, Planning, Queue, Recurring, RecurringJob, Snapshot};
+use crate::jobrunr::{Count, Filter, Queue, Recurring, RecurringJob, RunScheduling, Snapshot};
 use crate::scaling::{DemandParts, JobCount, Reason, RecurringReason, Trigger};
 
 /// Recurring jobs that the reasons name; of further ones they give the number.
@@ -43,9 +43,9 @@ pub(super) fn demand(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reas
 /// Why a recurring job needs a server.
 fn run(job: &RecurringJob, recurring: &Recurring, now: Timestamp) -> Reason {
     let id = || job.id.clone();
-    Reason::Recurring(match (&job.next_at, recurring.planning) {
-        (Ok(at), Planning::AtItsTime) if *at <= now => RecurringReason::RunOverdue { job: id(), at: *at },
-        (Ok(at), Planning::AtItsTime) => RecurringReason::RunDue { job: id(), at: *at },
+    Reason::Recurring(match (&job.next_at, recurring.scheduling) {
+        (Ok(at), RunScheduling::JustInTime) if *at <= now => RecurringReason::RunOverdue { job: id(), at: *at },
+        (Ok(at), RunScheduling::JustInTime) => RecurringReason::RunDue { job: id(), at: *at },
         _ => RecurringReason::RunMissing { job: id() },
     })
 }
