@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom. A room imports rooms of lower floors only, and none beside it.
-const FLOORS: [&[&str]; 15] = [
+const FLOORS: [&[&str]; 16] = [
     &["cli"],
     &["demo"],
     &["explain"],
@@ -21,10 +21,11 @@ const FLOORS: [&[&str]; 15] = [
     &["config"],
     &["tls"],
     &["jobrunr"],
-    &["clock", "connections", "duration", "tasks", "terminal", "text"],
+    &["clock", "connections", "duration", "tasks", "terminal"],
+    &["text"],
 ];
 
-/// Rooms that know nothing of the rest: their rules are others', and can be read by themselves.
+/// Rooms with the rules of other projects, to be read by themselves: they import nothing but helpers for text.
 const ALONE: [&str; 1] = ["kubernetes"];
 
 const MAX_LINES: usize = 450;
@@ -97,7 +98,8 @@ fn imports_go_down() {
         for there in imports(&path, &text).iter().filter(|name| rooms.contains(name.as_str()) && **name != here) {
             n_imports += 1;
             assert!(floor(&here) < floor(there), "{}: `{here}` must not import `{there}`", path.display());
-            assert!(!ALONE.contains(&here.as_str()), "{}: `{here}` must not import anything", path.display());
+            let is_alone = ALONE.contains(&here.as_str());
+            assert!(!is_alone || there == "text", "{}: `{here}` must not import `{there}`", path.display());
         }
     }
     assert!(100 < n_imports, "{n_imports}");

@@ -61,10 +61,10 @@ impl Writer<'_> {
             condition += &format!(" AND priority = {}", self.bind(Bind::Int(i64::from(priority))));
         }
         if let Some(tag) = &filter.server_tag {
-            condition += &format!(" AND serverTag = {}", self.bind(Bind::Text(tag.clone())));
+            condition += &format!(" AND serverTag = {}", self.bind(Bind::Text(tag.to_string())));
         }
         if let Some(queue) = &filter.dynamic_queue {
-            condition += &format!(" AND dynamicQueue = {}", self.bind(Bind::Text(queue.clone())));
+            condition += &format!(" AND dynamicQueue = {}", self.bind(Bind::Text(queue.to_string())));
         }
         condition
     }
