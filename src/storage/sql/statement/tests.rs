@@ -105,7 +105,7 @@ fn schema() -> Schema {
 fn statements(schema: &Schema) -> Vec<Statement> {
     let writer = || Writer::new(&TopDialect, schema, 4);
     let now = Timestamp::UNIX_EPOCH;
-    let filter = Filter { priority: Some(1), server_tag: Some("gpu".to_owned()), dynamic_queue: Some("a".to_owned()) };
+    let filter = Filter { priority: Some(1), server_tag: Some("gpu".into()), dynamic_queue: Some("a".into()) };
     let due = DuePlan { scan_by_time: true, earliest: Some(now) };
     let cursor = crate::storage::cursors::QueueCursor { enqueued: now, processing: now };
     let until = vec![now, now + SignedDuration::from_mins(1)];
