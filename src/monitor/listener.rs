@@ -41,7 +41,7 @@ async fn listen_while_watched(storage_name: &str, storage: &dyn Storage, shared:
         let Err(error) = listening.unwrap_or_else(|cause| Err(StorageError::Panicked(cause))) else { continue };
         let cause = error.to_string();
         if backoff.has_been_steady() || logged_cause != cause {
-            warn!(storage = storage_name, %error, "LISTEN failed; falling back to polling");
+            warn!(storage = storage_name, %error, "change notifications failed; falling back to polling");
             logged_cause = cause;
         }
         sleep(backoff.record_failure()).await;
@@ -56,9 +56,9 @@ async fn forward_notifications(
     backoff: &mut Backoff,
 ) -> Result<(), StorageError> {
     let Some(mut listener) = storage.listen().await? else {
-        return Err(StorageError::Rejected("the trigger of notify-sql is gone".to_owned()));
+        return Err(StorageError::Rejected("notifications are no longer installed".to_owned()));
     };
-    info!(storage = storage_name, "LISTEN connected; new jobs are seen at once");
+    info!(storage = storage_name, "change notifications connected; new jobs are seen at once");
     backoff.record_success();
     shared.set_listening(true);
     // Notifications from before it listened are lost.

@@ -130,8 +130,8 @@ fn invalid_records(rows: &Rows) -> Vec<String> {
     let warnings = [
         warning(
             rows.n_invalid_servers,
-            "row of a background job server",
-            "rows of background job servers",
+            "record of a background job server",
+            "records of background job servers",
             "an impossible number of workers, poll interval or heartbeat: ignored",
         ),
         warning(

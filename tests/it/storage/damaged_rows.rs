@@ -45,7 +45,7 @@ async fn rows_outside_the_calendar_affect_no_others_on_postgres() {
         let oldest = queue(&snapshot, &Filter::default()).oldest_enqueued_at.unwrap();
         assert_eq!(database.now.duration_since(oldest).as_secs(), 5, "{instant}");
         assert_eq!(snapshot.servers.len(), 1, "{instant}");
-        assert!(note(&snapshot, "1 row of a background job server").is_some(), "{:?}", snapshot.notes);
+        assert!(note(&snapshot, "1 record of a background job server").is_some(), "{:?}", snapshot.notes);
         assert!(note(&snapshot, "2 jobs that are enqueued").is_some(), "{:?}", snapshot.notes);
         assert!(note(&snapshot, "1 scheduled job").is_some(), "{:?}", snapshot.notes);
     }
@@ -123,7 +123,7 @@ async fn servers_with_impossible_numbers_are_ignored(kind: Kind) {
         let snapshot = read(&database, &database.config(), [plain()]).await.unwrap();
         assert_eq!(snapshot.servers.len(), 1, "{kind:?} {column}");
         assert_eq!(counts(&snapshot), [0, 1, 1, 0], "{kind:?} {column}");
-        assert!(note(&snapshot, "1 row of a background job server").is_some(), "{kind:?} {:?}", snapshot.notes);
+        assert!(note(&snapshot, "1 record of a background job server").is_some(), "{kind:?} {:?}", snapshot.notes);
     }
 }
 
