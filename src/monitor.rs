@@ -66,8 +66,8 @@ pub enum AskError {
     #[error(
         "too many different combinations of filters and scheduledIn for this storage: at most {} filters and {} combinations \
          per namespace are allowed",
-        MAX_FILTERS.of_namespace,
-        MAX_QUESTIONS.of_namespace
+        MAX_FILTERS.per_namespace,
+        MAX_QUESTIONS.per_namespace
     )]
     TooManyQuestions,
 }
