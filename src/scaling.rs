@@ -12,4 +12,4 @@ pub use key::{KeyError, ScaledObjectKey};
 pub use metric::Metric;
 pub use reason::{DemandParts, JobCount, Reason, RecurringReason};
 pub use target::{Target, WorkersSource};
-pub use trigger::{MetadataError, MetadataErrors, Settings, Trigger};
+pub use trigger::{MetadataErrors, MetadataProblem, Settings, Trigger};

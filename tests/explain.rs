@@ -145,7 +145,7 @@ async fn paused_scaled_object_is_reported_as_paused() {
     );
     workspace.file("in.yaml", &paused("paused-scale-in: \"true\""));
     let said = workspace.explain(&["-f", "in.yaml"]);
-    assert!(said.contains("4 wanted") && said.contains("KEDA and the HPA take no pods away"), "{said}");
+    assert!(said.contains("4 wanted") && said.contains("KEDA and the HPA remove no pods"), "{said}");
 }
 
 #[tokio::test]

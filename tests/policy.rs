@@ -1,119 +1,21 @@
-//! The admission policy refuses exactly the triggers that the scaler refuses. Its expressions are evaluated here as Kubernetes
-//! does it: variables first, in their order, and then the validations.
+//! The admission policy rejects exactly the triggers that the scaler rejects.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use cel::extractors::This;
-use cel::{Context, Program, Value};
 use jiff::SignedDuration;
 use jobrunr_scaler::duration;
 use jobrunr_scaler::kubernetes::manifest;
 use jobrunr_scaler::scaling::{Metric, Trigger};
 use proptest::prelude::*;
-use serde::Deserialize;
 use serde_json::{Value as Json, json};
+
+#[path = "policy/admission.rs"]
+mod admission;
+
+use admission::Policy;
 
 const TRIGGERS: &str = include_str!("../k8s/policy/policy.yaml");
 const HINTS: &str = include_str!("../k8s/policy/hints.yaml");
-
-#[derive(Deserialize)]
-struct Manifest {
-    spec: Spec,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Spec {
-    match_conditions: Vec<Expression>,
-    variables: Vec<Expression>,
-    validations: Vec<Validation>,
-}
-
-#[derive(Deserialize)]
-struct Expression {
-    name: String,
-    expression: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Validation {
-    expression: String,
-    message: Option<String>,
-    message_expression: Option<String>,
-}
-
-/// A policy, compiled.
-struct Policy {
-    conditions: Vec<Program>,
-    variables: Vec<(String, Program)>,
-    validations: Vec<(Program, Message)>,
-}
-
-enum Message {
-    Fixed(String),
-    Computed(Program),
-}
-
-fn compile(text: &str) -> Program {
-    Program::compile(text).unwrap_or_else(|error| panic!("{text}\n{error}"))
-}
-
-impl Policy {
-    fn read(yaml: &str) -> Self {
-        let Spec { match_conditions, variables, validations } =
-            serde_saphyr::from_str::<Manifest>(yaml).expect("the policy is YAML").spec;
-        let message = |validation: &Validation| match (&validation.message, &validation.message_expression) {
-            (Some(text), None) => Message::Fixed(text.clone()),
-            (None, Some(expression)) => Message::Computed(compile(expression)),
-            _ => panic!("one message: {}", validation.expression),
-        };
-        Self {
-            conditions: match_conditions.iter().map(|condition| compile(&condition.expression)).collect(),
-            variables: variables.iter().map(|v| (v.name.clone(), compile(&v.expression))).collect(),
-            validations: validations.iter().map(|v| (compile(&v.expression), message(v))).collect(),
-        }
-    }
-
-    /// What the policy says against an object that takes the place of another one, if there was one.
-    fn complaints(&self, object: &Json, old: Option<&Json>) -> Vec<String> {
-        let mut context = Context::default();
-        context.add_function("trim", |This(text): This<Arc<String>>| text.trim().to_owned());
-        context.add_function("join", |This(list): This<Arc<Vec<Value>>>, between: Arc<String>| {
-            let texts = list.iter().map(|value| match value {
-                Value::String(text) => text.to_string(),
-                other => panic!("no text: {other:?}"),
-            });
-            texts.collect::<Vec<_>>().join(&between)
-        });
-        let operation = if old.is_some() { "UPDATE" } else { "CREATE" };
-        context.add_variable_from_value("request", HashMap::from([("operation", operation)]));
-        context.add_variable("object", object).expect("JSON is a value");
-        context.add_variable("oldObject", old).expect("JSON is a value");
-        let value = |program: &Program, context: &Context<'_>| {
-            program.execute(context).unwrap_or_else(|error| panic!("{object}\n{program:?}\n{error}"))
-        };
-        if self.conditions.iter().any(|condition| value(condition, &context) != Value::Bool(true)) {
-            return Vec::new();
-        }
-        let mut variables: HashMap<String, Value> = HashMap::new();
-        context.add_variable_from_value("variables", variables.clone());
-        for (name, program) in &self.variables {
-            variables.insert(name.clone(), value(program, &context));
-            context.add_variable_from_value("variables", variables.clone());
-        }
-        let broken = self.validations.iter().filter(|(rule, _)| value(rule, &context) != Value::Bool(true));
-        let messages = broken.map(|(_, message)| match message {
-            Message::Fixed(text) => text.clone(),
-            Message::Computed(program) => match value(program, &context) {
-                Value::String(text) => text.to_string(),
-                other => panic!("no text: {other:?}"),
-            },
-        });
-        messages.collect()
-    }
-}
 
 /// A ScaledObject with one trigger for this scaler.
 fn object(metadata: &BTreeMap<&str, &str>) -> Json {
@@ -129,7 +31,7 @@ fn metadata<'a>(more: &[(&'a str, &'a str)]) -> BTreeMap<&'a str, &'a str> {
 }
 
 #[test]
-fn a_trigger_is_refused_with_the_reason() {
+fn policy_rejects_a_trigger_with_the_reason() {
     let policy = Policy::read(TRIGGERS);
     let check = |more: &[(&str, &str)], expected: &str| {
         let complaints = policy.complaints(&object(&metadata(more)), None);
@@ -170,7 +72,7 @@ fn a_trigger_is_refused_with_the_reason() {
 }
 
 #[test]
-fn all_mistakes_of_all_triggers_are_told_at_once() {
+fn policy_reports_all_errors_of_all_triggers() {
     let mut object = object(&metadata(&[("metric", "x"), ("priority", "y")]));
     let second = object["spec"]["triggers"][0].clone();
     object["spec"]["triggers"].as_array_mut().unwrap().push(second);
@@ -182,7 +84,7 @@ fn all_mistakes_of_all_triggers_are_told_at_once() {
 }
 
 #[test]
-fn what_is_not_for_this_scaler_passes() {
+fn policy_ignores_what_is_not_for_this_scaler() {
     let policy = Policy::read(TRIGGERS);
     let with = |edit: &dyn Fn(&mut Json)| {
         let mut object = object(&metadata(&[("metric", "x")]));
@@ -198,7 +100,7 @@ fn what_is_not_for_this_scaler_passes() {
 }
 
 #[test]
-fn what_was_there_before_can_be_labeled_and_deleted() {
+fn policy_lets_existing_objects_be_labeled_and_deleted() {
     let policy = Policy::read(TRIGGERS);
     let old = object(&metadata(&[("metric", "x")]));
     let mut new = old.clone();
@@ -208,7 +110,7 @@ fn what_was_there_before_can_be_labeled_and_deleted() {
     assert_eq!(policy.complaints(&new, Some(&old)).len(), 1);
 }
 
-/// An address for KEDA's gRPC client: often right, often nearly.
+/// An address for KEDA's gRPC client: often valid, often nearly.
 fn address() -> impl Strategy<Value = String> {
     let resolver =
         proptest::sample::select(vec!["", "", "", "dns:///", "passthrough:///", "http://", "https://", "dns:/", " "]);
@@ -223,7 +125,7 @@ fn address() -> impl Strategy<Value = String> {
     (resolver, host, port).prop_map(|(resolver, host, port)| format!("{resolver}{host}{port}"))
 }
 
-/// A value for a key: often right, often nearly, sometimes anything.
+/// A value for a key: often valid, often nearly, sometimes anything.
 fn value() -> impl Strategy<Value = String> {
     const KNOWN: &[&str] = &[
         "",
@@ -297,12 +199,12 @@ fn value() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Known gaps: an end of the range that Kubernetes cannot compute, and numbers that nobody writes.
+/// Known gaps: a limit that Kubernetes cannot compute, and numbers that nobody writes.
 fn is_beyond_the_policy(metadata: &BTreeMap<&str, &str>) -> bool {
     let year = SignedDuration::from_hours(366 * 24);
     let is_long = metadata.get("scheduledIn").is_some_and(|text| match duration::parse(text) {
         Ok(duration) => year < duration,
-        // More than any duration can be.
+        // Longer than any duration.
         Err(_) => 5 < text.chars().filter(char::is_ascii_digit).count(),
     });
     let is_odd = |text: &&str| match text.trim().split_once(['e', 'E']) {
@@ -319,7 +221,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_policy_refuses_what_the_scaler_refuses(
+    fn policy_rejects_what_the_scaler_rejects(
         key in proptest::sample::select(vec![
             "metric", "targetValue", "activationTargetValue", "priority", "serverTag", "dynamicQueue", "scheduledIn",
             "keepWhileProcessing", "pushInactive", "targetUsage", "workersPerPod", "somethingElse",
@@ -340,16 +242,16 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What KEDA alone reads of a trigger never reaches the scaler, so that `explain` decides here.
+    /// What only KEDA reads in a trigger never reaches the scaler, so `explain` decides here.
     #[test]
-    fn the_policy_refuses_what_explain_refuses(
+    fn policy_rejects_what_explain_rejects(
         address in address(),
         kind in proptest::sample::select(vec!["external-push", "external-push", "external", "external_push", "kafka", "externl"]),
         switch in proptest::sample::select(vec!["enableTLS", "unsafeSsl"]),
         value in proptest::sample::select(vec!["true", "false", "True", "1", "f", "", " true ", "yes", "tRUE", "2"]),
     ) {
         thread_local!(static POLICY: Policy = Policy::read(TRIGGERS));
-        // Elsewhere the policy does not look.
+        // The policy checks no other trigger.
         prop_assume!(address.contains("jobrunr-scaler"));
         let mut object = object(&metadata(&[(switch, value)]));
         object["apiVersion"] = json!("keda.sh/v1alpha1");
@@ -364,7 +266,7 @@ proptest! {
 }
 
 #[test]
-fn hints_warn_of_what_is_rarely_intended() {
+fn hints_warn_about_what_is_rarely_intended() {
     let hints = Policy::read(HINTS);
     let said = |more: &[(&str, &str)], address: &str| {
         let mut object = object(&metadata(more));
@@ -401,7 +303,7 @@ fn hints_warn_of_what_is_rarely_intended() {
 }
 
 #[test]
-fn the_hints_know_every_key() {
+fn hints_know_every_key() {
     let hints = Policy::read(HINTS);
     let keys = [&Trigger::KEYS[..], &Trigger::KEDA_KEYS].concat();
     let mut object = object(&keys.iter().map(|key| (*key, "jobrunr-scaler")).collect());

@@ -7,6 +7,7 @@ pub(super) use local::Local;
 pub(super) use remote::{Remote, parse_address};
 
 use super::report::StorageReport;
+use crate::jobrunr::Snapshot;
 use crate::kubernetes::manifest::{ScaledObject, TriggerSpec};
 use crate::scaling::{Reason, Trigger};
 
@@ -75,7 +76,7 @@ impl Source {
 }
 
 /// What in a trigger's metadata is likely not intended.
-fn warnings(mut trigger: Trigger, snapshot: Option<&crate::jobrunr::Snapshot>) -> Vec<String> {
+fn warnings(mut trigger: Trigger, snapshot: Option<&Snapshot>) -> Vec<String> {
     let latency = trigger.latency_warning(snapshot);
     trigger.warnings.extend(latency);
     trigger.warnings

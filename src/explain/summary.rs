@@ -6,7 +6,7 @@ use crate::kubernetes::keda::{Fallback, FallbackBehavior};
 use crate::kubernetes::manifest::{Paused, ScaledObject};
 use crate::text::{counted, joined};
 
-/// Where a workload stands, and where it is led.
+/// The state of a workload, and the size that KEDA and the HPA lead it to.
 pub(super) struct Situation<'a> {
     /// The triggers for this scaler.
     pub(super) triggers: Vec<&'a TriggerReport>,

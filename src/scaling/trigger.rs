@@ -8,7 +8,7 @@ mod warnings;
 
 use super::{Metric, Reason, Target};
 use crate::jobrunr::{Question, Snapshot};
-pub use error::{MetadataError, MetadataErrors};
+pub use error::{MetadataErrors, MetadataProblem};
 use metadata::MetadataReader;
 pub use settings::Settings;
 

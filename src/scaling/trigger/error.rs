@@ -1,4 +1,4 @@
-//! Errors in a trigger's metadata.
+//! Problems in a trigger's metadata.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use thiserror::Error;
 use super::metadata::{MAX_CHARS, MAX_KEYS};
 use crate::text::joined;
 
-/// One error in a trigger's metadata.
+/// A problem in a trigger's metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum MetadataError {
+pub enum MetadataProblem {
     /// A required key is missing.
     #[error("`{key}` is missing; allowed is {allowed}{hint}")]
     Missing {
@@ -46,8 +46,8 @@ pub enum MetadataError {
     },
 }
 
-impl MetadataError {
-    /// Returns the key of ours that the error is about, if it is about one.
+impl MetadataProblem {
+    /// Returns the key of ours that the problem is about, if it is about one.
     pub(super) fn key(&self) -> Option<&'static str> {
         match self {
             Self::Missing { key, .. } | Self::Invalid { key, .. } => Some(key),
@@ -56,9 +56,9 @@ impl MetadataError {
     }
 }
 
-/// All errors in a trigger's metadata.
+/// All problems in a trigger's metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub struct MetadataErrors(pub Vec<MetadataError>);
+pub struct MetadataErrors(pub Vec<MetadataProblem>);
 
 impl fmt::Display for MetadataErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

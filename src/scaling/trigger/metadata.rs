@@ -1,4 +1,4 @@
-//! Reads the values in a trigger's metadata, and collects all errors.
+//! Reads the values in a trigger's metadata, and collects all problems.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::Trigger;
-use super::error::{MetadataError, MetadataErrors};
+use super::error::{MetadataErrors, MetadataProblem};
 use super::intended::{self, Unit};
 use crate::duration;
 use crate::jobrunr::Filter;
@@ -73,34 +73,34 @@ pub(super) const DEFAULT_LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(
 /// The value of a target that is computed from the workers of a pod.
 pub(super) const AUTO: &str = "auto";
 
-/// The values in the metadata, and the errors found so far.
+/// The values in the metadata, and the problems found so far.
 pub(super) struct MetadataReader<'a> {
     values: BTreeMap<&'a str, &'a str>,
-    errors: Vec<MetadataError>,
+    problems: Vec<MetadataProblem>,
 }
 
 impl<'a> MetadataReader<'a> {
     /// Takes metadata of any size.
     ///
     /// # Errors
-    /// [`MetadataError::TooManyKeys`]. Nothing else is then checked.
+    /// [`MetadataProblem::TooManyKeys`]. Nothing else is then checked.
     pub(super) fn new(metadata: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, MetadataErrors> {
-        let mut reader = Self { values: BTreeMap::new(), errors: Vec::new() };
+        let mut reader = Self { values: BTreeMap::new(), problems: Vec::new() };
         let mut metadata = metadata.into_iter();
         for (key, value) in metadata.by_ref().take(MAX_KEYS) {
             reader.take(key, value.trim());
         }
         match metadata.count() {
             0 => Ok(reader),
-            n_more => Err(MetadataErrors(vec![MetadataError::TooManyKeys { n_keys: MAX_KEYS + n_more }])),
+            n_more => Err(MetadataErrors(vec![MetadataProblem::TooManyKeys { n_keys: MAX_KEYS + n_more }])),
         }
     }
 
     fn take(&mut self, key: &'a str, value: &'a str) {
         let n_chars = key.chars().count();
         if MAX_CHARS < n_chars {
-            if !self.errors.iter().any(|error| matches!(error, MetadataError::LongKey { .. })) {
-                self.errors.push(MetadataError::LongKey { key: shortened(key), n_chars });
+            if !self.problems.iter().any(|problem| matches!(problem, MetadataProblem::LongKey { .. })) {
+                self.problems.push(MetadataProblem::LongKey { key: shortened(key), n_chars });
             }
             return;
         }
@@ -115,11 +115,11 @@ impl<'a> MetadataReader<'a> {
     }
 
     pub(super) fn is_valid(&self) -> bool {
-        self.errors.is_empty()
+        self.problems.is_empty()
     }
 
     pub(super) fn into_errors(self) -> MetadataErrors {
-        MetadataErrors(self.errors)
+        MetadataErrors(self.problems)
     }
 
     pub(super) fn storage(&mut self) -> String {
@@ -152,17 +152,17 @@ impl<'a> MetadataReader<'a> {
             .find(|other| !KEYS.contains(other) && suggest::closest(other, [key]).is_some())
             .map(|other| format!("; did you mean `{key}` where `{}` is written?", shortened(other)))
             .unwrap_or_default();
-        self.add(key, MetadataError::Missing { key, allowed, hint });
+        self.add(key, MetadataProblem::Missing { key, allowed, hint });
     }
 
     fn invalid(&mut self, key: &'static str, value: &str, allowed: impl Into<String>) {
-        self.add(key, MetadataError::Invalid { key, value: shortened(value), allowed: allowed.into() });
+        self.add(key, MetadataProblem::Invalid { key, value: shortened(value), allowed: allowed.into() });
     }
 
-    /// Adds an error. Only the first one about a key is reported.
-    fn add(&mut self, key: &'static str, error: MetadataError) {
-        if !self.errors.iter().any(|error| error.key() == Some(key)) {
-            self.errors.push(error);
+    /// Adds a problem. Only the first one about a key is reported.
+    fn add(&mut self, key: &'static str, problem: MetadataProblem) {
+        if !self.problems.iter().any(|problem| problem.key() == Some(key)) {
+            self.problems.push(problem);
         }
     }
 
