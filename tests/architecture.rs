@@ -1,5 +1,7 @@
 //! The house: imports go down, never up, and no file is longer than a person wants to read.
 
+#![expect(clippy::unwrap_used, reason = "a panic in a helper is a failed test, with its place")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -19,11 +21,14 @@ const FLOORS: [&[&str]; 15] = [
     &["config"],
     &["tls"],
     &["jobrunr"],
-    &["clock", "tasks", "terminal", "text"],
+    &["clock", "tasks", "terminal", "text", "yaml"],
 ];
 
 /// Rooms that know nothing of the rest: their rules are others', and can be read by themselves.
 const ALONE: [&str; 1] = ["kubernetes"];
+
+/// Rooms that a room alone may use all the same: they know nothing of JobRunr, KEDA or us.
+const TOOLS: [&str; 2] = ["text", "yaml"];
 
 const MAX_LINES: usize = 450;
 
@@ -95,7 +100,8 @@ fn imports_go_down() {
         for there in imports(&path, &text).iter().filter(|name| rooms.contains(name.as_str()) && **name != here) {
             n_imports += 1;
             assert!(floor(&here) < floor(there), "{}: `{here}` must not import `{there}`", path.display());
-            assert!(!ALONE.contains(&here.as_str()), "{}: `{here}` must not import anything", path.display());
+            let is_allowed = !ALONE.contains(&here.as_str()) || TOOLS.contains(&there.as_str());
+            assert!(is_allowed, "{}: `{here}` must not import `{there}`", path.display());
         }
     }
     assert!(100 < n_imports, "{n_imports}");

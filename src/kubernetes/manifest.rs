@@ -8,7 +8,6 @@ mod annotations;
 mod behavior;
 mod fields;
 mod objects;
-mod tree;
 mod triggers;
 mod versions;
 mod warnings;
@@ -21,6 +20,7 @@ pub use warnings::{job_warnings, warnings};
 
 use super::hpa::{Behavior, MetricType};
 use super::keda::ScaledObjectRules;
+use crate::yaml;
 use fields::Problems;
 
 /// What a file contains.
@@ -173,13 +173,15 @@ fn lines(problems: &[Problem]) -> String {
 pub fn read(file: &str, text: &str) -> Result<Manifests, ManifestError> {
     let mut problems = Problems::new(file);
     let mut manifests = Manifests::default();
-    match tree::documents(text) {
+    match yaml::documents(text) {
         Ok(documents) => {
             for document in &documents {
                 objects::document(document, &mut manifests, &mut problems);
             }
         }
-        Err(error) => problems.add(error.at, format!("not YAML that can be read: {}", error.message)),
+        Err(error) => {
+            problems.add(error.at.unwrap_or_default(), format!("not YAML that can be read: {}", error.message))
+        }
     }
     problems.into_result(manifests)
 }

@@ -148,7 +148,7 @@ async fn the_command_ends_by_what_it_found() {
     assert_eq!(wrong.status.code(), Some(64), "{wrong:?}");
     let unknown = run(&database.url, &["--storage", "orders"]);
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there are: default"), "{unknown:?}");
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("configured: default"), "{unknown:?}");
 }
 
 /// Never fatally: a database that is away is no reason not to answer KEDA.

@@ -1,8 +1,8 @@
 //! The annotations by which people keep KEDA from scaling for a while.
 
 use super::fields::{Fields, Problems, similar};
-use super::tree::{Node, Value};
 use super::{Paused, go_bool};
+use crate::yaml::{Node, Value};
 
 const PREFIX: &str = "autoscaling.keda.sh/";
 const PAUSED: &str = "autoscaling.keda.sh/paused";

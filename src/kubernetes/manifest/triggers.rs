@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::fields::{Fields, Problems, similar};
-use super::tree::{Entry, Value};
 use super::{Trigger, TriggerKind, go_bool};
 use crate::kubernetes::hpa::MetricType;
 use crate::kubernetes::keda::{TRIGGER_TYPES, scaler_port};
+use crate::yaml::{Entry, Value};
 
 const TRIGGER: [&str; 6] = ["type", "name", "useCachedMetrics", "metadata", "authenticationRef", "metricType"];
 

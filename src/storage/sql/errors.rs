@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::StorageError;
-use crate::config::{ServerAddress, StorageConfig, place};
+use crate::config::{ServerAddress, StorageConfig, host_and_port};
 
 /// Tries the hosts of an address in turn. Where all fail, the error names each.
 pub(super) async fn first_host<'a, S, F>(
@@ -18,7 +18,7 @@ where
     for (host, port) in &address.hosts {
         match connect_to(host, *port).await {
             Ok(session) => return Ok(session),
-            Err(error) => failed.push((place(host, *port), error)),
+            Err(error) => failed.push((host_and_port(host, *port), error)),
         }
     }
     Err(together(failed))

@@ -10,7 +10,7 @@ use super::errors::{before, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
 use super::statement::Bind;
 use super::{SqlSource, login};
-use crate::config::{ServerAddress, StorageConfig, TlsMode, place};
+use crate::config::{ServerAddress, StorageConfig, TlsMode, host_and_port};
 use crate::storage::{Inspection, StorageError};
 
 pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<SqlSource, StorageError> {
@@ -24,7 +24,7 @@ async fn connect_to(
     config: &StorageConfig,
 ) -> Result<SqlSource, StorageError> {
     let options = options(host, port, address)?;
-    let place = place(host, port);
+    let place = host_and_port(host, port);
     let connecting =
         async { MySqlConnection::connect_with(&options).await.map_err(|error| login::explained(error, &address.tls)) };
     let mut connection = connected(connecting, config, &place).await?;

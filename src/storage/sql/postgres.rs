@@ -10,7 +10,7 @@ use super::errors::{before, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
 use super::statement::Bind;
 use super::{SqlSource, login, notify};
-use crate::config::{ServerAddress, StorageConfig, TlsMode, place};
+use crate::config::{ServerAddress, StorageConfig, TlsMode, host_and_port};
 use crate::storage::{Inspection, Listener, StorageError};
 
 pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<SqlSource, StorageError> {
@@ -24,7 +24,7 @@ pub(super) async fn listen(
 ) -> Result<Option<Box<dyn Listener>>, StorageError> {
     first_host(address, |host, port| async move {
         let options = options(host, port, address)?.options(settings(address, config));
-        notify::listen(options, &place(host, port), config).await
+        notify::listen(options, &host_and_port(host, port), config).await
     })
     .await
 }
@@ -36,7 +36,7 @@ async fn connect_to(
     config: &StorageConfig,
 ) -> Result<SqlSource, StorageError> {
     let options = options(host, port, address)?.options(settings(address, config));
-    let place = place(host, port);
+    let place = host_and_port(host, port);
     let connecting =
         async { PgConnection::connect_with(&options).await.map_err(|error| login::explained(error, &address.tls)) };
     let mut connection = connected(connecting, config, &place).await?;
