@@ -24,7 +24,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::questions::{AskedQuestions, MAX_PER_NAMESPACE, MAX_QUESTIONS};
+use self::questions::{AskedQuestions, MAX_FILTERS, MAX_QUESTIONS};
 use self::signal::Signal;
 use crate::clock::Clock;
 use crate::jobrunr::{Question, Questions, Snapshot};
@@ -64,7 +64,9 @@ pub enum NoAnswer {
     /// Too many different questions are open.
     #[error(
         "too many different combinations of filters and scheduledIn are asked of this storage; allowed are \
-         {MAX_PER_NAMESPACE} for a namespace and {MAX_QUESTIONS} in all; use fewer"
+         {} filters and {} combinations for a namespace; use fewer",
+        MAX_FILTERS.of_namespace,
+        MAX_QUESTIONS.of_namespace
     )]
     TooManyQuestions,
 }

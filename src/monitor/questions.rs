@@ -1,6 +1,6 @@
 //! The questions that are asked of a storage, and how many there may be.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,10 +10,24 @@ use crate::jobrunr::{Question, Questions};
 
 /// A question that nobody has asked for this long is dropped. KEDA asks every 30 s by default, its HPA every 15 s.
 pub(super) const FORGET_AFTER: Duration = Duration::from_secs(45);
-/// Distinct questions that one namespace may bring. More are no configuration but a mistake, or an attack.
-pub(super) const MAX_PER_NAMESPACE: usize = 100;
-/// Distinct questions of all namespaces together.
-pub(super) const MAX_QUESTIONS: usize = 400;
+/// Distinct filters that one namespace may bring, and all together. Each costs a read some index walks. More are no
+/// configuration but a mistake, or an attack.
+pub(super) const MAX_FILTERS: Quota = Quota { of_namespace: 100, in_all: 400 };
+/// Distinct questions, which are a filter and a look-ahead each. All look-aheads of a filter are answered by one walk.
+pub(super) const MAX_QUESTIONS: Quota = Quota { of_namespace: 500, in_all: 2_000 };
+
+/// How many there may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quota {
+    pub(super) of_namespace: usize,
+    pub(super) in_all: usize,
+}
+
+impl Quota {
+    fn has_room(self, n_of_namespace: usize, n_in_all: usize) -> bool {
+        n_of_namespace < self.of_namespace && n_in_all < self.in_all
+    }
+}
 
 /// Who uses a question.
 #[derive(Clone, Debug)]
@@ -52,8 +66,14 @@ impl AskedQuestions {
             return Ok(false);
         }
         self.forget(now);
-        let n_of_namespace = self.0.values().filter(|known| *known.namespace == *namespace).count();
-        if MAX_PER_NAMESPACE <= n_of_namespace || MAX_QUESTIONS <= self.0.len() {
+        let of_namespace = || self.0.iter().filter(|(_, known)| *known.namespace == *namespace).map(|(known, _)| known);
+        let n_filters =
+            |known: &mut dyn Iterator<Item = &Question>| known.map(|known| &known.filter).collect::<HashSet<_>>().len();
+        let has_room = MAX_QUESTIONS.has_room(of_namespace().count(), self.0.len());
+        let is_new_filter = || !self.0.keys().any(|known| known.filter == question.filter);
+        let has_room_for_filter =
+            || MAX_FILTERS.has_room(n_filters(&mut of_namespace()), n_filters(&mut self.0.keys()));
+        if !has_room || (is_new_filter() && !has_room_for_filter()) {
             return Err(NoAnswer::TooManyQuestions);
         }
         let new = QuestionUse { namespace: namespace.into(), last_asked: now, n_watchers: n_new_watchers };
@@ -95,6 +115,11 @@ mod tests {
     use super::*;
     use crate::jobrunr::Filter;
 
+    fn filter(number: usize) -> Question {
+        let filter = Filter { priority: Some(i32::try_from(number).unwrap()), ..Filter::default() };
+        Question { filter, ..question(60) }
+    }
+
     fn question(number: usize) -> Question {
         let look_ahead = SignedDuration::from_secs(i64::try_from(number).unwrap());
         Question { filter: Filter::default(), look_ahead, demand: false }
@@ -103,7 +128,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_namespace_uses_up_its_own_questions_only() {
         let mut asked = AskedQuestions::default();
-        for number in 0..MAX_PER_NAMESPACE {
+        for number in 0..MAX_QUESTIONS.of_namespace {
             assert_eq!(asked.register(&question(number), "greedy", 0), Ok(true));
         }
         let more = |asked: &mut AskedQuestions, namespace: &str| asked.register(&question(1_000), namespace, 0);
@@ -118,14 +143,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_namespaces_together_are_bounded() {
+    async fn a_namespace_uses_up_its_own_filters_only() {
         let mut asked = AskedQuestions::default();
-        for number in 0..MAX_QUESTIONS {
-            let namespace = format!("namespace-{}", number / 10);
-            assert_eq!(asked.register(&question(number), &namespace, 0), Ok(true));
+        for number in 0..MAX_FILTERS.of_namespace {
+            assert_eq!(asked.register(&filter(number), "greedy", 0), Ok(true));
         }
-        assert_eq!(asked.register(&question(9_999), "shop", 0), Err(NoAnswer::TooManyQuestions));
-        assert_eq!(asked.current().all().count(), MAX_QUESTIONS);
+        assert_eq!(asked.register(&filter(1_000), "greedy", 0), Err(NoAnswer::TooManyQuestions));
+        // One more look-ahead of a filter that is there costs hardly anything.
+        let further = Question { look_ahead: SignedDuration::from_hours(1), ..filter(7) };
+        assert_eq!(asked.register(&further, "greedy", 0), Ok(true));
+        assert_eq!(asked.register(&filter(1_000), "shop", 0), Ok(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_namespaces_together_are_bounded() {
+        for (max, new) in [(MAX_QUESTIONS.in_all, question as fn(usize) -> Question), (MAX_FILTERS.in_all, filter)] {
+            let mut asked = AskedQuestions::default();
+            for number in 0..max {
+                let namespace = format!("namespace-{}", number / 10);
+                assert_eq!(asked.register(&new(number), &namespace, 0), Ok(true));
+            }
+            assert_eq!(asked.register(&new(9_999), "shop", 0), Err(NoAnswer::TooManyQuestions));
+            assert_eq!(asked.current().all().count(), max);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -97,7 +97,7 @@ async fn a_watcher_keeps_the_storage_read_and_wakes_at_each_read() {
 #[tokio::test(start_paused = true)]
 async fn questions_are_limited_for_each_namespace_and_forgotten_after_a_while() {
     let (monitor, _fake) = start();
-    let limit = i32::try_from(MAX_PER_NAMESPACE).unwrap();
+    let limit = i32::try_from(MAX_FILTERS.of_namespace).unwrap();
     let fill = join_all((0..limit).map(|n| {
         let monitor = monitor.clone();
         async move { monitor.ask(&question(n), "greedy").await }

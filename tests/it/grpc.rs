@@ -4,6 +4,7 @@ mod away;
 mod metadata;
 mod streams;
 
+use futures::future::join_all;
 use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::grpc::proto::{GetMetricsRequest, MetricSpec, MetricValue};
 use tonic::Code;
@@ -170,10 +171,10 @@ async fn a_filter_without_its_column_is_a_failed_precondition() {
 async fn questions_are_limited_for_each_namespace_and_the_others_go_on() {
     let (_database, scaler) = empty().await;
     let ask = |seconds: u32| format!("metric=scheduled-count targetValue=1 scheduledIn=PT{seconds}S");
-    let metadata: Vec<String> = (0..300).map(ask).collect();
+    let metadata: Vec<String> = (0..600).map(ask).collect();
     let answers = futures::future::join_all(metadata.iter().map(|metadata| scaler.is_active(metadata))).await;
     let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
-    assert_eq!(refused.len(), 300 - 100);
+    assert_eq!(refused.len(), 600 - 500);
     assert!(refused.iter().all(|status| status.code() == Code::ResourceExhausted), "{refused:?}");
     let mut other = reference(&ask(1_000));
     "billing".clone_into(&mut other.namespace);
@@ -214,4 +215,24 @@ async fn an_oversized_message_is_refused_and_the_server_lives() {
     let mut large = reference("metric=enqueued-count targetValue=1");
     large.scaler_metadata.insert("caCert".to_owned(), "x".repeat(100 * 1024));
     assert!(scaler.client.clone().get_metric_spec(large).await.is_ok());
+}
+
+/// Far more look-aheads than anybody configures, from one namespace: one pass over the jobs that are due answers them all.
+#[tokio::test]
+async fn many_look_aheads_of_one_namespace_are_answered() {
+    for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
+        let mut database = Database::new(kind).await.at_present();
+        database.insert_jobs(&[scheduled(-1.0), scheduled(30.0), scheduled(100.0)]).await;
+        let scaler = start(database.config()).await;
+        for _ in 0..2 {
+            let values = (1..=195).map(|minutes| {
+                let metadata = format!("metric=scheduled-count targetValue=1 scheduledIn=PT{minutes}M");
+                let scaler = &scaler;
+                async move { (minutes, scaler.value(&metadata).await) }
+            });
+            for (minutes, value) in join_all(values).await {
+                assert_eq!(value.unwrap(), if minutes == 1 { 2.0 } else { 3.0 }, "{kind:?} PT{minutes}M");
+            }
+        }
+    }
 }

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-/// KEDA sets no deadline, so that no unary call may take longer than this, whatever the database does.
-pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(1);
+/// KEDA sets no deadline, so that no unary call may hang, whatever the database does. The product's own bound is below a
+/// second and tested in paused time; here the machine may be busy.
+pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(3);
 
 /// A scaler that serves on a free port, ended with the test.
 pub(crate) struct RunningScaler {
