@@ -117,7 +117,7 @@ async fn cost_of_telling(n_connections: usize) -> Vec<String> {
         for (with, rate) in [false, true].into_iter().zip(&mut rates) {
             database.execute(&format!("TRUNCATE {jobs}; DROP TRIGGER IF EXISTS jobrunr_scaler_notify ON {jobs}")).await;
             if with {
-                database.execute(&notify_sql(&"".parse().unwrap())).await;
+                database.execute(&notify_sql(&database.config()).unwrap()).await;
             }
             let lasting = sized(Duration::from_millis(200), Duration::from_secs(2));
             *rate += insert(&database.url, n_connections, lasting).await / f64::from(n_rounds);
@@ -149,7 +149,7 @@ async fn main() {
     };
     let (soon, refresh) = (Duration::from_millis(50), Duration::from_millis(1_050));
     let mut telling = Database::new(Kind::Postgres).await.at_present();
-    telling.execute(&notify_sql(&"".parse().unwrap())).await;
+    telling.execute(&notify_sql(&telling.config()).unwrap()).await;
     add("PostgreSQL, NOTIFY".to_owned(), &mut insert_to_push(&mut telling, sized(2, 60)).await, soon);
     // The three at once: they wait for most of the time.
     let polling = KINDS.map(async |kind| {

@@ -10,9 +10,11 @@ mod database;
 mod rows;
 
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Scaler, heading, poll, reference, sized, table, verdict};
+use common::{Scaler, heading, is_full, poll, reference, sized, table, verdict};
 use database::{Database, Kind};
 use futures::StreamExt;
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
@@ -20,8 +22,8 @@ use jobrunr_scaler::grpc::proto::{IsActiveResponse, ScaledObjectRef};
 use rows::{job, scheduled, server};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use tonic::Streaming;
 use tonic::transport::Channel;
+use tonic::{Response, Streaming};
 
 /// The triggers of JobRunr's guide.
 const TRIGGERS: [&str; 3] = [
@@ -211,6 +213,92 @@ async fn many_streams() {
     table(&["streams", "MiB more", "of a processor", "wanted"], &[row]);
 }
 
+/// What KEDA writes to the Kubernetes API, counted as it would: for a poll that finds a ScaledObject active its
+/// `lastActiveTime`, for each push the same, and for each message of specs a reconcile (KEDA `scale_handler.go`,
+/// `scale_scaledobjects.go`).
+#[derive(Default)]
+struct Writes {
+    polls: AtomicUsize,
+    pushes: AtomicUsize,
+    specs: AtomicUsize,
+}
+
+impl Writes {
+    fn take(&self) -> [usize; 3] {
+        [&self.polls, &self.pushes, &self.specs].map(|count| count.swap(0, Ordering::Relaxed))
+    }
+
+    /// KEDA's poll of a ScaledObject, again and again, and its two streams for each trigger.
+    async fn count(self: Arc<Self>, mut client: ExternalScalerClient<Channel>, object: usize, part: f64) {
+        for trigger in triggers(object) {
+            let mut pushes = client.stream_is_active(trigger.clone()).await.unwrap().into_inner();
+            let specs = client.stream_metric_spec(trigger).await.map(Response::into_inner);
+            let (of_pushes, of_specs) = (Arc::clone(&self), Arc::clone(&self));
+            tokio::spawn(async move {
+                while let Ok(Some(_)) = pushes.message().await {
+                    of_pushes.pushes.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            // Where it is not implemented, KEDA does not ask again.
+            let Ok(mut specs) = specs else { continue };
+            tokio::spawn(async move {
+                while let Ok(Some(_)) = specs.message().await {
+                    of_specs.specs.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        tokio::time::sleep(POLLING_INTERVAL.mul_f64(part)).await;
+        let mut ticks = tokio::time::interval(POLLING_INTERVAL);
+        loop {
+            ticks.tick().await;
+            let mut is_active = false;
+            for trigger in triggers(object) {
+                is_active |= client.is_active(trigger).await.unwrap().into_inner().result;
+            }
+            self.polls.fetch_add(usize::from(is_active), Ordering::Relaxed);
+        }
+    }
+}
+
+async fn keda_writes() {
+    let n_objects = sized(10, 1_000);
+    let window =
+        if is_full() { Duration::from_secs(1_800) } else { sized(Duration::from_secs(5), 4 * POLLING_INTERVAL) };
+    heading(
+        "KEDA's writes",
+        "What ScaledObjects whose three triggers are all active make KEDA write to the Kubernetes API. Its client makes 20 writes\n\
+         a second, for everything. Wanted: what KEDA's poll writes, and a tenth more at most. A push is repeated after 15 to 25\n\
+         minutes: --full measures for half an hour.",
+    );
+    let mut database = Database::new(Kind::Postgres).await.at_present();
+    database.insert_jobs(&[vec![job("ENQUEUED", 60.0); 50], vec![job("PROCESSING", 1.0); 8]].concat()).await;
+    database.insert_jobs(&vec![scheduled(-1.0); 50]).await;
+    database.insert_servers(&[server(8, 15, 1.0)]).await;
+    let scaler = Scaler::start(&database.url);
+    let client = ExternalScalerClient::new(scaler.channel().await);
+    let writes = Arc::new(Writes::default());
+    let count = |object| Arc::clone(&writes).count(client.clone(), object, object as f64 / n_objects as f64);
+    let counting: Vec<_> = (0..n_objects).map(|object| tokio::spawn(count(object))).collect();
+    tokio::time::sleep(sized(Duration::from_secs(3), POLLING_INTERVAL)).await;
+    let [_, pushes, specs] = writes.take();
+    let opening = format!("{pushes} + {specs}");
+    let began = Instant::now();
+    tokio::time::sleep(window).await;
+    let [polls, pushes, specs] = writes.take().map(|count| count as f64 * 60.0 / began.elapsed().as_secs_f64());
+    counting.iter().for_each(|task| task.abort());
+    let more = (pushes + specs) / polls;
+    let row = vec![
+        n_objects.to_string(),
+        opening,
+        format!("{polls:.0}"),
+        format!("{pushes:.0}"),
+        format!("{specs:.0}"),
+        format!("{:.1} %", more * 100.0),
+        verdict(more <= 0.1),
+    ];
+    table(&["ScaledObjects", "once, pushes + specs", "polls/min", "pushes/min", "specs/min", "more", "wanted"], &[row]);
+}
+
 #[tokio::main]
 async fn main() {
     heading(
@@ -229,4 +317,5 @@ async fn main() {
     }
     table(&["", "ScaledObjects", "statements/s", "connections", "of a processor", "MiB"], &rows);
     many_streams().await;
+    keda_writes().await;
 }

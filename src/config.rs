@@ -4,7 +4,6 @@
 //! are read (the configuration, `urlFile`, the certificates), and no text from here shows a password.
 mod address;
 mod bounds;
-mod durations;
 mod env;
 mod file;
 mod libpq;

@@ -1,8 +1,11 @@
 //! KEDA's side: from its messages to our words and back, streams, the server. Knows no SQL.
 
+mod calls;
 mod certificates;
+mod codec;
 mod convert;
 mod incoming;
+mod paced;
 mod push;
 mod scaler;
 mod server;
@@ -11,6 +14,9 @@ mod warnings;
 pub use certificates::{CertificateState, Certificates};
 pub use scaler::{Entries, Scaler, StorageEntry};
 pub use server::{ServeError, serve};
+
+/// Streams end and calls finish within this time after the stop; what is left then is cut off.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What tonic makes of `proto/externalscaler.proto`.
 #[expect(missing_docs, reason = "generated; the contract's own comments stand in the .proto file")]

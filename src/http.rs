@@ -1,41 +1,85 @@
 //! Health and Prometheus metrics over HTTP.
 
 use std::future::ready;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::connections::{Connections, Memory, Ticket, descriptor_limit};
 use crate::metrics::Metrics;
 
 /// The content type of Prometheus' text format, in the version that the library writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Open connections; each serves one request.
+const MAX_CONNECTIONS: usize = 256;
+/// A request is read and answered in less.
+const MIN_AGE: Duration = Duration::from_millis(50);
+/// A connection's time, from the first byte of its request to the last of its answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// All who ask for metrics within this time get the same text: a thousand triggers make half a megabyte of it.
+const TEXT_LIFETIME: Duration = Duration::from_secs(1);
 
-/// Serves until `stop`: `/metrics`; `/healthz`, which is well while the process answers; and `/readyz`, which is well while
-/// GetMetricSpec is answered. Neither looks at a database: a scaler whose database is away is still the one to ask.
-///
-/// # Errors
-/// Those of the listener.
-pub async fn serve(listener: TcpListener, metrics: Metrics, stop: CancellationToken) -> std::io::Result<()> {
-    let stopped = stop.clone();
-    let is_ready = move || if stopped.is_cancelled() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+/// Serves until it is dropped: `/metrics`; `/healthz`, which is well while the process answers; and `/readyz`, which is well
+/// while GetMetricSpec is answered, that is until `stop`. Neither looks at a database: a scaler whose database is away is
+/// still the one to ask.
+pub async fn serve(listener: TcpListener, metrics: Metrics, stop: CancellationToken) {
+    let is_ready = move || if stop.is_cancelled() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let text = Arc::new(MetricsText { metrics, last: Mutex::default() });
     let router = Router::new()
-        .route("/metrics", get(move || ready(text(&metrics))))
+        .route("/metrics", get(move || ready(text.response())))
         .route("/healthz", get(|| ready("ok\n")))
         .route("/readyz", get(move || ready((is_ready(), "\n"))));
-    tokio::select! {
-        result = axum::serve(listener, router) => result,
-        // Whoever asks while calls in flight finish shall hear that we are no longer ready; the process ends then anyway.
-        () = async { stop.cancelled().await; std::future::pending::<()>().await } => Ok(()),
+    let connections = Connections::new(MAX_CONNECTIONS.min(descriptor_limit() / 4), MIN_AGE, Memory::new(0, 0, 0));
+    loop {
+        let (stream, ticket) = connections.accept(&listener).await;
+        tokio::spawn(answer(router.clone(), stream, ticket));
     }
 }
 
-fn text(metrics: &Metrics) -> impl IntoResponse + use<> {
-    match metrics.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+/// Answers one request. Probes and Prometheus come seldom enough to connect each time.
+async fn answer(router: Router, stream: TcpStream, ticket: Ticket) {
+    let mut builder = http1::Builder::new();
+    let builder = builder.keep_alive(false).header_read_timeout(None);
+    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::select! {
+        // Whoever breaks off or is too slow gets no answer.
+        _ = timeout(REQUEST_TIMEOUT, serving) => {}
+        () = ticket.closed() => {}
+    }
+}
+
+/// The metrics as text, which lives for a moment so that many can be given the same.
+struct MetricsText {
+    metrics: Metrics,
+    last: Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl MetricsText {
+    fn response(&self) -> Response {
+        match self.text() {
+            Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        }
+    }
+
+    fn text(&self) -> Result<Bytes, std::fmt::Error> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = last.as_ref().filter(|(at, _)| at.elapsed() < TEXT_LIFETIME) {
+            return Ok(text.clone());
+        }
+        let text = Bytes::from(self.metrics.text()?);
+        *last = Some((Instant::now(), text.clone()));
+        Ok(text)
     }
 }

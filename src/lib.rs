@@ -8,7 +8,9 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connections;
 pub mod demo;
+pub mod duration;
 pub mod explain;
 pub mod grpc;
 pub mod http;

@@ -1,8 +1,7 @@
-//! The one owner of a storage: it reads, keeps the newest snapshot, and wakes whoever waits for a change.
+//! The only reader of a storage: reads it, caches the latest snapshot, and notifies those who wait for a change.
 //!
-//! Whoever wants to know something says which question, and gets a snapshot that is at most one refresh old. However
-//! many ask, there is one connection, one statement at a time, and at most one read a refresh; while nobody asks there
-//! is none.
+//! A caller asks a question and gets a snapshot that is at most one refresh old. Regardless of the number of callers there is
+//! one connection, one statement at a time, and at most one read per refresh; without callers there is none.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
@@ -32,9 +31,9 @@ use crate::metrics::{Metrics, StorageMetrics};
 use crate::storage::Storage;
 use crate::tasks::Tasks;
 
-/// A caller waits this long for a fresh answer: KEDA sets no deadline and holds a lock, so that every call has to end
-/// within a second, whatever the database does.
-const PATIENCE: Duration = Duration::from_millis(800);
+/// How long a caller waits for a fresh answer. KEDA sets no deadline and holds a lock, so every call must end within a second,
+/// whatever the database does.
+const ASK_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// How a monitor reads.
 #[derive(Clone, Copy, Debug)]
@@ -43,48 +42,48 @@ pub struct MonitorSettings {
     pub refresh: Duration,
     /// A snapshot older than this is not served.
     pub max_staleness: Duration,
-    /// A read that takes longer than this is given up, and its connection with it.
+    /// A read that takes longer than this is given up together with its connection.
     pub read_timeout: Duration,
 }
 
-/// Why there is no answer.
+/// Why a question has no answer.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum NoAnswer {
+pub enum AskError {
     /// The storage has not answered for too long, or never.
     #[error("{cause}{}", .age.map(|age| format!("; the last answer is {} s old", age.as_secs())).unwrap_or_default())]
     Unavailable {
         /// Why, in words.
         cause: String,
-        /// How old the newest snapshot is.
+        /// The age of the latest snapshot, if there is one.
         age: Option<Duration>,
     },
-    /// JobRunr's tables are not there.
+    /// The database does not have JobRunr's tables.
     #[error("{0}")]
-    NoTables(String),
-    /// Too many different questions are open.
+    SchemaMissing(String),
+    /// Too many different questions are asked.
     #[error(
-        "too many different combinations of filters and scheduledIn are asked of this storage; allowed are \
-         {} filters and {} combinations for a namespace; use fewer",
+        "too many different combinations of filters and scheduledIn for this storage: at most {} filters and {} combinations \
+         per namespace are allowed",
         MAX_FILTERS.of_namespace,
         MAX_QUESTIONS.of_namespace
     )]
     TooManyQuestions,
 }
 
-/// The newest snapshot.
+/// The latest snapshot.
 #[derive(Clone, Debug)]
-struct Kept {
+struct CachedSnapshot {
     snapshot: Arc<Snapshot>,
     /// When the storage was asked for it.
-    at: Instant,
-    /// Until then a newer one cannot be had.
+    asked_at: Instant,
+    /// Until when no newer snapshot is possible.
     fresh_until: Instant,
 }
 
-impl Kept {
-    /// Whether it serves a caller who came at that instant.
+impl CachedSnapshot {
+    /// Returns whether it is fresh for a caller who came at that instant.
     fn is_fresh(&self, came_at: Instant) -> bool {
-        came_at <= self.at || Instant::now() <= self.fresh_until
+        came_at <= self.asked_at || Instant::now() <= self.fresh_until
     }
 }
 
@@ -92,24 +91,24 @@ impl Kept {
 #[derive(Clone, Debug)]
 struct Failure {
     cause: String,
-    no_tables: bool,
-    /// When the storage is asked again. Until then there is nothing to wait for.
+    is_schema_missing: bool,
+    /// When the storage is asked again. There is nothing to wait for until then.
     retry_at: Instant,
 }
 
 /// What the reader publishes.
 #[derive(Clone, Debug, Default)]
 struct State {
-    kept: Option<Kept>,
-    /// The last read's failure; `None` after a success.
+    cached: Option<CachedSnapshot>,
+    /// The failure of the last read; `None` after a success.
     failure: Option<Failure>,
-    /// Reads that have ended, well or not.
+    /// The number of reads that have ended, in success or failure.
     n_reads: u64,
-    /// Whether the database notifies of new jobs, as the reader has found.
+    /// Whether the reader has found that the database notifies of new jobs.
     notifies: bool,
 }
 
-/// The one owner of a storage. Clones share it.
+/// The only reader of a storage. Clones share it.
 #[derive(Clone)]
 pub struct Monitor {
     shared: Arc<Shared>,
@@ -119,7 +118,8 @@ struct Shared {
     settings: MonitorSettings,
     clock: Clock,
     questions: Mutex<AskedQuestions>,
-    wanted: Notify,
+    /// A caller waits for an answer.
+    read_requested: Notify,
     new_question: Signal,
     new_watcher: Notify,
     /// The database has notified of new jobs.
@@ -130,7 +130,7 @@ struct Shared {
 }
 
 impl Monitor {
-    /// Starts the monitor of a storage; it ends with `stop`. Nothing is connected before somebody asks.
+    /// Starts the monitor of a storage, until `stop`. It does not connect before the first question.
     #[must_use]
     pub fn start(
         name: String,
@@ -141,12 +141,12 @@ impl Monitor {
         tasks: &Tasks,
         stop: CancellationToken,
     ) -> Self {
-        let (publish, state) = watch::channel(State::default());
+        let (publisher, state) = watch::channel(State::default());
         let shared = Arc::new(Shared {
             settings,
             clock,
             questions: Mutex::default(),
-            wanted: Notify::new(),
+            read_requested: Notify::new(),
             new_question: Signal::default(),
             new_watcher: Notify::new(),
             notified: Signal::default(),
@@ -156,22 +156,22 @@ impl Monitor {
         });
         let listening = listener::run(name.clone(), Arc::clone(&storage), Arc::clone(&shared), stop.clone());
         tasks.spawn(format!("listener of {name}"), listening);
-        let reading = reader::run(name.clone(), storage, Arc::clone(&shared), publish, stop);
+        let reading = reader::run(name.clone(), storage, Arc::clone(&shared), publisher, stop);
         tasks.spawn(format!("reader of {name}"), reading);
         Self { shared }
     }
 
-    /// A snapshot that answers the question: fresh where the storage answers in time, else the newest one while it is
-    /// younger than `max_staleness`. Answers within [`PATIENCE`].
+    /// Returns a snapshot that answers the question: a fresh one if the storage answers within [`ASK_TIMEOUT`], else the
+    /// latest one if it is younger than `max_staleness`.
     ///
     /// # Errors
-    /// [`NoAnswer`]: a failed read never becomes a number.
-    pub async fn ask(&self, question: &Question, namespace: &str) -> Result<Arc<Snapshot>, NoAnswer> {
+    /// [`AskError`]: a failed read never becomes a number.
+    pub async fn ask(&self, question: &Question, namespace: &str) -> Result<Arc<Snapshot>, AskError> {
         self.shared.register(question, namespace, 0)?;
         let came_at = Instant::now();
         let fresh = |state: &State| {
-            let kept = state.kept.as_ref().filter(|kept| kept.is_fresh(came_at) && kept.snapshot.answers(question));
-            kept.map(|kept| Arc::clone(&kept.snapshot))
+            let is_fresh = |cached: &&CachedSnapshot| cached.is_fresh(came_at) && cached.snapshot.answers(question);
+            state.cached.as_ref().filter(is_fresh).map(|cached| Arc::clone(&cached.snapshot))
         };
         let mut state = self.shared.state.clone();
         let n_reads = {
@@ -181,56 +181,58 @@ impl Monitor {
             }
             state.n_reads
         };
-        self.shared.wanted.notify_one();
+        self.shared.read_requested.notify_one();
         let answered = state.wait_for(|state| {
-            let failed = state.failure.as_ref();
-            let failed = failed.is_some_and(|f| n_reads != state.n_reads || Instant::now() < f.retry_at);
-            failed || fresh(state).is_some()
+            let failure = state.failure.as_ref();
+            let has_failed = failure.is_some_and(|f| n_reads != state.n_reads || Instant::now() < f.retry_at);
+            has_failed || fresh(state).is_some()
         });
-        // Whether it came, failed or took too long: what there is now is the answer.
-        let _ = tokio::time::timeout(PATIENCE, answered).await;
-        self.newest(question)
+        // On success, failure and timeout alike, the latest snapshot is the answer.
+        let _ = tokio::time::timeout(ASK_TIMEOUT, answered).await;
+        self.latest(question)
     }
 
-    /// The newest snapshot that may be served, without a read.
+    /// Returns the latest snapshot that answers the question and is younger than `max_staleness`, without a read.
     ///
     /// # Errors
-    /// [`NoAnswer`]
-    pub fn newest(&self, question: &Question) -> Result<Arc<Snapshot>, NoAnswer> {
+    /// [`AskError`]
+    pub fn latest(&self, question: &Question) -> Result<Arc<Snapshot>, AskError> {
         let state = self.shared.state.borrow();
-        let kept = state.kept.as_ref();
-        if let Some(kept) = kept.filter(|kept| self.shared.may_be_served(kept) && kept.snapshot.answers(question)) {
-            return Ok(Arc::clone(&kept.snapshot));
+        let cached = state.cached.as_ref();
+        let can_serve = |cached: &&CachedSnapshot| self.shared.can_serve(cached) && cached.snapshot.answers(question);
+        if let Some(cached) = cached.filter(can_serve) {
+            return Ok(Arc::clone(&cached.snapshot));
         }
-        let age = kept.map(|kept| kept.at.elapsed());
+        let age = cached.map(|cached| cached.asked_at.elapsed());
         Err(match &state.failure {
-            Some(failure) if failure.no_tables => NoAnswer::NoTables(failure.cause.clone()),
-            Some(failure) => NoAnswer::Unavailable { cause: failure.cause.clone(), age },
-            None => NoAnswer::Unavailable { cause: "the database has not answered yet".to_owned(), age },
+            Some(failure) if failure.is_schema_missing => AskError::SchemaMissing(failure.cause.clone()),
+            Some(failure) => AskError::Unavailable { cause: failure.cause.clone(), age },
+            None => AskError::Unavailable { cause: "the database has not answered yet".to_owned(), age },
         })
     }
 
-    /// The newest snapshot, however old and whatever it answers: for what had better be old than not be.
+    /// Returns the latest snapshot regardless of its age and of the questions it answers, for callers that prefer stale data
+    /// to none.
     #[must_use]
     pub fn last_known(&self) -> Option<Arc<Snapshot>> {
-        self.shared.state.borrow().kept.as_ref().map(|kept| Arc::clone(&kept.snapshot))
+        self.shared.state.borrow().cached.as_ref().map(|cached| Arc::clone(&cached.snapshot))
     }
 
-    /// Whether the database notifies of new jobs, so that nobody waits for the next read.
+    /// Returns whether the database notifies of new jobs, so that nobody has to wait for the next read.
     #[must_use]
     pub fn is_listening(&self) -> bool {
         self.shared.is_listening.load(Ordering::Relaxed)
     }
 
-    /// Watches a question: as long as the watcher lives, the storage is read each refresh.
+    /// Watches a question: while the watcher exists, the storage is read once per refresh.
     ///
     /// # Errors
-    /// [`NoAnswer::TooManyQuestions`]
-    pub fn watch(&self, question: Question, namespace: &str) -> Result<Watcher, NoAnswer> {
+    /// [`AskError::TooManyQuestions`]
+    pub fn watch(&self, question: Question, namespace: &str) -> Result<Watcher, AskError> {
         self.shared.register(&question, namespace, 1)?;
         let mut state = self.shared.state.clone();
         state.mark_unchanged();
-        self.shared.wanted.notify_one();
+        self.shared.read_requested.notify_one();
         self.shared.new_watcher.notify_one();
         Ok(Watcher { monitor: self.clone(), question, state })
     }
@@ -238,12 +240,12 @@ impl Monitor {
 
 impl Shared {
     fn asked(&self) -> std::sync::MutexGuard<'_, AskedQuestions> {
-        // Nothing can panic while it is locked, and a set of questions is right even if something did.
+        // Nothing panics while the lock is held, and the set of questions would still be consistent.
         self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that somebody wants to know, so that the next reads answer it along with the rest.
-    fn register(&self, question: &Question, namespace: &str, n_new_watchers: usize) -> Result<(), NoAnswer> {
+    /// Registers a question, so that the next reads answer it together with the others.
+    fn register(&self, question: &Question, namespace: &str, n_new_watchers: usize) -> Result<(), AskError> {
         let is_new = self.asked().register(question, namespace, n_new_watchers)?;
         if is_new {
             self.new_question.send();
@@ -251,17 +253,17 @@ impl Shared {
         Ok(())
     }
 
-    /// What the next read has to answer.
+    /// The questions that the next read has to answer.
     fn questions(&self) -> Questions {
         self.asked().current()
     }
 
-    /// Returns as soon as there is a question that the newest snapshot does not answer.
+    /// Returns once there is a question that the latest snapshot does not answer.
     async fn unanswered(&self) {
         loop {
             self.new_question.received().await;
-            let kept = self.state.borrow().kept.clone();
-            let is_answered = |question| kept.as_ref().is_some_and(|kept| kept.snapshot.answers(question));
+            let cached = self.state.borrow().cached.clone();
+            let is_answered = |question| cached.as_ref().is_some_and(|cached| cached.snapshot.answers(question));
             if !self.asked().iter().all(is_answered) {
                 return;
             }
@@ -272,9 +274,9 @@ impl Shared {
         self.clock.real(self.settings.max_staleness)
     }
 
-    /// Whether a snapshot is young enough.
-    fn may_be_served(&self, kept: &Kept) -> bool {
-        kept.at.elapsed() <= self.max_staleness()
+    /// Returns whether a snapshot is young enough to be served.
+    fn can_serve(&self, cached: &CachedSnapshot) -> bool {
+        cached.asked_at.elapsed() <= self.max_staleness()
     }
 
     fn set_listening(&self, is_listening: bool) {
@@ -293,13 +295,13 @@ impl Shared {
     }
 }
 
-/// The instant `wait` after another; where the clock has none, one that nobody lives to see.
+/// The instant `wait` after another, or one in the distant future if the clock cannot represent it.
 fn later(at: Instant, wait: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     at.checked_add(wait).or_else(|| at.checked_add(CENTURY)).unwrap_or(at)
 }
 
-/// Keeps a storage being read, and tells of each new snapshot.
+/// Keeps a storage being read, and notifies of each new snapshot.
 pub struct Watcher {
     monitor: Monitor,
     question: Question,
@@ -307,18 +309,18 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// The newest snapshot that may be served.
+    /// Returns the latest snapshot that is younger than `max_staleness`.
     ///
     /// # Errors
-    /// [`NoAnswer`] while the storage does not answer and the newest snapshot is too old.
-    pub fn newest(&self) -> Result<Arc<Snapshot>, NoAnswer> {
-        self.monitor.newest(&self.question)
+    /// [`AskError`] while the storage does not answer and the latest snapshot is too old.
+    pub fn latest(&self) -> Result<Arc<Snapshot>, AskError> {
+        self.monitor.latest(&self.question)
     }
 
-    /// Waits for the next read to end, well or not. However many have ended since the last call count as one.
+    /// Waits for the next read to end, in success or failure. Several that have ended since the last call count as one.
     pub async fn changed(&mut self) {
         if self.state.changed().await.is_err() {
-            // The monitor has stopped, because its storage is gone or the server stops: the caller is about to be dropped.
+            // The monitor has stopped, because its storage is removed or the server is shutting down: wait to be dropped.
             std::future::pending::<()>().await;
         }
     }

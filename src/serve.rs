@@ -113,12 +113,7 @@ async fn serve_http(
     if let Ok(address) = listener.local_addr() {
         info!(%address, "health and metrics");
     }
-    let failed = tasks.clone();
-    tasks.spawn(HTTP_TASK, async move {
-        if let Err(error) = http::serve(listener, metrics, stop).await {
-            failed.fail(HTTP_TASK, error.to_string());
-        }
-    });
+    tasks.spawn(HTTP_TASK, http::serve(listener, metrics, stop));
     Ok(())
 }
 

@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 15] = [
     &["config"],
     &["tls"],
     &["jobrunr"],
-    &["clock", "tasks", "terminal", "text", "yaml"],
+    &["clock", "connections", "duration", "tasks", "terminal", "text", "yaml"],
 ];
 
 /// Rooms that know nothing of the rest: their rules are others', and can be read by themselves.

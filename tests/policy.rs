@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cel::extractors::This;
 use cel::{Context, Program, Value};
 use jiff::SignedDuration;
-use jobrunr_scaler::jobrunr::duration;
+use jobrunr_scaler::duration;
 use jobrunr_scaler::kubernetes::manifest;
 use jobrunr_scaler::scaling::{Metric, Trigger};
 use proptest::prelude::*;

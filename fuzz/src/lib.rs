@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jobrunr_scaler::config::{Address, Config};
-use jobrunr_scaler::jobrunr::duration;
+use jobrunr_scaler::duration;
 use jobrunr_scaler::jobrunr::schedule::{Schedule, parse_zone};
 use jobrunr_scaler::kubernetes::manifest::{self, job_warnings, warnings};
 use jobrunr_scaler::scaling::Trigger;

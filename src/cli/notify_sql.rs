@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::{load_config_to_print, storage_named};
-use crate::config::{Address, ConfigErrors};
+use crate::config::ConfigErrors;
 use crate::storage::notify_sql;
 
 /// The options of `notify-sql`.
@@ -44,8 +44,5 @@ pub enum NotifySqlError {
 pub fn run(args: &NotifySqlArgs) -> Result<String, NotifySqlError> {
     let config = load_config_to_print(args.config.as_deref())?.config;
     let (name, storage) = storage_named(&config, args.storage.as_deref()).map_err(NotifySqlError::Storage)?;
-    match storage.address {
-        Address::Postgres(_) => Ok(notify_sql(&storage.table_prefix)),
-        Address::Mysql(_) | Address::Sqlite(_) => Err(NotifySqlError::NotPostgres(name.to_string())),
-    }
+    notify_sql(storage).ok_or_else(|| NotifySqlError::NotPostgres(name.to_string()))
 }

@@ -8,11 +8,11 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::ReadBounds;
 use super::address::{Address, ServerAddress};
-use super::durations::{format_duration, parse_duration};
 use super::problem::{Diagnostics, Origin, quoted};
 use super::raw::{RawStorage, RawValue, StorageKey};
 use super::secret::Secret;
 use super::{Purpose, StorageConfig, StorageName, TablePrefix};
+use crate::duration;
 use crate::jobrunr::DEFAULT_HEARTBEAT_MULTIPLICAND;
 
 const DEFAULT_REFRESH: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ pub(super) fn check(
     if max_staleness < refresh
         && let Some(given) = raw.get(StorageKey::MaxStaleness)
     {
-        let [max_staleness, refresh] = [max_staleness, refresh].map(format_duration);
+        let [max_staleness, refresh] = [max_staleness, refresh].map(duration::format_unsigned);
         let text = format!("`{max_staleness}` is less than `refresh`, which is `{refresh}`; it must be at least that");
         diagnostics.problem(&given.origin, text);
     }
@@ -213,6 +213,21 @@ fn password<'a>(
             Some((secret, origin))
         }
         (None, None) => None,
+    }
+}
+
+fn parse_duration(text: &str, allowed: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let value = quoted(text);
+    let signed = duration::parse(text).map_err(|_| {
+        let likely = duration::guess(text).map_or_else(|| "PT30S".to_owned(), duration::format);
+        format!("{value} is not an ISO-8601 duration; use for example `{likely}`")
+    })?;
+    match Duration::try_from(signed) {
+        Ok(duration) if allowed.contains(&duration) => Ok(duration),
+        _ => {
+            let [least, most] = [*allowed.start(), *allowed.end()].map(duration::format_unsigned);
+            Err(format!("{value} is not between `{least}` and `{most}`"))
+        }
     }
 }
 

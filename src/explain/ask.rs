@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -13,17 +12,17 @@ use tonic::{Code, Request, Response, Status};
 
 use super::report::StorageReport;
 use crate::clock::Clock;
-use crate::config::{Address, StorageConfig};
+use crate::config::StorageConfig;
 use crate::grpc::proto::external_scaler_client::ExternalScalerClient;
 use crate::grpc::proto::external_scaler_server::ExternalScaler;
 use crate::grpc::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
 use crate::grpc::{Scaler, StorageEntry};
-use crate::jobrunr::{Snapshot, duration};
+use crate::jobrunr::Snapshot;
 use crate::kubernetes::manifest::{self, ScaledObject};
 use crate::metrics::Metrics;
 use crate::scaling::{Decision, Trigger};
 use crate::serve;
-use crate::storage::Storage;
+use crate::storage::{Notifications, Storage};
 use crate::tasks::Tasks;
 
 /// Longer than a scaler that works ever takes. KEDA itself would wait for ever.
@@ -95,8 +94,8 @@ pub(super) struct Database {
     scaler: Scaler,
     storages: BTreeMap<String, (StorageEntry, Duration)>,
     configs: BTreeMap<String, StorageConfig>,
-    /// Whether a storage tells of new jobs, once that is known.
-    telling: tokio::sync::Mutex<BTreeMap<String, bool>>,
+    /// Whether each storage notifies of new jobs, once that is known.
+    notifications: tokio::sync::Mutex<BTreeMap<String, Notifications>>,
     _readers_end_with_us: DropGuard,
 }
 
@@ -117,7 +116,7 @@ impl Database {
             scaler: Scaler::new(entries, clock, metrics),
             storages,
             configs: configs.clone(),
-            telling: tokio::sync::Mutex::default(),
+            notifications: tokio::sync::Mutex::default(),
             _readers_end_with_us: stop.drop_guard(),
         }
     }
@@ -127,33 +126,24 @@ impl Database {
         let mut reports = Vec::new();
         for (name, (entry, _)) in &self.storages {
             let (Some(snapshot), Some(config)) = (entry.monitor.last_known(), self.configs.get(name)) else { continue };
-            let tells_of_new_jobs = self.tells_of_new_jobs(name, config).await;
-            let activation = match &config.address {
-                _ if tells_of_new_jobs => "PostgreSQL tells of new jobs at once".to_owned(),
-                address => {
-                    let refresh = SignedDuration::try_from(config.refresh).unwrap_or(SignedDuration::MAX);
-                    let hint = match address {
-                        Address::Postgres(_) => ", or at once with the trigger that `jobrunr-scaler notify-sql` prints",
-                        Address::Mysql(_) | Address::Sqlite(_) => "",
-                    };
-                    format!("new jobs are seen within {}{hint}", duration::format(refresh))
-                }
-            };
+            let notifications = self.notifications(name, config).await;
+            let tells_of_new_jobs = notifications == Notifications::Installed;
+            let activation = notifications.delay(config.refresh);
             let warnings = snapshot.notes.clone();
             reports.push(StorageReport { name: name.clone(), tells_of_new_jobs, activation, warnings });
         }
         reports
     }
 
-    async fn tells_of_new_jobs(&self, name: &str, config: &StorageConfig) -> bool {
-        let mut telling = self.telling.lock().await;
-        if let Some(known) = telling.get(name) {
+    async fn notifications(&self, name: &str, config: &StorageConfig) -> Notifications {
+        let mut cached = self.notifications.lock().await;
+        if let Some(known) = cached.get(name) {
             return *known;
         }
-        let listener = timeout(config.connect_timeout, config.listen()).await;
-        let tells = matches!(listener, Ok(Ok(Some(_))));
-        telling.insert(name.to_owned(), tells);
-        tells
+        let answer = timeout(config.connect_timeout, config.notifications()).await;
+        let notifications = if let Ok(Ok(known)) = answer { known } else { Notifications::NotInstalled };
+        cached.insert(name.to_owned(), notifications);
+        notifications
     }
 
     async fn ask(&self, reference: &ScaledObjectRef) -> Answer {

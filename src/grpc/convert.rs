@@ -4,7 +4,7 @@ use tonic::Status;
 
 use super::proto::{GetMetricSpecResponse, GetMetricsResponse, MetricSpec, MetricValue};
 use crate::jobrunr::QuestionError;
-use crate::monitor::NoAnswer;
+use crate::monitor::AskError;
 use crate::scaling::{Decision, KeyError, MetadataErrors, Trigger};
 
 /// The one spec of a trigger. KEDA before 2.17 reads the whole number only; later ones the fraction, where it is above 0.
@@ -41,19 +41,19 @@ pub(super) fn metadata_status(errors: &MetadataErrors) -> Status {
     Status::invalid_argument(errors.to_string())
 }
 
-pub(super) fn no_answer_status(storage: &str, error: &NoAnswer) -> Status {
+pub(super) fn ask_error_status(storage: &str, error: &AskError) -> Status {
     let text = format!("storage `{storage}`: {error}");
     match error {
-        NoAnswer::Unavailable { .. } => Status::unavailable(text),
-        NoAnswer::NoTables(_) => Status::failed_precondition(text),
-        NoAnswer::TooManyQuestions => Status::resource_exhausted(text),
+        AskError::Unavailable { .. } => Status::unavailable(text),
+        AskError::SchemaMissing(_) => Status::failed_precondition(text),
+        AskError::TooManyQuestions => Status::resource_exhausted(text),
     }
 }
 
 pub(super) fn question_status(storage: &str, error: &QuestionError) -> Status {
     let text = format!("storage `{storage}`: {error}");
     match error {
-        QuestionError::MissingColumn(_) => Status::failed_precondition(text),
+        QuestionError::UnsupportedFilter(_) => Status::failed_precondition(text),
         QuestionError::Rejected { .. } => Status::invalid_argument(text),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -116,7 +116,7 @@ impl Scaler {
 
     async fn decision(&self, Asked { key, trigger, storage }: &Asked) -> Result<Decision, Status> {
         let answer = storage.monitor.ask(&trigger.question, key.namespace()).await;
-        let snapshot = answer.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
+        let snapshot = answer.map_err(|error| convert::ask_error_status(&trigger.storage, &error))?;
         let decision = decide(trigger, &snapshot, self.clock.now())
             .map_err(|error| convert::question_status(&trigger.storage, &error))?;
         tell(&self.metrics, key, trigger, &decision);
@@ -211,7 +211,7 @@ impl ExternalScaler for Scaler {
         let answer = async {
             let Asked { key, trigger, storage } = self.asked(request.get_ref())?;
             let watcher = storage.monitor.watch(trigger.question.clone(), key.namespace());
-            let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
+            let watcher = watcher.map_err(|error| convert::ask_error_status(&trigger.storage, &error))?;
             let metrics = self.metrics.clone();
             // There may be thousands of them: the metadata are not kept.
             Ok(push::activity(key, trigger, watcher, self.clock, metrics, storage.end))
@@ -237,19 +237,20 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
         let answer = async {
-            let Asked { trigger, storage, .. } = self.asked(request.get_ref())?;
-            let open = self.metrics.stream(StreamKind::Spec);
+            let Asked { key, trigger, storage } = self.asked(request.get_ref())?;
+            // A number never changes, and each message makes KEDA reconcile the ScaledObject. KEDA's contract: "If unimplemented
+            // (returns Unimplemented), KEDA silently falls back to the existing pull-based behavior."
             if !trigger.target.is_auto() {
-                let (target, _) = trigger.target_at(None);
-                let now = stream::once(async move { Ok(convert::metric_spec(&trigger, target)) });
-                // The stream keeps what counts it.
-                let stream = now.chain(stream::pending()).map(move |spec| (spec, &open).0);
-                return Ok(stream.take_until(storage.end.cancelled_owned()).boxed());
+                return Err(Status::unimplemented(
+                    "targetValue is a number: the target never changes, GetMetricSpec has it",
+                ));
             }
-            let namespace = &request.get_ref().namespace;
-            let first = target(&trigger, &storage, namespace).await;
-            let watcher = storage.monitor.watch(trigger.question.clone(), namespace);
-            let watcher = watcher.map_err(|error| convert::no_answer_status(&trigger.storage, &error))?;
+            let open = self.metrics.stream(StreamKind::Spec);
+            // To say nothing before it changes is forbidden: "Servers implementing this RPC must […] Send the current metric specs
+            // immediately when the stream is opened".
+            let first = target(&trigger, &storage, key.namespace()).await;
+            let watcher = storage.monitor.watch(trigger.question.clone(), key.namespace());
+            let watcher = watcher.map_err(|error| convert::ask_error_status(&trigger.storage, &error))?;
             Ok(push::specs(trigger, first, watcher, open, storage.end))
         };
         self.counted("StreamMetricSpec", answer).await

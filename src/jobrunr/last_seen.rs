@@ -1,7 +1,7 @@
 //! The servers that were seen last.
 //!
-//! JobRunr deletes a server's row when the server stops, and no other row tells how many workers it had. At zero pods the
-//! size of a pod is known only to who has seen one.
+//! JobRunr deletes a server's record when the server stops, and nothing else says how many workers it had. At zero pods the
+//! size of a pod is known only to a reader that has seen one.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +9,24 @@ use jiff::Timestamp;
 
 use super::{Filter, Server, Snapshot};
 
-/// Kinds of servers remembered; beyond them those seen longest ago are forgotten.
+/// The kinds of servers remembered; beyond that number, those seen longest ago are dropped.
 const MAX_KINDS: usize = 32;
 
-/// The servers that were seen last, of each kind the smallest: servers with the same tags are of one kind.
+/// The servers that were seen last: of each kind the smallest. Servers with the same tags are of one kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LastSeenServers(BTreeMap<Option<String>, LastSeenServer>);
 
-/// A server that was alive when it was seen last.
+/// A server as it was when it was last alive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LastSeenServer {
     /// The server.
     pub server: Server,
-    /// When that was: the instant of the read.
+    /// The instant of the read that saw it.
     pub at: Timestamp,
 }
 
 impl LastSeenServers {
-    /// Takes in the servers that live at the instant of a snapshot.
+    /// Remembers the servers that are alive at the instant of a snapshot.
     pub fn update(&mut self, snapshot: &Snapshot) {
         let mut live: BTreeMap<Option<String>, &Server> = BTreeMap::new();
         for server in snapshot.live_servers().filter(|server| 0 < server.worker_pool_size) {
@@ -43,7 +43,7 @@ impl LastSeenServers {
         }
     }
 
-    /// Of the servers for the filter's jobs that were seen last, the smallest.
+    /// Returns the smallest of the servers for the filter's jobs that were seen last.
     #[must_use]
     pub fn smallest_for(&self, filter: &Filter) -> Option<&LastSeenServer> {
         let serving = || self.0.values().filter(|seen| seen.server.is_for(filter));
@@ -52,7 +52,7 @@ impl LastSeenServers {
     }
 }
 
-/// The tags without the one that names the server itself.
+/// Returns the server's tags without the one that names the server itself.
 fn kind(server: &Server) -> Option<String> {
     let tags = server.server_tags.as_deref()?;
     let tags: Vec<&str> = tags.split(',').map(str::trim).filter(|tag| !tag.starts_with("SERVER=")).collect();
@@ -69,7 +69,7 @@ mod tests {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
 
-    /// A snapshot with live servers of so many workers and tags.
+    /// A snapshot with live servers, each with its number of workers and its tags.
     fn snapshot(second: i64, servers: &[(u64, Option<&str>)]) -> Snapshot {
         let server = |&(worker_pool_size, tags): &(u64, Option<&str>)| Server {
             worker_pool_size,
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_of_the_servers_seen_last_is_remembered_for_each_tag() {
+    fn last_seen_servers_keep_the_smallest_of_each_tag() {
         let mut seen = LastSeenServers::default();
         let check = |seen: &LastSeenServers, tag: Option<&str>, expected: Option<u64>| {
             let filter = Filter { server_tag: tag.map(str::to_owned), ..Filter::default() };
@@ -104,7 +104,7 @@ mod tests {
         check(&seen, Some("DEFAULT"), Some(4));
         check(&seen, Some("gpu"), Some(2));
         check(&seen, Some("other"), None);
-        // The last one decides, and what else was seen stays for its own tag.
+        // The last one seen decides; others stay for their own tags.
         seen.update(&snapshot(2, &[large]));
         seen.update(&snapshot(3, &[]));
         check(&seen, None, Some(8));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kinds_remembered_are_bounded() {
+    fn last_seen_servers_are_bounded() {
         let mut seen = LastSeenServers::default();
         for second in 0..100 {
             seen.update(&snapshot(second, &[(8, Some(&format!("tag{second}")))]));

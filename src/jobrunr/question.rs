@@ -1,26 +1,26 @@
-//! What a trigger needs to know of a storage.
+//! What a trigger needs to know about a storage.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::SignedDuration;
 
-/// Which jobs are looked at. An empty filter looks at all of them.
+/// Selects jobs. An empty filter selects all of them.
 ///
-/// The columns behind it exist in JobRunr Pro only; a storage without one answers with
-/// [`MissingColumn`](super::MissingColumn).
+/// Only JobRunr Pro records what the fields compare with; a storage that lacks one of them answers with
+/// [`UnsupportedFilter`](super::UnsupportedFilter).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Filter {
-    /// Column `priority`; 0 is the highest.
+    /// The job's `priority`; 0 is the highest.
     pub priority: Option<i32>,
-    /// Column `serverTag`, compared as a whole.
+    /// The job's `serverTag`, compared as a whole.
     pub server_tag: Option<String>,
-    /// Column `dynamicQueue`, compared as a whole.
+    /// The job's `dynamicQueue`, compared as a whole.
     pub dynamic_queue: Option<String>,
 }
 
 impl fmt::Display for Filter {
-    /// Reads well behind a noun: ` with priority 1 and serverTag gpu`; nothing for the empty filter.
+    /// Reads well after a noun: ` with priority 1 and serverTag gpu`; empty for the empty filter.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             self.priority.map(|p| format!("priority {p}")),
@@ -35,11 +35,11 @@ impl fmt::Display for Filter {
 /// One trigger's question: which jobs, and how far ahead to look for scheduled ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Question {
-    /// Which jobs are looked at.
+    /// Which jobs are counted.
     pub filter: Filter,
     /// Jobs scheduled to run within this time from now count as due.
     pub look_ahead: SignedDuration,
-    /// Whether everything that needs a server is wanted: jobs that AWAIT a deadline and recurring jobs too.
+    /// Whether everything that needs a server is counted: also recurring jobs, and jobs that await a deadline.
     pub demand: bool,
 }
 
@@ -47,23 +47,23 @@ pub struct Question {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions(BTreeMap<Filter, LookAheads>);
 
-/// The look-aheads asked for with one filter, each with whether everything that needs a server is wanted.
+/// The look-aheads of one filter, each with whether demand is asked for.
 pub type LookAheads = BTreeMap<SignedDuration, bool>;
 
 impl Questions {
-    /// The filters, each with the look-aheads asked for with it, always in the same order.
+    /// The filters with their look-aheads, always in the same order.
     pub fn iter(&self) -> impl Iterator<Item = (&Filter, &LookAheads)> {
         self.0.iter()
     }
 
-    /// The look-aheads asked for with a filter.
+    /// The look-aheads of a filter.
     #[must_use]
     pub fn look_aheads(&self, filter: &Filter) -> &LookAheads {
         static NONE: LookAheads = LookAheads::new();
         self.0.get(filter).unwrap_or(&NONE)
     }
 
-    /// Every question.
+    /// Every question, one by one.
     pub fn all(&self) -> impl Iterator<Item = Question> {
         self.0.iter().flat_map(|(filter, look_aheads)| {
             let question = move |(&look_ahead, &demand): (&SignedDuration, &bool)| Question {
@@ -75,13 +75,13 @@ impl Questions {
         })
     }
 
-    /// Whether somebody wants everything that needs a server.
+    /// Returns whether any question asks for demand.
     #[must_use]
     pub fn want_demand(&self) -> bool {
         self.0.values().any(|look_aheads| look_aheads.values().any(|demand| *demand))
     }
 
-    /// Whether nothing is asked.
+    /// Returns whether there is no question.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -11,30 +11,30 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::schedule::{Schedule, parse_zone};
 
-/// When JobRunr's master writes the next run of a recurring job into the jobs table (`ProcessRecurringJobsTask`).
+/// When JobRunr's master creates the next run of a recurring job (`ProcessRecurringJobsTask`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Planning {
-    /// JobRunr 8: as soon as there is none, however far ahead. A definition without a run waits for a master.
-    AheadOfTime,
-    /// JobRunr 5 to 7: within the poll interval before its instant, and never later. A master that starts late has
-    /// missed the run.
-    AtItsTime,
+pub enum RunScheduling {
+    /// JobRunr 8: as soon as the job has no run, however far ahead that run is. A definition without a run waits for a master.
+    Ahead,
+    /// JobRunr 5 to 7: within the poll interval before the run is due, and never later. A master that starts late misses the
+    /// run.
+    JustInTime,
 }
 
-impl Planning {
-    /// The planning of a major version of JobRunr.
+impl RunScheduling {
+    /// Returns how a major version of JobRunr does it.
     #[must_use]
     pub fn of_version(major: u32) -> Self {
-        if 8 <= major { Self::AheadOfTime } else { Self::AtItsTime }
+        if 8 <= major { Self::Ahead } else { Self::JustInTime }
     }
 }
 
-/// A row of `jobrunr_recurring_jobs`, parsed.
+/// The definition of a recurring job, parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
-    /// The job's id; `jobs.recurringJobId` of its runs.
+    /// The job's id, which its runs name as their `recurringJobId`.
     pub id: String,
-    /// When it runs, or why that is not known.
+    /// When it runs, or why that is unknown.
     pub timing: Result<Timing, String>,
 }
 
@@ -46,7 +46,7 @@ pub struct Timing {
     created_at: Timestamp,
 }
 
-/// The part of `jobAsJson` that says when the job runs. All of JobRunr's mappers write these names.
+/// The fields of `jobAsJson` that say when the job runs. All of JobRunr's JSON mappers write these names.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Json {
@@ -56,34 +56,36 @@ struct Json {
 }
 
 impl Definition {
-    /// Reads a row. `created_at_millis` is the column, for JSON without an instant of its own. Nothing in a row is an
-    /// error: a schedule that is not understood becomes a reason.
+    /// Parses a definition. `created_at_millis` stands in for a JSON without `createdAt`, ms since 1970. Never fails: a
+    /// schedule that cannot be computed becomes a reason.
     #[must_use]
     pub fn parse(id: &str, json: &str, created_at_millis: Option<i64>) -> Self {
-        let json = serde_json::from_str(json).map_err(|error| format!("its jobAsJson is not readable: {error}"));
+        let json =
+            serde_json::from_str(json).map_err(|error| format!("its definition is not readable as JSON: {error}"));
         Self { id: id.trim_end().to_owned(), timing: json.and_then(|json| Timing::new(json, created_at_millis)) }
     }
 
-    /// Reads a row whose `jobAsJson` is so long that only its beginning and its end were moved. What says when the job runs
-    /// is near one of them, whichever mapper wrote it; what is long are the job's arguments, in between.
+    /// Parses a definition whose JSON is so long that only its two ends were read. The fields that say when the job runs are
+    /// near one of them, with every mapper; the job's arguments, which make it long, are in between.
     #[must_use]
     pub fn parse_ends(id: &str, first: &str, last: &str, created_at_millis: Option<i64>) -> Self {
         let json = Json::from_ends(first, last);
         let timing = if json.schedule_expression.is_some() {
             Timing::new(json, created_at_millis)
         } else {
-            Err("its jobAsJson is very long, and neither its beginning nor its end has a scheduleExpression".to_owned())
+            Err("its definition is very long, and neither its beginning nor its end has a scheduleExpression"
+                .to_owned())
         };
         Self { id: id.trim_end().to_owned(), timing }
     }
 }
 
 impl Json {
-    /// What the two ends of an object say. A name inside of a nested object is not taken for one of the object's own: behind
-    /// the latter the text ends well as an object, behind the former it does not.
+    /// Reads the two ends of a JSON object. A field of a nested object is not mistaken for one of the object's own: after the
+    /// latter the text ends as an object must, after the former it does not.
     fn from_ends(first: &str, last: &str) -> Self {
         let mut json = Self::default();
-        // It ends in the middle, with an error that is expected.
+        // The text stops in the middle, so an error is expected.
         let _ = (&mut json).deserialize(&mut serde_json::Deserializer::from_str(first));
         for name in ["\"scheduleExpression\"", "\"zoneId\"", "\"createdAt\""] {
             for (at, _) in last.match_indices(name) {
@@ -94,6 +96,7 @@ impl Json {
         json
     }
 
+    /// Takes the fields that are still missing from another one.
     fn fill(&mut self, other: Self) {
         self.schedule_expression = self.schedule_expression.take().or(other.schedule_expression);
         self.zone_id = self.zone_id.take().or(other.zone_id);
@@ -101,7 +104,7 @@ impl Json {
     }
 }
 
-/// Keeps what was read before the text ends.
+/// Deserializes in place, so that the fields read before the text stops are kept.
 impl<'de> DeserializeSeed<'de> for &mut Json {
     type Value = ();
 
@@ -134,7 +137,7 @@ impl<'de> Visitor<'de> for &mut Json {
 
 impl Timing {
     fn new(json: Json, created_at_millis: Option<i64>) -> Result<Self, String> {
-        let expression = json.schedule_expression.ok_or("its jobAsJson has no scheduleExpression")?;
+        let expression = json.schedule_expression.ok_or("its definition has no scheduleExpression")?;
         let schedule = Schedule::parse(&expression).map_err(|error| error.to_string())?;
         let zone = json.zone_id.as_deref().unwrap_or("Z");
         let zone = parse_zone(zone).map_err(|error| error.to_string())?;
@@ -144,7 +147,7 @@ impl Timing {
         Ok(Self { schedule, zone, created_at })
     }
 
-    /// The first run strictly after an instant.
+    /// Returns the first run strictly after an instant.
     fn next_after(&self, instant: Timestamp) -> Result<Timestamp, String> {
         self.schedule.next_after(&self.zone, self.created_at, instant).map_err(|error| error.to_string())
     }
@@ -155,42 +158,42 @@ impl Timing {
 pub struct RecurringJob {
     /// Its id.
     pub id: String,
-    /// Whether a run of it is in the jobs table and not done: AWAITING, SCHEDULED, ENQUEUED or PROCESSING. Such a run
-    /// is counted as the job that it is.
+    /// Whether a run of it exists that is not finished: AWAITING, SCHEDULED, ENQUEUED or PROCESSING. Such a run is counted as
+    /// the job that it is.
     pub has_run: bool,
-    /// The next run as JobRunr computes it, or one that a master may still have to write: see [`Recurring::new`].
+    /// The next run as JobRunr computes it, or the one that a master can still create: see [`Recurring::new`].
     pub next_at: Result<Timestamp, String>,
 }
 
 /// The recurring jobs of a storage at the instant of a read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recurring {
-    /// When the master writes their runs.
-    pub planning: Planning,
+    /// When the master creates their runs.
+    pub scheduling: RunScheduling,
     /// The jobs, in the order of their ids.
     pub jobs: Vec<RecurringJob>,
-    /// What a person should know about how they are read: that they are not, or that the version was guessed.
+    /// A warning about how they are read: that they are not, or that JobRunr's version is a guess.
     pub note: Option<String>,
 }
 
 impl Recurring {
-    /// Puts definitions and runs together, at `now`.
+    /// Combines definitions and runs, as of `now`.
     ///
-    /// JobRunr 5 to 7 write a run only when a master looks within a poll interval before its instant, and nobody catches up
-    /// on it later. So an instant that has passed counts for `hold` more, the poll interval of a server that lives: it is
-    /// not taken away before it has looked. Where none lives nobody can have seen the instant, and it is gone. So is one
-    /// from before the job was defined.
+    /// JobRunr 5 to 7 create a run only if a master polls within the poll interval before the run is due; nothing catches up
+    /// on it later. So a due time that has passed counts for `grace` more, the poll interval of a live server, so that the
+    /// server is not taken away before it has polled. If no server is alive, nobody can have seen the due time, and the run
+    /// is missed. So is one from before the job was defined.
     #[must_use]
     pub fn new(
-        planning: Planning,
+        scheduling: RunScheduling,
         definitions: &[Arc<Definition>],
         with_run: &BTreeSet<String>,
         now: Timestamp,
-        hold: SignedDuration,
+        grace: SignedDuration,
     ) -> Self {
-        let since = match planning {
-            Planning::AheadOfTime => now,
-            Planning::AtItsTime => now.checked_sub(hold).unwrap_or(Timestamp::MIN),
+        let since = match scheduling {
+            RunScheduling::Ahead => now,
+            RunScheduling::JustInTime => now.checked_sub(grace).unwrap_or(Timestamp::MIN),
         };
         let next = |timing: &Timing| timing.next_after(since.max(timing.created_at.min(now)));
         let job = |definition: &Arc<Definition>| RecurringJob {
@@ -198,22 +201,22 @@ impl Recurring {
             has_run: with_run.contains(&definition.id),
             next_at: definition.timing.as_ref().map_err(Clone::clone).and_then(next),
         };
-        Self { planning, jobs: definitions.iter().map(job).collect(), note: None }
+        Self { scheduling, jobs: definitions.iter().map(job).collect(), note: None }
     }
 
-    /// The jobs that need a server now, although no row of the jobs table says so: their next run has to be written.
+    /// The jobs that need a server now because their next run still has to be created.
     pub fn due(&self, now: Timestamp, look_ahead: SignedDuration) -> impl Iterator<Item = &RecurringJob> {
         let until = now.checked_add(look_ahead).unwrap_or(Timestamp::MAX);
         self.jobs.iter().filter(move |job| {
-            !job.has_run
-                && job.next_at.as_ref().is_ok_and(|next| self.planning == Planning::AheadOfTime || *next <= until)
+            let is_due = |next: &Timestamp| self.scheduling == RunScheduling::Ahead || *next <= until;
+            !job.has_run && job.next_at.as_ref().is_ok_and(is_due)
         })
     }
 
-    /// The next instant beyond the look-ahead at which a job without a run will need a server, and that job.
+    /// Returns the next instant beyond the look-ahead at which a job without a run needs a server, and that job's id.
     #[must_use]
     pub fn next(&self, now: Timestamp, look_ahead: SignedDuration) -> Option<(Timestamp, &str)> {
-        if self.planning == Planning::AheadOfTime {
+        if self.scheduling == RunScheduling::Ahead {
             return None;
         }
         let until = now.checked_add(look_ahead).unwrap_or(Timestamp::MAX);
@@ -222,7 +225,7 @@ impl Recurring {
         later.filter(|(at, _)| until < *at).min()
     }
 
-    /// The jobs whose schedule cannot be computed, and why. Only their runs in the jobs table are known.
+    /// The jobs whose schedule cannot be computed, and why. Of these only existing runs are counted.
     pub fn unknown(&self) -> impl Iterator<Item = (&str, &str)> {
         self.jobs.iter().filter_map(|job| Some((job.id.as_str(), job.next_at.as_ref().err()?.as_str())))
     }
@@ -230,6 +233,7 @@ impl Recurring {
 
 #[cfg(test)]
 mod tests {
+    use super::RunScheduling::{Ahead, JustInTime};
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -244,20 +248,20 @@ mod tests {
         Arc::new(Definition::parse(&format!("{id:<128}"), &json.to_string(), Some(0)))
     }
 
-    fn recurring(planning: Planning, expression: &str, has_run: bool, now: &str) -> Recurring {
+    fn recurring(scheduling: RunScheduling, expression: &str, has_run: bool, now: &str) -> Recurring {
         let with_run = if has_run { BTreeSet::from(["a".to_owned()]) } else { BTreeSet::new() };
-        let hold = SignedDuration::from_secs(15);
-        Recurring::new(planning, &[definition("a", expression)], &with_run, at(now), hold)
+        let grace = SignedDuration::from_secs(15);
+        Recurring::new(scheduling, &[definition("a", expression)], &with_run, at(now), grace)
     }
 
     #[test]
-    fn an_instant_that_nobody_can_have_seen_is_gone() {
-        let due = |expression: &str, now: &str, hold: i64| {
-            let (definitions, hold) = ([definition("a", expression)], SignedDuration::from_secs(hold));
-            let recurring = Recurring::new(Planning::AtItsTime, &definitions, &BTreeSet::new(), at(now), hold);
+    fn due_drops_a_run_that_no_server_can_have_seen() {
+        let due = |expression: &str, now: &str, grace: i64| {
+            let (definitions, grace) = ([definition("a", expression)], SignedDuration::from_secs(grace));
+            let recurring = Recurring::new(JustInTime, &definitions, &BTreeSet::new(), at(now), grace);
             recurring.due(at(now), SignedDuration::from_secs(30)).count()
         };
-        // While no server lives.
+        // No server is alive.
         assert_eq!(due("0 3 * * *", "2026-11-24T02:00:05Z", 0), 0);
         assert_eq!(due("0 3 * * *", "2026-11-24T02:00:05Z", 15), 1);
         // From before the job was defined, at 20:00:03.
@@ -266,46 +270,45 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_nobody_has_written_needs_a_server() {
-        let check = |planning, expression: &str, has_run, now: &str, due: usize, next: Option<&str>| {
-            let recurring = recurring(planning, expression, has_run, now);
+    fn due_includes_a_run_that_has_to_be_created() {
+        let check = |scheduling, expression: &str, has_run, now: &str, due: usize, next: Option<&str>| {
+            let recurring = recurring(scheduling, expression, has_run, now);
             let look_ahead = SignedDuration::from_mins(1);
             assert_eq!(recurring.due(at(now), look_ahead).count(), due, "{expression} {now}");
             assert_eq!(recurring.next(at(now), look_ahead).map(|(at, _)| at), next.map(at), "{expression} {now}");
         };
-        use Planning::{AheadOfTime, AtItsTime};
-        // JobRunr 8 writes it however far ahead it is, and until then nobody else does.
-        check(AheadOfTime, "0 3 * * *", false, "2026-11-23T20:00:00Z", 1, None);
-        check(AheadOfTime, "0 3 * * *", true, "2026-11-23T20:00:00Z", 0, None);
-        check(AheadOfTime, "com.example.MySchedule(1)", false, "2026-11-23T20:00:00Z", 0, None);
-        // JobRunr 7 looks only when it is time: 03:00 in Brussels is 02:00 UTC.
-        check(AtItsTime, "0 3 * * *", false, "2026-11-24T01:58:59Z", 0, Some("2026-11-24T02:00:00Z"));
-        check(AtItsTime, "0 3 * * *", false, "2026-11-24T01:59:00Z", 1, None);
-        check(AtItsTime, "0 3 * * *", false, "2026-11-24T02:00:00Z", 1, None);
-        check(AtItsTime, "0 3 * * *", false, "2026-11-24T02:00:14.999Z", 1, None);
-        check(AtItsTime, "0 3 * * *", false, "2026-11-24T02:00:15Z", 0, Some("2026-11-25T02:00:00Z"));
-        check(AtItsTime, "0 3 * * *", true, "2026-11-24T02:00:00Z", 0, None);
-        check(AtItsTime, "PT1H", false, "2026-11-23T20:30:00Z", 0, Some("2026-11-23T21:00:03.586044682Z"));
+        // JobRunr 8 creates it however far ahead it is; until then nothing else does.
+        check(Ahead, "0 3 * * *", false, "2026-11-23T20:00:00Z", 1, None);
+        check(Ahead, "0 3 * * *", true, "2026-11-23T20:00:00Z", 0, None);
+        check(Ahead, "com.example.MySchedule(1)", false, "2026-11-23T20:00:00Z", 0, None);
+        // JobRunr 7 creates it just in time: 03:00 in Brussels is 02:00 UTC.
+        check(JustInTime, "0 3 * * *", false, "2026-11-24T01:58:59Z", 0, Some("2026-11-24T02:00:00Z"));
+        check(JustInTime, "0 3 * * *", false, "2026-11-24T01:59:00Z", 1, None);
+        check(JustInTime, "0 3 * * *", false, "2026-11-24T02:00:00Z", 1, None);
+        check(JustInTime, "0 3 * * *", false, "2026-11-24T02:00:14.999Z", 1, None);
+        check(JustInTime, "0 3 * * *", false, "2026-11-24T02:00:15Z", 0, Some("2026-11-25T02:00:00Z"));
+        check(JustInTime, "0 3 * * *", true, "2026-11-24T02:00:00Z", 0, None);
+        check(JustInTime, "PT1H", false, "2026-11-23T20:30:00Z", 0, Some("2026-11-23T21:00:03.586044682Z"));
     }
 
     #[test]
-    fn a_row_that_makes_no_sense_is_a_reason_and_no_error() {
+    fn definition_with_an_invalid_schedule_has_a_reason() {
         let check = |json: &str, expected: &str| {
             let error = Definition::parse("a", json, None).timing.unwrap_err();
             assert!(error.contains(expected), "{json}: {error}");
         };
-        check("", "its jobAsJson is not readable");
-        check("[]", "its jobAsJson is not readable");
+        check("", "its definition is not readable as JSON");
+        check("[]", "its definition is not readable as JSON");
         check("{}", "no scheduleExpression");
         check(r#"{"cronExpression":"* * * * *"}"#, "no scheduleExpression");
         check(r#"{"scheduleExpression":"com.project.MySchedule(1)"}"#, "is neither a cron expression");
         check(r#"{"scheduleExpression":", * * * *"}"#, "holds no value");
-        check(r#"{"scheduleExpression":"* * * * *","zoneId":"Mars/Olympus"}"#, "is no time zone");
+        check(r#"{"scheduleExpression":"* * * * *","zoneId":"Mars/Olympus"}"#, "is not a time zone");
     }
 
     #[test]
-    fn a_long_definition_is_read_from_its_ends() {
-        // The job's arguments may say anything, also at the end.
+    fn definition_is_read_from_the_ends_of_a_long_text() {
+        // The job's arguments can contain anything, also at the end.
         let arguments = r#""jobDetails":{"jobParameters":[{"object":"\"scheduleExpression\":\"* * * * *\"","scheduleExpression":"1 1 1 1 1","createdAt":"x"}]}"#;
         let timing = r#""scheduleExpression":"0 3 * * *","zoneId":"Europe/Brussels""#;
         let created_at = r#""createdBy":"API","createdAt":"2026-11-23T20:00:03.586044682Z""#;
@@ -327,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_column_stands_in_for_a_json_without_an_instant() {
+    fn definition_without_created_at_takes_the_given_one() {
         let json = r#"{"scheduleExpression":"PT1H"}"#;
         let timing = Definition::parse("a", json, Some(1_000)).timing.unwrap();
         assert_eq!(timing.next_after(Timestamp::UNIX_EPOCH).unwrap(), at("1970-01-01T01:00:01Z"));

@@ -1,9 +1,8 @@
-//! When a recurring job runs next: JobRunr's schedule expressions, answered as JobRunr 8.7.1 answers them.
+//! Computes when a recurring job runs next: JobRunr's schedule expressions, evaluated as JobRunr 8.7.1 does.
 //!
-//! JobRunr reads a schedule in a dialect of its own and with the leniency of the Java library, and a wrong next run is a
-//! bug that nobody sees. So the quirks are kept, each with the JobRunr class it comes from, and `tests/next_run_vectors.rs`
-//! compares with answers of the real thing. What JobRunr itself cannot answer (it throws, or searches for ever) is an
-//! error here.
+//! JobRunr has its own dialect of cron, with the leniency of the Java library, and a wrong next run is a bug that is hard to
+//! notice. So the quirks are kept, each with the JobRunr class it comes from, and `tests/next_run_vectors.rs` compares with
+//! answers of JobRunr itself. What JobRunr cannot compute (it throws, or searches without end) is an error here.
 //!
 //! ```
 //! use jobrunr_scaler::jobrunr::schedule::{Schedule, parse_zone};
@@ -34,16 +33,16 @@ use jiff::tz::TimeZone;
 
 /// The schedule of a recurring job, parsed.
 ///
-/// A next run takes a few operations on bit sets for each month searched and no allocation, so thousands of them a
+/// Computing a next run takes a few operations on bit sets per month searched and no allocation, so that thousands of them per
 /// refresh need no cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    kind: Kind,
+    expression: Expression,
 }
 
 /// The two types of JobRunr's `ScheduleExpressionType`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
+enum Expression {
     Cron(Cron),
     Interval(Interval),
 }
@@ -56,49 +55,48 @@ impl Schedule {
     /// Facts from JobRunr's `ScheduleExpressionType` and `Schedule`.
     ///
     /// # Errors
-    /// Where JobRunr refuses the expression, and for the ones it accepts but can never run: an empty set of values, a day
-    /// that no month has, an interval that is not positive.
+    /// If JobRunr rejects the expression, or accepts it but can never run it: an empty set of values, a day that no month has,
+    /// an interval that is not positive.
     pub fn parse(expression: &str) -> Result<Schedule, ScheduleError> {
         if java_text::trim(expression).is_empty() {
             return Err(ScheduleError::Empty);
         }
-        let kind = if expression.starts_with(['P', 'p']) {
-            Kind::Interval(Interval::parse(margin::strip(expression)?)?)
+        let expression = if expression.starts_with(['P', 'p']) {
+            Expression::Interval(Interval::parse(margin::strip(expression)?)?)
         } else if looks_like_cron(expression) {
-            Kind::Cron(Cron::parse(margin::strip(expression)?)?)
+            Expression::Cron(Cron::parse(margin::strip(expression)?)?)
         } else {
             return Err(ScheduleError::Unknown(expression.to_owned()));
         };
-        Ok(Schedule { kind })
+        Ok(Schedule { expression })
     }
 
-    /// The first run strictly after `current`, of the recurring job created at `created_at` in `zone`.
+    /// Returns the first run strictly after `current`, of the recurring job created at `created_at` in `zone`.
     ///
-    /// Cron reads `current` on the clock of `zone` and does not look at `created_at`. An interval is counted from
-    /// `created_at`, to the nanosecond, and does not look at `zone`; before `created_at` the first run is one interval
-    /// after it.
+    /// Cron uses `current` as the local time of `zone` and ignores `created_at`. An interval is counted from `created_at`, to
+    /// the nanosecond, and ignores `zone`; before `created_at` the first run is one interval after it.
     ///
     /// Facts from JobRunr's `CronExpression.next` and `Interval.next`.
     ///
     /// # Errors
-    /// [`NoNextRun`] when the run would lie beyond the year 9999, or for an interval more than 292 years away, where
-    /// JobRunr's arithmetic on nanoseconds ends.
+    /// [`NoNextRun`] if the run is beyond the year 9999, or for an interval more than 292 years away, where JobRunr's
+    /// arithmetic on nanoseconds overflows.
     pub fn next_after(
         &self,
         zone: &TimeZone,
         created_at: Timestamp,
         current: Timestamp,
     ) -> Result<Timestamp, NoNextRun> {
-        let next = match &self.kind {
-            Kind::Cron(cron) => cron.next_after(zone, current),
-            Kind::Interval(interval) => interval.next_after(created_at, current),
+        let next = match &self.expression {
+            Expression::Cron(cron) => cron.next_after(zone, current),
+            Expression::Interval(interval) => interval.next_after(created_at, current),
         };
         next.ok_or(NoNextRun)
     }
 }
 
-/// Whether an expression has the shape that `ScheduleExpressionType` hands on to cron: five or six words, and perhaps a
-/// margin in brackets, which may be the sixth or seventh word or glued to the fifth or sixth.
+/// Returns whether `ScheduleExpressionType` treats an expression as cron: five or six words and an optional margin in brackets,
+/// which is the sixth or seventh word or follows the fifth or sixth without a blank.
 fn looks_like_cron(expression: &str) -> bool {
     let words = java_text::words(expression);
     match words.as_slice() {

@@ -1,4 +1,4 @@
-//! What one storage answered at one instant.
+//! What a storage answered at one instant, and what follows from it.
 
 use std::collections::BTreeMap;
 
@@ -7,33 +7,33 @@ use thiserror::Error;
 
 use super::{Filter, LastSeenServers, Question, Questions, Recurring};
 
-/// What one storage answered at one instant.
+/// What a storage answered at one instant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// When the read began, by this machine's clock. All instants of the storage are compared with it.
+    /// When the read began, by this machine's clock. All times in the storage are compared with it.
     pub read_at: Timestamp,
-    /// How many poll intervals without a heartbeat make a server dead.
+    /// The number of poll intervals without a heartbeat after which a server counts as dead.
     pub heartbeat_multiplicand: u32,
-    /// The rows of JobRunr's servers table, dead ones included, newest heartbeat first.
+    /// JobRunr's background job servers, dead ones included, newest heartbeat first.
     pub servers: Vec<Server>,
-    /// The servers that were seen last, as far as whoever reads the storage remembers. Other readers may have seen others.
+    /// The servers that this reader of the storage saw last. Another replica may have seen others.
     pub last_seen_servers: LastSeenServers,
-    /// What is known of the jobs, by filter.
+    /// The jobs, by filter.
     pub queues: BTreeMap<Filter, Result<Queue, QuestionError>>,
-    /// The recurring jobs; `None` where nobody asked for them.
+    /// The recurring jobs; `None` if no question asks for demand.
     pub recurring: Option<Recurring>,
-    /// What is odd about the storage and costs something, for people.
+    /// Warnings about the storage, for people: damaged records, missing indexes.
     pub notes: Vec<String>,
 }
 
-/// Why a question has no answer although its storage has.
+/// Why one question has no answer although its storage could be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum QuestionError {
-    /// The storage lacks a column.
+    /// The storage does not record what the filter compares with.
     #[error(transparent)]
-    MissingColumn(#[from] MissingColumn),
+    UnsupportedFilter(#[from] UnsupportedFilter),
     /// The database rejects the filter's values, for example characters that its encoding does not have.
-    #[error("the database rejects the question for jobs{filter}: {cause}; change the filter in the trigger's metadata")]
+    #[error("the database rejects a query for jobs{filter}: {cause}; change the filter in the trigger's metadata")]
     Rejected {
         /// The filter.
         filter: Filter,
@@ -42,105 +42,107 @@ pub enum QuestionError {
     },
 }
 
-/// A column that a filter needs and that this storage does not have.
+/// A filter that needs something that this storage does not record.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{key} needs the column {table}.{column}, which this storage does not have: JobRunr Pro brings it, open-source JobRunr does not; remove {key} from the trigger"
+    "{key} is not supported by this storage, which lacks {missing}: JobRunr Pro adds it, open-source JobRunr does not; remove {key} from the trigger"
 )]
-pub struct MissingColumn {
-    /// The trigger's metadata key that asks for it.
+pub struct UnsupportedFilter {
+    /// The trigger's metadata key.
     pub key: &'static str,
-    /// The table, prefix included.
-    pub table: String,
-    /// The column.
-    pub column: &'static str,
+    /// What the storage lacks, in the database's terms, such as `the column jobrunr_jobs.priority`.
+    pub missing: String,
 }
 
 /// A count up to a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Jobs counted.
+    /// The jobs counted.
     pub n_jobs: u64,
-    /// Whether counting stopped at the limit: there may be more.
+    /// Whether the count is truncated: there may be more jobs.
     pub limited: bool,
 }
 
-/// The jobs that one filter lets through.
+/// The jobs that one filter selects.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Queue {
     /// Jobs in state ENQUEUED.
     pub enqueued: Count,
-    /// When the job at the head of the queue was enqueued: workers fetch in the order of `updatedAt`.
+    /// When the job at the head of the queue was enqueued. Workers fetch jobs in the order of `updatedAt`.
     pub oldest_enqueued_at: Option<Timestamp>,
-    /// Jobs in state PROCESSING, whether their server lives or not.
+    /// Jobs in state PROCESSING, whether or not their server is alive.
     pub processing: Count,
-    /// Jobs in state PROCESSING whose heartbeat is fresh: each occupies a worker.
+    /// Jobs in state PROCESSING with a fresh heartbeat. Each occupies a worker.
     pub processing_alive: Count,
     /// The oldest heartbeat of a job in state PROCESSING.
     pub oldest_heartbeat_at: Option<Timestamp>,
-    /// Jobs in state SCHEDULED that run within a look-ahead, overdue ones included.
+    /// Jobs in state SCHEDULED that are due within each look-ahead, overdue ones included.
     pub scheduled: BTreeMap<SignedDuration, Count>,
-    /// Jobs in state AWAITING whose deadline is within a look-ahead, or was: carbon-aware jobs, whose `scheduledAt` is the
-    /// latest instant at which they may run (`CarbonAwareAwaitingState`). Only where demand is asked for.
+    /// Jobs in state AWAITING whose deadline is within each look-ahead or has passed. These are carbon-aware jobs, whose
+    /// `scheduledAt` is the latest instant at which they may run (`CarbonAwareAwaitingState`). Only where demand is asked for.
     pub awaiting: BTreeMap<SignedDuration, Count>,
-    /// The first instant beyond a look-ahead at which a job is scheduled, or its deadline where demand is asked for. Not
-    /// known where very many jobs with such an instant are in another state.
+    /// The first due time beyond each look-ahead: of SCHEDULED jobs, and of AWAITING jobs where demand is asked for. Missing
+    /// where too many other jobs are scheduled for the same time to find it.
     pub next_scheduled_at: BTreeMap<SignedDuration, Timestamp>,
-    /// Whether more jobs wait for their instant than were looked at, so that `next_scheduled_at` may miss some.
+    /// Whether more jobs wait for their due time than were scanned, so that `next_scheduled_at` may miss some.
     pub is_partial: bool,
 }
 
 impl Queue {
-    /// Jobs in state PROCESSING whose heartbeat has stopped. JobRunr requeues them as soon as a server lives
-    /// (`ProcessOrphanedJobsTask`); without one they hang for ever.
+    /// Returns the number of jobs in state PROCESSING whose heartbeat has stopped. JobRunr requeues them as soon as a server is
+    /// alive (`ProcessOrphanedJobsTask`); without one they stay in that state.
     #[must_use]
     pub fn n_orphans(&self) -> u64 {
         self.processing.n_jobs.saturating_sub(self.processing_alive.n_jobs)
     }
 }
 
-/// What will be due next.
+/// The next job that becomes due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextDue<'a> {
-    /// When it runs.
+    /// When it is due.
     pub at: Timestamp,
-    /// When it enters the look-ahead.
+    /// When it enters the look-ahead and is counted.
     pub counts_from: Timestamp,
-    /// The recurring job, where nothing but its schedule tells of the run.
+    /// The id of the recurring job, if the run exists only in its schedule so far.
     pub recurring_job: Option<&'a str>,
 }
 
-/// A row of `jobrunr_backgroundjobservers`.
+/// A background job server, as it last reported itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// Workers of this server: how many jobs it runs at once.
+    /// Its workers: how many jobs it runs at once.
     pub worker_pool_size: u64,
-    /// How often it looks for work and sends a heartbeat.
+    /// How often it polls for work and sends a heartbeat.
     pub poll_interval: SignedDuration,
-    /// Its last sign of life.
+    /// Its last heartbeat.
     pub last_heartbeat: Timestamp,
-    /// Workers in use as the server itself says; JobRunr Pro only.
+    /// Workers in use, as the server itself reports; JobRunr Pro only.
     pub occupied_workers: Option<u64>,
     /// The tags it serves, comma-separated; JobRunr Pro only.
     pub server_tags: Option<String>,
 }
 
 impl Server {
-    /// Whether the server counts as alive at `now`: its last heartbeat is at most `multiplicand` poll intervals old
-    /// (`ServerZooKeeper`). The column `running` says nothing: JobRunr writes it once, and pausing leaves it alone.
+    /// Returns whether the server counts as alive at `now`: its last heartbeat is at most `multiplicand` poll intervals old
+    /// (`ServerZooKeeper`). The field `running` is of no use: JobRunr writes it once, and pausing does not change it.
     #[must_use]
     pub fn is_alive(&self, now: Timestamp, multiplicand: u32) -> bool {
-        let timeout = self.poll_interval.saturating_mul(i32::try_from(multiplicand).unwrap_or(i32::MAX));
-        now.duration_since(self.last_heartbeat) <= timeout
+        now.duration_since(self.last_heartbeat) <= self.timeout(multiplicand)
     }
 
-    /// Whether the server serves the jobs that a filter lets through.
+    /// How long after its last heartbeat the server counts as alive, that instant included.
+    fn timeout(&self, multiplicand: u32) -> SignedDuration {
+        self.poll_interval.saturating_mul(i32::try_from(multiplicand).unwrap_or(i32::MAX))
+    }
+
+    /// Returns whether the server runs the jobs that a filter selects.
     #[must_use]
     pub fn is_for(&self, filter: &Filter) -> bool {
         filter.server_tag.as_deref().is_none_or(|tag| self.serves(tag))
     }
 
-    /// Whether the server serves jobs with this tag. A server that names no tags is taken to serve all.
+    /// Returns whether the server runs jobs with this tag. A server that reports no tags is assumed to run all jobs.
     #[must_use]
     pub fn serves(&self, tag: &str) -> bool {
         self.server_tags.as_deref().is_none_or(|tags| tags.split(',').any(|t| t.trim() == tag))
@@ -148,7 +150,7 @@ impl Server {
 }
 
 impl Snapshot {
-    /// A storage without servers of which nothing was asked.
+    /// Returns a snapshot without servers and without answers.
     #[must_use]
     pub fn empty(read_at: Timestamp, heartbeat_multiplicand: u32) -> Self {
         Self {
@@ -162,19 +164,19 @@ impl Snapshot {
         }
     }
 
-    /// The servers that live at the instant of the read.
+    /// The servers that are alive at the instant of the read.
     pub fn live_servers(&self) -> impl Iterator<Item = &Server> {
         self.servers.iter().filter(|server| server.is_alive(self.read_at, self.heartbeat_multiplicand))
     }
 
-    /// The first instant beyond the question's look-ahead at which a job is scheduled, as far as known.
+    /// Returns the first due time beyond the question's look-ahead, as far as known.
     #[must_use]
     pub fn next_scheduled_at(&self, question: &Question) -> Option<Timestamp> {
         let queue = self.queues.get(&question.filter)?.as_ref().ok()?;
         queue.next_scheduled_at.get(&question.look_ahead).copied()
     }
 
-    /// What will be due next that is not yet, as far as is known at the instant of the read.
+    /// Returns the next job that becomes due after the question's look-ahead, as far as known at the instant of the read.
     #[must_use]
     pub fn next_due(&self, question: &Question) -> Option<NextDue<'_>> {
         let look_ahead = question.look_ahead;
@@ -186,22 +188,22 @@ impl Snapshot {
         Some(NextDue { at, counts_from, recurring_job })
     }
 
-    /// The next instant at which time alone wakes a trigger or takes a server away, after the read: nobody need ask the
-    /// database to know that. Where something is due already, more of it changes no activity and can wait for a read.
+    /// Returns the next instant after the read at which time alone activates a trigger or makes a server count as dead, so that
+    /// no query is needed to notice it. Jobs that become due where others are due already change no activity; they can wait for
+    /// the next read.
     #[must_use]
     pub fn next_change(&self, questions: &Questions) -> Option<Timestamp> {
-        let multiplicand = i32::try_from(self.heartbeat_multiplicand).unwrap_or(i32::MAX);
         let deaths = self.live_servers().filter_map(|server| {
-            let timeout = server.poll_interval.saturating_mul(multiplicand);
-            // It lives to the end of the microsecond.
-            server.last_heartbeat.checked_add(timeout + SignedDuration::from_micros(1)).ok()
+            // The limit is inclusive; the server is dead one microsecond later.
+            let timeout = server.timeout(self.heartbeat_multiplicand).saturating_add(SignedDuration::from_micros(1));
+            server.last_heartbeat.checked_add(timeout).ok()
         });
         let waiting = questions.all().filter(|question| !self.is_due(question));
         let dues = waiting.filter_map(|question| Some(self.next_due(&question)?.counts_from));
         deaths.chain(dues).filter(|at| self.read_at < *at).min()
     }
 
-    /// Whether a job or a recurring one is due within the question's look-ahead.
+    /// Returns whether a job, or a run of a recurring job, is due within the question's look-ahead.
     fn is_due(&self, question: &Question) -> bool {
         let queue = self.queues.get(&question.filter).and_then(|queue| queue.as_ref().ok());
         let counts =
@@ -211,7 +213,7 @@ impl Snapshot {
         jobs || recurring.is_some_and(|all| all.due(self.read_at, question.look_ahead).next().is_some())
     }
 
-    /// Whether nothing is left to do: no job waits, is due or is being processed.
+    /// Returns whether there is nothing to do: no job is enqueued, due or being processed.
     #[must_use]
     pub fn is_idle(&self, questions: &Questions) -> bool {
         let queues = self.queues.values().flatten();
@@ -219,15 +221,15 @@ impl Snapshot {
         queues.into_iter().all(is_empty) && !questions.all().any(|question| self.is_due(&question))
     }
 
-    /// The same at a later instant, where nothing in the storage has changed since and [time alone](Self::next_change)
-    /// changes nothing either. `None` where it does, or where jobs are being processed: their heartbeats grow old.
+    /// Returns this snapshot as of a later instant, assuming that nothing in the storage has changed since. `None` if
+    /// [time alone](Self::next_change) changes an answer, or if jobs are being processed, whose heartbeats age.
     #[must_use]
     pub fn unchanged_at(&self, questions: &Questions, now: Timestamp) -> Option<Self> {
         let is_processing = self.queues.values().flatten().any(|queue| 0 < queue.processing.n_jobs);
         let is_answer = questions.all().all(|question| self.answers(&question));
         let is_due = questions.all().any(|question| question.demand && self.is_due(&question));
         let changes = self.next_change(questions).is_some_and(|at| at <= now);
-        // More of what is due changes a count, although it wakes nobody.
+        // One more job that is due changes a count, although it activates nothing.
         let becomes_due = |question| self.next_due(&question).is_some_and(|next| next.counts_from <= now);
         let more_due = questions.all().any(becomes_due);
         let is_partial = self.queues.values().flatten().any(|queue| queue.is_partial);
@@ -236,7 +238,7 @@ impl Snapshot {
         holds.then(|| Self { read_at: now, ..self.clone() })
     }
 
-    /// Whether this snapshot has an answer to the question.
+    /// Returns whether this snapshot has an answer to the question, which may be an error.
     #[must_use]
     pub fn answers(&self, question: &Question) -> bool {
         match self.queues.get(&question.filter) {
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_unchanged_until_a_job_becomes_due() {
+    fn unchanged_at_holds_until_a_job_becomes_due() {
         let read_at: Timestamp = "2026-11-23T20:00:00Z".parse().unwrap();
         let seconds = SignedDuration::from_secs;
         let check = |n_due: u64, next: Option<i64>, is_partial: bool, after: i64, expected: bool| {
@@ -281,15 +283,15 @@ mod tests {
         check(0, None, false, 30, true);
         check(0, Some(70), false, 9, true);
         check(0, Some(70), false, 10, false);
-        // Although nobody has to be woken any more.
+        // Although the trigger is active already.
         check(5, Some(70), false, 9, true);
         check(5, Some(70), false, 10, false);
-        // One that was not looked at may become due.
+        // A job that was not scanned may become due.
         check(0, None, true, 1, false);
     }
 
     #[test]
-    fn a_server_lives_for_four_poll_intervals() {
+    fn server_is_alive_for_four_poll_intervals() {
         let check = |now: &str, expected: bool| {
             let server = server(15, "2026-11-23T20:00:00Z");
             assert_eq!(server.is_alive(now.parse().unwrap(), 4), expected, "{now}");
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_serves_the_tags_it_names() {
+    fn server_serves_the_tags_it_reports() {
         let check = |tags: Option<&str>, tag: &str, expected: bool| {
             let server = Server { server_tags: tags.map(str::to_owned), ..server(15, "2026-11-23T20:00:00Z") };
             assert_eq!(server.serves(tag), expected, "{tags:?} {tag}");

@@ -18,6 +18,8 @@ use crate::scaling::{Decision, ScaledObjectKey, Trigger};
 const MAX_TRIGGERS: usize = 1_000;
 /// A trigger that nobody has asked for so long is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// How often to look for such triggers while there are too many.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A change of the pods alone is told this often at most.
 const TELL_PODS_EVERY: Duration = Duration::from_secs(10);
 
@@ -58,6 +60,8 @@ pub(super) struct Triggers {
     seen: Arc<Mutex<HashMap<u64, Seen>>>,
     hasher: RandomState,
     dropped: Counter,
+    /// When it was last looked for triggers to forget.
+    swept: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Triggers {
@@ -72,7 +76,9 @@ impl Triggers {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if MAX_TRIGGERS <= seen.len() && !seen.contains_key(&identity) {
-            seen.retain(|_, seen| now.duration_since(seen.asked_at) < FORGET_AFTER);
+            if self.is_sweep_due(now) {
+                seen.retain(|_, seen| now.duration_since(seen.asked_at) < FORGET_AFTER);
+            }
             if MAX_TRIGGERS <= seen.len() {
                 self.dropped.inc();
                 return None;
@@ -91,6 +97,16 @@ impl Triggers {
         }
         seen.told = Some((active, pods, now));
         Some(Change { pods })
+    }
+
+    /// Thousands of triggers more than are remembered must not look through all of them each time.
+    fn is_sweep_due(&self, now: Instant) -> bool {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = swept.is_none_or(|swept| SWEEP_EVERY <= now.duration_since(swept));
+        if is_due {
+            *swept = Some(now);
+        }
+        is_due
     }
 }
 

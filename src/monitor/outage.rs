@@ -1,4 +1,4 @@
-//! An outage of a storage: what is logged of it, and when to try again.
+//! Outages of a storage: what is logged, and when to try again.
 
 use std::time::Duration;
 
@@ -8,36 +8,39 @@ use tracing::{info, warn};
 use super::pace::{Backoff, jittered};
 use crate::storage::StorageError;
 
-/// Waits between attempts to read. The longest, shortened at random, make 4 attempts a minute on average and 5 at most.
+/// The shortest and the longest wait between attempts to read. The longest, with jitter, leads to 4 attempts per minute on
+/// average and at most 5.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(18);
-/// A database that says that it is starting is asked again after this wait, so many times.
+/// The wait while the database reports that it is starting.
 const WAIT_WHILE_STARTING: Duration = Duration::from_secs(2);
+/// The number of attempts with that wait.
 const MAX_ATTEMPTS_WHILE_STARTING: u32 = 30;
-/// Causes remembered, each of which is logged and begins with short waits again. Some texts differ each time.
+/// The number of causes remembered per outage. Each new cause is logged and starts again with short waits; some texts differ
+/// every time.
 const MAX_CAUSES: usize = 16;
 /// Reads that take longer than this are logged.
-const SLOW: Duration = Duration::from_secs(1);
-/// Slow reads are logged this often at most.
-const LOG_SLOW_EVERY: Duration = Duration::from_secs(60);
+const SLOW_READ: Duration = Duration::from_secs(1);
+/// The shortest interval between two log lines about slow reads.
+const SLOW_READ_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What goes wrong with a storage.
+/// Logs the outages of a storage, and decides when to try again.
 #[derive(Debug)]
 pub(super) struct Outages {
     storage: String,
     backoff: Backoff,
-    /// The causes seen since the storage last worked steadily.
+    /// The causes since the storage last worked steadily, the latest last.
     causes: Vec<String>,
     n_attempts_while_starting: u32,
     current: Option<Outage>,
 }
 
-/// Reads fail.
+/// A period in which reads fail.
 #[derive(Debug)]
 struct Outage {
     since: Instant,
     n_failures: u32,
-    /// When the last answer became too old to be served.
+    /// When the cached answer became too old to be served.
     unanswered_since: Option<Instant>,
 }
 
@@ -47,9 +50,9 @@ impl Outages {
         Self { storage, backoff, causes: Vec::new(), n_attempts_while_starting: 0, current: None }
     }
 
-    /// Takes in a failed read: logs each cause once. Returns how long to wait before the next attempt. `is_answering` says
-    /// whether the last answer still serves.
-    pub(super) fn failed(&mut self, error: &StorageError, is_answering: bool) -> Duration {
+    /// Records a failed read, and logs each cause once. Returns how long to wait before the next attempt. `is_answering`: the
+    /// cached answer can still be served.
+    pub(super) fn record_failure(&mut self, error: &StorageError, is_answering: bool) -> Duration {
         if self.backoff.has_been_steady() {
             self.causes.clear();
             self.n_attempts_while_starting = 0;
@@ -57,10 +60,10 @@ impl Outages {
         let is_new_cause = self.remember(error.to_string());
         self.log_failure(error, is_new_cause, is_answering);
         if is_new_cause {
-            // Something has changed: the database may be about to come back.
+            // Something has changed: the database may be coming back.
             self.backoff.restart();
         }
-        let wait = self.backoff.failed();
+        let wait = self.backoff.record_failure();
         let is_starting = matches!(error, StorageError::Starting(_));
         if is_starting && self.n_attempts_while_starting < MAX_ATTEMPTS_WHILE_STARTING {
             self.n_attempts_while_starting = self.n_attempts_while_starting.saturating_add(1);
@@ -92,13 +95,13 @@ impl Outages {
         }
     }
 
-    /// Whether the last answer still serves, although reads fail: somebody has to say when it no longer does.
-    pub(super) fn is_serving_last_answer(&self) -> bool {
+    /// Returns whether the cached answer is still served although reads fail, so that its expiry has to be logged.
+    pub(super) fn is_serving_cached_answer(&self) -> bool {
         self.current.as_ref().is_some_and(|outage| outage.unanswered_since.is_none())
     }
 
-    /// Takes in that the last answer has become too old to be served.
-    pub(super) fn answers_stopped(&mut self) {
+    /// Records that the cached answer has become too old to be served.
+    pub(super) fn record_expired_answer(&mut self) {
         let Some(outage) = self.current.as_mut().filter(|outage| outage.unanswered_since.is_none()) else { return };
         outage.unanswered_since = Some(Instant::now());
         let (storage, seconds) = (&self.storage, outage.since.elapsed().as_secs());
@@ -106,9 +109,9 @@ impl Outages {
         warn!(storage, error, seconds, "last answer is older than maxStaleness; KEDA gets errors");
     }
 
-    /// Takes in a read that ended well.
-    pub(super) fn succeeded(&mut self) {
-        self.backoff.succeeded();
+    /// Records a successful read.
+    pub(super) fn record_success(&mut self) {
+        self.backoff.record_success();
         let Some(outage) = self.current.take() else { return };
         let (storage, n_failures) = (&self.storage, outage.n_failures);
         let seconds = rounded(outage.since.elapsed());
@@ -116,11 +119,11 @@ impl Outages {
         info!(storage, n_failures, seconds, seconds_without_answers, "storage available again");
     }
 
-    /// Whether the cause is a new one.
+    /// Remembers a cause. Returns whether it is new.
     fn remember(&mut self, cause: String) -> bool {
-        if let Some(place) = self.causes.iter().position(|known| *known == cause) {
-            // The last one is the one to name.
-            let cause = self.causes.remove(place);
+        if let Some(index) = self.causes.iter().position(|known| *known == cause) {
+            // The latest cause is the one that is logged.
+            let cause = self.causes.remove(index);
             self.causes.push(cause);
             return false;
         }
@@ -138,7 +141,7 @@ fn rounded(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 
-/// Slow reads, and when they were last logged.
+/// Logs slow reads, at most once per interval.
 #[derive(Debug, Default)]
 pub(super) struct SlowReads {
     logged_at: Option<Instant>,
@@ -146,12 +149,12 @@ pub(super) struct SlowReads {
 }
 
 impl SlowReads {
-    /// Takes in a read that ended well.
-    pub(super) fn read(&mut self, storage: &str, took: Duration) {
-        if took < SLOW {
+    /// Records the duration of a successful read.
+    pub(super) fn record(&mut self, storage: &str, took: Duration) {
+        if took < SLOW_READ {
             return;
         }
-        if self.logged_at.is_some_and(|at| at.elapsed() < LOG_SLOW_EVERY) {
+        if self.logged_at.is_some_and(|at| at.elapsed() < SLOW_READ_LOG_INTERVAL) {
             self.n_not_logged = self.n_not_logged.saturating_add(1);
             return;
         }

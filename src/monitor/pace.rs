@@ -1,4 +1,4 @@
-//! When to read next: the waits between failed attempts, and how soon something may bring a read forward.
+//! When to read next: backoff after failures, and the rate limit of reads that are brought forward.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use tokio::time::Instant;
 
 use crate::jobrunr::{Question, Questions, Snapshot};
 
-/// A storage that has worked for this long without a failure works steadily: the next failure is a new one.
+/// A storage that has worked for this long without failure works steadily; the next failure begins a new outage.
 pub(super) const STEADY_AFTER: Duration = Duration::from_secs(60);
 
-/// The waits between failed attempts: short at first, so that a short outage is over soon, then doubled up to the longest.
-/// Each is shortened at random by up to a third, so that replicas do not keep step.
+/// Exponential backoff with jitter: short waits first, so that a short outage is over soon, then doubled up to the longest.
+/// Jitter shortens each by up to a third, so that replicas do not attempt at the same time.
 #[derive(Debug)]
 pub(super) struct Backoff {
     first: Duration,
     longest: Duration,
     n_failures: u32,
-    /// Since when it has worked.
+    /// Since when attempts succeed.
     works_since: Option<Instant>,
 }
 
@@ -25,9 +25,9 @@ impl Backoff {
         Self { first, longest, n_failures: 0, works_since: None }
     }
 
-    /// Takes in a failure; returns how long to wait. After a success the waits go on where they were, until it
-    /// [works steadily](STEADY_AFTER): a connection that lives for a second must not be replaced every second.
-    pub(super) fn failed(&mut self) -> Duration {
+    /// Records a failure. Returns how long to wait. A success resets the waits only after [`STEADY_AFTER`]: a connection that
+    /// lasts for a second must not be replaced every second.
+    pub(super) fn record_failure(&mut self) -> Duration {
         if self.has_been_steady() {
             self.n_failures = 0;
         }
@@ -37,31 +37,32 @@ impl Backoff {
         jittered(self.first.saturating_mul(doubled).min(self.longest))
     }
 
-    pub(super) fn succeeded(&mut self) {
+    /// Records a success.
+    pub(super) fn record_success(&mut self) {
         self.works_since.get_or_insert_with(Instant::now);
     }
 
-    /// Begins with the short waits again.
+    /// Starts again with short waits.
     pub(super) fn restart(&mut self) {
         self.n_failures = 0;
     }
 
-    /// Whether the last failure, if any, was long ago.
+    /// Returns whether attempts have succeeded for at least [`STEADY_AFTER`].
     pub(super) fn has_been_steady(&self) -> bool {
         self.works_since.is_some_and(|at| STEADY_AFTER <= at.elapsed())
     }
 }
 
-/// A wait, shortened at random by up to a third.
+/// Shortens a wait by a random part of up to a third.
 pub(super) fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(1.0 - fastrand::f64() / 3.0)
 }
 
-/// The first pause of [`EarlyReads`].
+/// The shortest pause of [`EarlyReads`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// How soon after a read something may bring the next one forward: at first at once, then after pauses that double for as
-/// long as each read brings the next. So whoever asks for reads without end gets one per refresh.
+/// Limits the rate of reads that are brought forward: almost at once at first, then after pauses that double while each read is
+/// followed by another early one. Requests without end lead to one read per refresh.
 #[derive(Debug)]
 pub(super) struct EarlyReads {
     pause: Duration,
@@ -73,20 +74,21 @@ impl EarlyReads {
         Self { pause: FIRST_PAUSE.min(longest), longest }
     }
 
-    /// Takes in a read; `was_wanted_early` says whether anything asked for it since the one before.
-    pub(super) fn read(&mut self, was_wanted_early: bool) {
-        let pause = if was_wanted_early { self.pause.saturating_mul(2) } else { FIRST_PAUSE };
+    /// Records a read. `was_early`: something asked to bring it forward.
+    pub(super) fn record(&mut self, was_early: bool) {
+        let pause = if was_early { self.pause.saturating_mul(2) } else { FIRST_PAUSE };
         self.pause = pause.min(self.longest);
     }
 
-    /// How long after the beginning of the last read the next may begin.
+    /// Returns how long after the beginning of the last read the next one can begin.
     pub(super) fn pause(&self) -> Duration {
         self.pause
     }
 }
 
-/// Whether somebody waits to be woken: nothing to do for a question, and no live server that would find new jobs itself.
-pub(super) fn is_anybody_asleep(snapshot: &Snapshot, questions: &Questions) -> bool {
+/// Returns whether a new job would activate a trigger: one of the questions has no jobs now, and no live server that would
+/// find new jobs itself.
+pub(super) fn is_activation_awaited(snapshot: &Snapshot, questions: &Questions) -> bool {
     questions.all().any(|question| has_no_jobs(snapshot, &question) && has_no_server(snapshot, &question))
 }
 
@@ -113,32 +115,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waits_are_short_at_first_then_long_and_begin_again_when_it_works_steadily() {
+    async fn backoff_doubles_and_restarts_after_steady_success() {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(18));
         for expected in [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 18_000, 18_000] {
-            assert_about(backoff.failed(), expected);
+            assert_about(backoff.record_failure(), expected);
         }
-        // A success is no sign that it lasts.
-        backoff.succeeded();
+        // A single success does not reset the waits.
+        backoff.record_success();
         advance(STEADY_AFTER / 2).await;
-        assert_about(backoff.failed(), 18_000);
-        backoff.succeeded();
+        assert_about(backoff.record_failure(), 18_000);
+        backoff.record_success();
         advance(STEADY_AFTER / 2).await;
-        backoff.succeeded();
+        backoff.record_success();
         advance(STEADY_AFTER / 2).await;
-        assert_about(backoff.failed(), 250);
-        backoff.failed();
+        assert_about(backoff.record_failure(), 250);
+        backoff.record_failure();
         backoff.restart();
-        assert_about(backoff.failed(), 250);
+        assert_about(backoff.record_failure(), 250);
     }
 
     #[test]
-    fn early_reads_are_ever_further_apart_until_nobody_wants_them() {
+    fn early_reads_pause_longer_until_none_is_requested() {
         let mut early = EarlyReads::new(Duration::from_millis(100));
         let pauses: Vec<u128> = [true, true, true, true, true, false, true]
             .into_iter()
-            .map(|was_wanted_early| {
-                early.read(was_wanted_early);
+            .map(|was_early| {
+                early.record(was_early);
                 early.pause().as_millis()
             })
             .collect();

@@ -1,22 +1,21 @@
-//! The questions that are asked of a storage, and how many there may be.
+//! The questions that are asked of a storage, and their limits.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::NoAnswer;
+use super::AskError;
 use crate::jobrunr::{Question, Questions};
 
-/// A question that nobody has asked for this long is dropped. KEDA asks every 30 s by default, its HPA every 15 s.
-pub(super) const FORGET_AFTER: Duration = Duration::from_secs(45);
-/// Distinct filters that one namespace may bring, and all together. Each costs a read some index walks. More are no
-/// configuration but a mistake, or an attack.
+/// A question that was not asked for this long is dropped. KEDA asks every 30 s by default, the HPA every 15 s.
+pub(super) const UNUSED_TIMEOUT: Duration = Duration::from_secs(45);
+/// The number of distinct filters. Each costs a read some index scans. More are a mistake or an attack.
 pub(super) const MAX_FILTERS: Quota = Quota { of_namespace: 100, in_all: 400 };
-/// Distinct questions, which are a filter and a look-ahead each. All look-aheads of a filter are answered by one walk.
+/// The number of distinct questions, each a filter and a look-ahead. One scan answers all look-aheads of a filter.
 pub(super) const MAX_QUESTIONS: Quota = Quota { of_namespace: 500, in_all: 2_000 };
 
-/// How many there may be.
+/// A limit per namespace, and one in total.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quota {
     pub(super) of_namespace: usize,
@@ -29,18 +28,18 @@ impl Quota {
     }
 }
 
-/// Who uses a question.
+/// How a question is used.
 #[derive(Clone, Debug)]
 struct QuestionUse {
-    /// The namespace that asked it first. Others may ask it too, which costs nothing.
+    /// The namespace that asked it first, against whose limit it counts.
     namespace: Box<str>,
     last_asked: Instant,
     n_watchers: usize,
 }
 
 impl QuestionUse {
-    fn is_over(&self, now: Instant) -> bool {
-        self.n_watchers == 0 && FORGET_AFTER <= now.duration_since(self.last_asked)
+    fn is_unused(&self, now: Instant) -> bool {
+        self.n_watchers == 0 && UNUSED_TIMEOUT <= now.duration_since(self.last_asked)
     }
 }
 
@@ -49,23 +48,23 @@ impl QuestionUse {
 pub(super) struct AskedQuestions(HashMap<Question, QuestionUse>);
 
 impl AskedQuestions {
-    /// Notes that a namespace asks a question. Returns whether the question is new.
+    /// Registers a question of a namespace. Returns whether the question is new.
     ///
     /// # Errors
-    /// [`NoAnswer::TooManyQuestions`] where a new question would be one too many.
+    /// [`AskError::TooManyQuestions`] if a new question exceeds a limit.
     pub(super) fn register(
         &mut self,
         question: &Question,
         namespace: &str,
         n_new_watchers: usize,
-    ) -> Result<bool, NoAnswer> {
+    ) -> Result<bool, AskError> {
         let now = Instant::now();
         if let Some(known) = self.0.get_mut(question) {
             known.last_asked = now;
             known.n_watchers = known.n_watchers.saturating_add(n_new_watchers);
             return Ok(false);
         }
-        self.forget(now);
+        self.drop_unused(now);
         let of_namespace = || self.0.iter().filter(|(_, known)| *known.namespace == *namespace).map(|(known, _)| known);
         let n_filters =
             |known: &mut dyn Iterator<Item = &Question>| known.map(|known| &known.filter).collect::<HashSet<_>>().len();
@@ -74,23 +73,23 @@ impl AskedQuestions {
         let has_room_for_filter =
             || MAX_FILTERS.has_room(n_filters(&mut of_namespace()), n_filters(&mut self.0.keys()));
         if !has_room || (is_new_filter() && !has_room_for_filter()) {
-            return Err(NoAnswer::TooManyQuestions);
+            return Err(AskError::TooManyQuestions);
         }
         let new = QuestionUse { namespace: namespace.into(), last_asked: now, n_watchers: n_new_watchers };
         self.0.insert(question.clone(), new);
         Ok(true)
     }
 
-    /// Notes that a watcher of the question is gone.
+    /// Records that a watcher of the question is gone.
     pub(super) fn release(&mut self, question: &Question) {
         if let Some(known) = self.0.get_mut(question) {
             known.n_watchers = known.n_watchers.saturating_sub(1);
         }
     }
 
-    /// All of them, without those that nobody asks any longer.
+    /// Returns the questions that are in use.
     pub(super) fn current(&mut self) -> Questions {
-        self.forget(Instant::now());
+        self.drop_unused(Instant::now());
         self.0.keys().cloned().collect()
     }
 
@@ -102,8 +101,8 @@ impl AskedQuestions {
         self.0.keys()
     }
 
-    fn forget(&mut self, now: Instant) {
-        self.0.retain(|_, known| !known.is_over(now));
+    fn drop_unused(&mut self, now: Instant) {
+        self.0.retain(|_, known| !known.is_unused(now));
     }
 }
 
@@ -126,29 +125,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_namespace_uses_up_its_own_questions_only() {
+    async fn namespace_limit_does_not_affect_other_namespaces() {
         let mut asked = AskedQuestions::default();
         for number in 0..MAX_QUESTIONS.of_namespace {
             assert_eq!(asked.register(&question(number), "greedy", 0), Ok(true));
         }
         let more = |asked: &mut AskedQuestions, namespace: &str| asked.register(&question(1_000), namespace, 0);
-        assert_eq!(more(&mut asked, "greedy"), Err(NoAnswer::TooManyQuestions));
-        // What is known already costs nothing, whoever asks.
+        assert_eq!(more(&mut asked, "greedy"), Err(AskError::TooManyQuestions));
+        // A known question does not count again, regardless of the namespace.
         assert_eq!(asked.register(&question(7), "greedy", 0), Ok(false));
         assert_eq!(asked.register(&question(8), "shop", 0), Ok(false));
         assert_eq!(more(&mut asked, "shop"), Ok(true));
-        // Freed soon after nobody asks.
-        advance(FORGET_AFTER).await;
+        // Unused questions are dropped.
+        advance(UNUSED_TIMEOUT).await;
         assert_eq!(asked.register(&question(2_000), "greedy", 0), Ok(true));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_namespace_uses_up_its_own_filters_only() {
+    async fn filter_limit_counts_filters_and_not_look_aheads() {
         let mut asked = AskedQuestions::default();
         for number in 0..MAX_FILTERS.of_namespace {
             assert_eq!(asked.register(&filter(number), "greedy", 0), Ok(true));
         }
-        assert_eq!(asked.register(&filter(1_000), "greedy", 0), Err(NoAnswer::TooManyQuestions));
+        assert_eq!(asked.register(&filter(1_000), "greedy", 0), Err(AskError::TooManyQuestions));
         // One more look-ahead of a filter that is there costs hardly anything.
         let further = Question { look_ahead: SignedDuration::from_hours(1), ..filter(7) };
         assert_eq!(asked.register(&further, "greedy", 0), Ok(true));
@@ -156,26 +155,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_namespaces_together_are_bounded() {
+    async fn total_limit_applies_to_all_namespaces() {
         for (max, new) in [(MAX_QUESTIONS.in_all, question as fn(usize) -> Question), (MAX_FILTERS.in_all, filter)] {
             let mut asked = AskedQuestions::default();
             for number in 0..max {
                 let namespace = format!("namespace-{}", number / 10);
                 assert_eq!(asked.register(&new(number), &namespace, 0), Ok(true));
             }
-            assert_eq!(asked.register(&new(9_999), "shop", 0), Err(NoAnswer::TooManyQuestions));
+            assert_eq!(asked.register(&new(9_999), "shop", 0), Err(AskError::TooManyQuestions));
             assert_eq!(asked.current().all().count(), max);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_watched_question_stays_until_its_last_watcher_is_gone() {
+    async fn watched_question_stays_until_its_last_watcher_is_gone() {
         let mut asked = AskedQuestions::default();
         for _ in 0..2 {
             asked.register(&question(0), "shop", 1).unwrap();
         }
         for n_left in [1, 0] {
-            advance(FORGET_AFTER * 2).await;
+            advance(UNUSED_TIMEOUT * 2).await;
             assert_eq!(asked.current().all().count(), 1);
             asked.release(&question(0));
             assert_eq!(asked.is_watched(), 0 < n_left);

@@ -1,4 +1,4 @@
-//! The task behind a monitor: connects, reads, publishes, and waits for the next read.
+//! The task that reads a storage: connects, reads, publishes, and waits for the next read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,109 +10,112 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::outage::{Outages, SlowReads};
-use super::pace::{EarlyReads, is_anybody_asleep};
-use super::{Failure, Kept, PATIENCE, Shared, State, later};
+use super::pace::{EarlyReads, is_activation_awaited};
+use super::{ASK_TIMEOUT, CachedSnapshot, Failure, Shared, State, later};
 use crate::jobrunr::{LastSeenServers, Questions, Snapshot};
-use crate::storage::{Session, Storage, StorageError};
+use crate::storage::{Notifications, Session, Storage, StorageError, within};
 use crate::tasks::catch_panic;
 
-/// The triggers of a ScaledObject are asked at once: their questions shall go into one read.
-const GATHER: Duration = Duration::from_millis(5);
-/// Everything is read this often, also where a cheaper question finds that nothing has changed: it does not look at all.
-const READ_EVERY: Duration = Duration::from_secs(30);
-/// New questions that come without end bring a read this often. Whoever asks one waits twice as long.
-const READ_FOR_QUESTIONS_EVERY: Duration = Duration::from_millis(400);
-/// How often to look whether the database has the trigger that notifies of new jobs.
-const LOOK_FOR_TRIGGER_EVERY: Duration = Duration::from_secs(60);
-/// While reads fail, a notification brings the next attempt forward: so long after the last one, and so often.
-const HURRY_AFTER: Duration = Duration::from_secs(2);
-const HURRY_EVERY: Duration = Duration::from_secs(60);
-/// A connection that nobody has used for this long is given back to the database.
-const IDLE_AFTER: Duration = Duration::from_secs(300);
+/// How long to wait for more questions before a read. KEDA asks the triggers of a ScaledObject at the same time.
+const BATCH_WINDOW: Duration = Duration::from_millis(5);
+/// How often everything is read even if a cheaper query finds nothing changed, because that query does not see everything.
+const FULL_READ_INTERVAL: Duration = Duration::from_secs(30);
+/// The interval of reads while new questions arrive without end. The caller of a new question waits up to twice as long.
+const NEW_QUESTION_READ_INTERVAL: Duration = Duration::from_millis(400);
+/// How often to check whether the database notifies of new jobs.
+const NOTIFICATIONS_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// While reads fail, a notification brings the next attempt forward: this long after the last one at the earliest.
+const EARLY_RETRY_DELAY: Duration = Duration::from_secs(2);
+/// The shortest interval between two attempts that notifications have brought forward.
+const EARLY_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// A connection that is unused for this long is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long closing a connection may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Runs the reader of a storage until `stop`.
 pub(super) async fn run(
     name: String,
     storage: Arc<dyn Storage>,
     shared: Arc<Shared>,
-    publish: watch::Sender<State>,
+    publisher: watch::Sender<State>,
     stop: CancellationToken,
 ) {
-    let mut reader = Reader::new(name, storage, shared, publish);
-    stop.run_until_cancelled(reader.read_for_ever()).await;
-    if let Some(session) = reader.session.take() {
-        say_goodbye(session).await;
-    }
+    let mut reader = StorageReader::new(name, storage, shared, publisher);
+    stop.run_until_cancelled(reader.run()).await;
+    reader.close().await;
 }
 
-struct Reader {
+struct StorageReader {
     name: String,
     storage: Arc<dyn Storage>,
     shared: Arc<Shared>,
-    publish: watch::Sender<State>,
+    publisher: watch::Sender<State>,
     session: Option<Box<dyn Session>>,
-    /// How long a snapshot is fresh, by the machine's clock.
+    /// How long a snapshot is fresh, in real time.
     refresh: Duration,
     outages: Outages,
     slow_reads: SlowReads,
-    /// Reads that notifications bring, and those that new questions bring.
+    /// Limits the reads that notifications bring forward, and those that new questions do.
     notified_reads: EarlyReads,
     asked_reads: EarlyReads,
-    /// From when on a notification may bring the next attempt forward, while reads fail.
-    may_hurry_at: Instant,
+    /// From when on a notification can bring the next attempt forward while reads fail.
+    early_retry_from: Instant,
     last_seen_servers: LastSeenServers,
-    /// What was said of the storage, so that it is said once.
-    noted: Vec<String>,
+    /// The notes that were logged last, so that each is logged once.
+    logged_notes: Vec<String>,
     /// When everything was last read.
-    read_at: Option<Instant>,
+    full_read_at: Option<Instant>,
     /// When the session was last asked whether the database notifies.
-    looked_for_trigger_at: Option<Instant>,
+    notifications_checked_at: Option<Instant>,
 }
 
-/// A read, or the attempt at one.
+/// An attempt to read.
 struct Attempt {
-    /// When the database was asked. Connecting comes before that: a slow one makes nothing older.
+    /// When the database was asked. Connecting is not included: a slow connection does not age the answer.
     asked_at: Instant,
     outcome: Result<Snapshot, StorageError>,
 }
 
-impl Reader {
-    fn new(name: String, storage: Arc<dyn Storage>, shared: Arc<Shared>, publish: watch::Sender<State>) -> Self {
+impl StorageReader {
+    fn new(name: String, storage: Arc<dyn Storage>, shared: Arc<Shared>, publisher: watch::Sender<State>) -> Self {
         let refresh = shared.clock.real(shared.settings.refresh);
         Self {
             storage,
-            publish,
+            publisher,
             session: None,
             refresh,
             outages: Outages::new(name.clone()),
             slow_reads: SlowReads::default(),
             notified_reads: EarlyReads::new(refresh),
-            asked_reads: EarlyReads::new(refresh.min(READ_FOR_QUESTIONS_EVERY)),
-            may_hurry_at: Instant::now(),
+            asked_reads: EarlyReads::new(refresh.min(NEW_QUESTION_READ_INTERVAL)),
+            early_retry_from: Instant::now(),
             last_seen_servers: LastSeenServers::default(),
-            noted: Vec::new(),
-            read_at: None,
-            looked_for_trigger_at: None,
+            logged_notes: Vec::new(),
+            full_read_at: None,
+            notifications_checked_at: None,
             name,
             shared,
         }
     }
 
-    /// Reads whenever that is wanted. A panic counts as a failed read: the rows of one storage must neither end its reader
-    /// nor take the other storages with them.
-    async fn read_for_ever(&mut self) {
+    /// Reads on demand, without end. A panic counts as a failed read: the rows of one storage must neither end its reader nor
+    /// affect other storages.
+    async fn run(&mut self) {
         loop {
-            let Err(cause) = catch_panic(self.read_when_wanted()).await else { continue };
+            let Err(cause) = catch_panic(self.read_on_demand()).await else { continue };
             self.session = None;
-            let retry_at = self.fail(&StorageError::Panicked(cause), Instant::now());
+            let retry_at = self.publish_failure(&StorageError::Panicked(cause), Instant::now());
             self.wait_to_retry(retry_at, retry_at).await;
         }
     }
 
-    async fn read_when_wanted(&mut self) {
-        self.wait_until_wanted().await;
-        // This read covers what came before it; what comes from here on needs another one.
-        self.notified_reads.read(self.shared.notified.take());
-        self.asked_reads.read(self.shared.new_question.take());
+    /// Waits for a caller, reads once, publishes, and waits until the next read is due.
+    async fn read_on_demand(&mut self) {
+        self.wait_for_demand().await;
+        // This read covers earlier requests; later ones need another read.
+        self.notified_reads.record(self.shared.notified.take());
+        self.asked_reads.record(self.shared.new_question.take());
         let questions = self.shared.questions();
         if questions.is_empty() {
             return;
@@ -124,29 +127,29 @@ impl Reader {
         let earliest = later(ended, rest);
         match outcome {
             Ok(snapshot) => {
-                self.succeed(snapshot, asked_at, earliest);
-                self.look_for_trigger().await;
-                // Whoever asks something new can be answered in time where reads are not too long: that rest is shorter,
-                // unless new questions come without end.
-                let short_rest = if rest < PATIENCE { rest.min(self.asked_reads.pause()) } else { rest };
-                self.wait_for_next(&questions, began, earliest, later(ended, short_rest)).await;
+                self.publish(snapshot, asked_at, earliest);
+                self.check_notifications().await;
+                // For a new question the rest is shorter if that allows an answer in time, unless new questions arrive
+                // without end.
+                let short_rest = if rest < ASK_TIMEOUT { rest.min(self.asked_reads.pause()) } else { rest };
+                self.wait_for_next_read(&questions, began, earliest, later(ended, short_rest)).await;
             }
             Err(error) => {
-                let retry_at = self.fail(&error, earliest);
+                let retry_at = self.publish_failure(&error, earliest);
                 self.wait_to_retry(retry_at, earliest).await;
             }
         }
     }
 
-    /// The database gets a rest from what takes it long. It limits its statements itself: where a read had to be given up,
-    /// nothing arrived there.
+    /// Returns the pause after a read, at least as long as the read if that took long. A read that timed out here needs none:
+    /// the database limits its statements itself, so it did not receive that one.
     fn rest_after(&self, took: Duration) -> Duration {
         let is_long = self.refresh < took && took < self.shared.settings.read_timeout;
         if is_long { took } else { Duration::ZERO }
     }
 
-    /// Returns when the next read is due, not before `earliest`; for a new question not before `earliest_if_asked`.
-    async fn wait_for_next(
+    /// Waits until the next read is due: not before `earliest`, and for a new question not before `earliest_if_asked`.
+    async fn wait_for_next_read(
         &mut self,
         questions: &Questions,
         began: Instant,
@@ -163,10 +166,10 @@ impl Reader {
             sleep_until(notified_at).await;
             shared.notified.received().await;
         };
-        // A new question need not wait for the others' refresh. The pause lets its siblings come along.
+        // A new question does not wait for the refresh of the others.
         let asked = async {
             shared.unanswered().await;
-            sleep_until(later(Instant::now(), GATHER).max(asked_at)).await;
+            sleep_until(later(Instant::now(), BATCH_WINDOW).max(asked_at)).await;
         };
         tokio::select! {
             () = sleep_until(due_at) => {}
@@ -176,20 +179,20 @@ impl Reader {
         }
     }
 
-    /// Notifications hurry reads only while somebody waits to be woken.
+    /// Notifications bring a read forward only while an activation is awaited.
     fn pause_before_notified_read(&self, questions: &Questions) -> Duration {
-        let state = self.publish.borrow();
-        let is_anybody_asleep = state.kept.as_ref().is_some_and(|kept| is_anybody_asleep(&kept.snapshot, questions));
-        if is_anybody_asleep { self.notified_reads.pause() } else { self.refresh }
+        let state = self.publisher.borrow();
+        let is_awaited = |cached: &CachedSnapshot| is_activation_awaited(&cached.snapshot, questions);
+        if state.cached.as_ref().is_some_and(is_awaited) { self.notified_reads.pause() } else { self.refresh }
     }
 
-    /// Waits for the next attempt after a failure; says so if the last answer becomes too old meanwhile. A notification
-    /// shows that the database is there: it brings the attempt forward, though not before `earliest` and not often.
+    /// Waits for the next attempt after a failure, and logs if the cached answer expires meanwhile. A notification shows that
+    /// the database is up, so it brings the attempt forward, but not before `earliest` and not often.
     async fn wait_to_retry(&mut self, retry_at: Instant, earliest: Instant) {
         let shared = Arc::clone(&self.shared);
-        let hurry_at = later(Instant::now(), HURRY_AFTER).max(earliest).max(self.may_hurry_at);
+        let notified_at = later(Instant::now(), EARLY_RETRY_DELAY).max(earliest).max(self.early_retry_from);
         let notified = async {
-            sleep_until(hurry_at).await;
+            sleep_until(notified_at).await;
             shared.notified.received().await;
         };
         tokio::pin!(notified);
@@ -197,78 +200,74 @@ impl Reader {
             tokio::select! {
                 () = sleep_until(retry_at) => return,
                 () = &mut notified => {
-                    self.may_hurry_at = later(Instant::now(), HURRY_EVERY);
+                    self.early_retry_from = later(Instant::now(), EARLY_RETRY_INTERVAL);
                     return;
                 }
-                () = until(self.answers_stop_at()) => self.outages.answers_stopped(),
+                () = until(self.answer_expires_at()) => self.outages.record_expired_answer(),
             }
         }
     }
 
-    /// When the last answer becomes too old to be served, where that is still to come.
-    fn answers_stop_at(&self) -> Option<Instant> {
-        let state = self.publish.borrow();
-        let kept = state.kept.as_ref().filter(|_| self.outages.is_serving_last_answer())?;
-        Some(later(kept.at, self.shared.max_staleness()))
+    /// Returns when the cached answer becomes too old to be served, while it is served in spite of failures.
+    fn answer_expires_at(&self) -> Option<Instant> {
+        let state = self.publisher.borrow();
+        let cached = state.cached.as_ref().filter(|_| self.outages.is_serving_cached_answer())?;
+        Some(later(cached.asked_at, self.shared.max_staleness()))
     }
 
-    /// When time alone changes something, where somebody watches.
+    /// Returns when time alone changes an answer, if somebody watches.
     fn next_change(&self, questions: &Questions) -> Option<Instant> {
-        let kept = self.publish.borrow().kept.clone().filter(|_| self.shared.is_watched())?;
-        let at = kept.snapshot.next_change(questions)?;
+        let cached = self.publisher.borrow().cached.clone().filter(|_| self.shared.is_watched())?;
+        let at = cached.snapshot.next_change(questions)?;
         let wait = at.duration_since(self.shared.clock.now()).max(SignedDuration::ZERO).unsigned_abs();
-        // A little later, since clocks are coarse: a read that comes too early would be for nothing.
-        Some(later(later(Instant::now(), self.shared.clock.real(wait)), GATHER))
+        // A little later, because clocks are coarse and a read that comes too early is useless.
+        Some(later(later(Instant::now(), self.shared.clock.real(wait)), BATCH_WINDOW))
     }
 
-    /// Returns when somebody asks, or at once while somebody watches.
-    async fn wait_until_wanted(&mut self) {
+    /// Returns when somebody asks, or at once if somebody watches. Closes the connection if it is unused for too long.
+    async fn wait_for_demand(&mut self) {
         if self.shared.is_watched() {
             return;
         }
         let shared = Arc::clone(&self.shared);
-        if timeout(IDLE_AFTER, shared.wanted.notified()).await.is_ok() {
-            sleep(GATHER).await;
+        if timeout(IDLE_TIMEOUT, shared.read_requested.notified()).await.is_ok() {
+            sleep(BATCH_WINDOW).await;
             return;
         }
-        if let Some(session) = self.session.take() {
-            say_goodbye(session).await;
-        }
-        shared.wanted.notified().await;
+        self.close().await;
+        shared.read_requested.notified().await;
     }
 
-    /// Connects where needed, and reads. Any failure drops the session, and with it the connection: nothing is left half
-    /// read.
+    /// Connects if needed, and reads. Any failure drops the session and with it the connection, so that no answer is half read.
     async fn read(&mut self, questions: &Questions) -> Attempt {
         let session = match self.session.take() {
             Some(session) => Ok(session),
             None => {
-                self.looked_for_trigger_at = None;
+                self.notifications_checked_at = None;
                 self.storage.connect().await
             }
         };
         let asked_at = Instant::now();
         let outcome = match session {
-            Ok(session) => self.ask(session, questions, asked_at).await,
+            Ok(session) => self.read_session(session, questions, asked_at).await,
             Err(error) => Err(error),
         };
         Attempt { asked_at, outcome }
     }
 
-    async fn ask(
+    async fn read_session(
         &mut self,
         mut session: Box<dyn Session>,
         questions: &Questions,
         asked_at: Instant,
     ) -> Result<Snapshot, StorageError> {
-        let is_recent = self.read_at.is_some_and(|at| at.elapsed() < READ_EVERY);
-        let kept = self.publish.borrow().kept.clone().filter(|_| is_recent);
-        let looking = look(session.as_mut(), questions, kept, self.shared.clock.now());
-        let limit = self.shared.settings.read_timeout;
-        let snapshot = match within(limit, looking).await? {
-            Look::Unchanged(snapshot) => snapshot,
-            Look::Read(snapshot) => {
-                self.read_at = Some(asked_at);
+        let is_recent = self.full_read_at.is_some_and(|at| at.elapsed() < FULL_READ_INTERVAL);
+        let cached = self.publisher.borrow().cached.clone().filter(|_| is_recent);
+        let answering = read_or_confirm(session.as_mut(), questions, cached, self.shared.clock.now());
+        let snapshot = match within(self.shared.settings.read_timeout, answering).await? {
+            Answer::Unchanged(snapshot) => snapshot,
+            Answer::Read(snapshot) => {
+                self.full_read_at = Some(asked_at);
                 snapshot
             }
         };
@@ -276,88 +275,91 @@ impl Reader {
         Ok(snapshot)
     }
 
-    /// Publishes a snapshot. It is fresh for a refresh, and at least until the next read may begin.
-    fn succeed(&mut self, mut snapshot: Snapshot, asked_at: Instant, next_at: Instant) {
+    /// Publishes a snapshot. It is fresh for one refresh, and at least until the next read can begin.
+    fn publish(&mut self, mut snapshot: Snapshot, asked_at: Instant, next_at: Instant) {
         let took = asked_at.elapsed();
         self.shared.metrics.read(Some(took));
         self.shared.metrics.live_servers(snapshot.live_servers().count());
-        self.slow_reads.read(&self.name, took);
-        self.outages.succeeded();
-        if self.noted != snapshot.notes {
+        self.slow_reads.record(&self.name, took);
+        self.outages.record_success();
+        if self.logged_notes != snapshot.notes {
             snapshot.notes.iter().for_each(|note| warn!(storage = self.name, "{note}"));
-            self.noted.clone_from(&snapshot.notes);
+            self.logged_notes.clone_from(&snapshot.notes);
         }
         self.last_seen_servers.update(&snapshot);
         snapshot.last_seen_servers = self.last_seen_servers.clone();
         let fresh_until = later(asked_at, self.refresh).max(next_at);
-        let kept = Kept { snapshot: Arc::new(snapshot), at: asked_at, fresh_until };
-        self.publish.send_modify(|state| {
-            state.kept = Some(kept);
+        let cached = CachedSnapshot { snapshot: Arc::new(snapshot), asked_at, fresh_until };
+        self.publisher.send_modify(|state| {
+            state.cached = Some(cached);
             state.failure = None;
             state.n_reads = state.n_reads.wrapping_add(1);
         });
     }
 
     /// Publishes a failure. Returns when the storage is asked again, which is not before `earliest`.
-    fn fail(&mut self, error: &StorageError, earliest: Instant) -> Instant {
+    fn publish_failure(&mut self, error: &StorageError, earliest: Instant) -> Instant {
         self.shared.metrics.read(None);
-        let is_answering = self.publish.borrow().kept.as_ref().is_some_and(|kept| self.shared.may_be_served(kept));
-        let wait = self.outages.failed(error, is_answering);
+        let is_answering = self.publisher.borrow().cached.as_ref().is_some_and(|cached| self.shared.can_serve(cached));
+        let wait = self.outages.record_failure(error, is_answering);
         if !is_answering {
-            self.outages.answers_stopped();
+            self.outages.record_expired_answer();
         }
         let retry_at = later(Instant::now(), wait).max(earliest);
-        let no_tables = matches!(error, StorageError::Schema(_));
-        let failure = Failure { cause: error.to_string(), no_tables, retry_at };
-        self.publish.send_modify(|state| {
+        let is_schema_missing = matches!(error, StorageError::Schema(_));
+        let failure = Failure { cause: error.to_string(), is_schema_missing, retry_at };
+        self.publisher.send_modify(|state| {
             state.failure = Some(failure);
             state.n_reads = state.n_reads.wrapping_add(1);
         });
         retry_at
     }
 
-    /// Looks now and then whether the database has the trigger that notifies of new jobs, for the listener.
-    async fn look_for_trigger(&mut self) {
-        let is_recent = self.looked_for_trigger_at.is_some_and(|at| at.elapsed() < LOOK_FOR_TRIGGER_EVERY);
+    /// Checks from time to time whether the database notifies of new jobs, for the listener.
+    async fn check_notifications(&mut self) {
+        let is_recent = self.notifications_checked_at.is_some_and(|at| at.elapsed() < NOTIFICATIONS_CHECK_INTERVAL);
         if is_recent || !self.shared.is_watched() {
             return;
         }
         let Some(mut session) = self.session.take() else { return };
-        self.looked_for_trigger_at = Some(Instant::now());
-        // After an error the session is of no use. The next read connects again, and says what is wrong.
-        let Ok(notifies) = within(self.shared.settings.read_timeout, session.notifies()).await else { return };
+        self.notifications_checked_at = Some(Instant::now());
+        // After an error the session is unusable. The next read connects again, and reports what is wrong.
+        let answer = within(self.shared.settings.read_timeout, session.notifications()).await;
+        let Ok(notifications) = answer else { return };
         self.session = Some(session);
-        self.publish.send_if_modified(|state| std::mem::replace(&mut state.notifies, notifies) != notifies);
+        let notifies = notifications == Notifications::Installed;
+        self.publisher.send_if_modified(|state| std::mem::replace(&mut state.notifies, notifies) != notifies);
+    }
+
+    /// Closes the session. A database that does not respond must not delay this.
+    async fn close(&mut self) {
+        if let Some(session) = self.session.take() {
+            let _ = timeout(CLOSE_TIMEOUT, session.close()).await;
+        }
     }
 }
 
-/// What a look at a storage gave.
-enum Look {
+/// What a session answered.
+enum Answer {
+    /// The cached snapshot still holds; here it is, as of now.
     Unchanged(Snapshot),
+    /// Everything was read.
     Read(Snapshot),
 }
 
-/// Reads; or finds that nothing has changed, where a cheaper question tells that and time changes nothing either.
-async fn look(
+/// Reads, or confirms that the cached snapshot still holds, if a cheaper query shows that.
+async fn read_or_confirm(
     session: &mut dyn Session,
     questions: &Questions,
-    kept: Option<Kept>,
+    cached: Option<CachedSnapshot>,
     now: Timestamp,
-) -> Result<Look, StorageError> {
-    if let Some(unchanged) = kept.and_then(|kept| kept.snapshot.unchanged_at(questions, now))
+) -> Result<Answer, StorageError> {
+    if let Some(unchanged) = cached.and_then(|cached| cached.snapshot.unchanged_at(questions, now))
         && session.is_unchanged(questions, &unchanged).await?
     {
-        return Ok(Look::Unchanged(unchanged));
+        return Ok(Answer::Unchanged(unchanged));
     }
-    session.read(questions, now).await.map(Look::Read)
-}
-
-/// Waits for an answer, at most `limit`.
-async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, StorageError>>) -> Result<T, StorageError> {
-    match timeout(limit, answer).await {
-        Ok(answer) => answer,
-        Err(_) => Err(StorageError::TimedOut(format!("{limit:?}"))),
-    }
+    session.read(questions, now).await.map(Answer::Read)
 }
 
 async fn until(instant: Option<Instant>) {
@@ -365,9 +367,4 @@ async fn until(instant: Option<Instant>) {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
     }
-}
-
-/// Closes a session. A database that does not even take a goodbye must not hold us up.
-async fn say_goodbye(session: Box<dyn Session>) {
-    let _ = timeout(Duration::from_secs(1), session.close()).await;
 }

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::FutureExt;
 use tokio::sync::Notify;
 
-/// Wakes the one task that waits for it, now or when it waits next. However many come meanwhile count as one.
+/// Wakes the one task that waits for it, now or when it waits next. Several signals before that count as one.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
     notify: Notify,
-    came: AtomicBool,
+    was_sent: AtomicBool,
 }
 
 impl Signal {
     pub(super) fn send(&self) {
-        self.came.store(true, Ordering::Release);
+        self.was_sent.store(true, Ordering::Release);
         self.notify.notify_one();
     }
 
@@ -22,10 +22,10 @@ impl Signal {
         self.notify.notified().await;
     }
 
-    /// Takes what was sent, so that nobody is woken for it any longer. Returns whether it was sent since this was last called,
-    /// whether it has woken anybody or not.
+    /// Clears the signal, so that it wakes nobody. Returns whether it was sent since the last call, whether or not it has
+    /// woken the task.
     pub(super) fn take(&self) -> bool {
         let _ = self.notify.notified().now_or_never();
-        self.came.swap(false, Ordering::AcqRel)
+        self.was_sent.swap(false, Ordering::AcqRel)
     }
 }

@@ -1,4 +1,4 @@
-//! The monitor with a storage that the test plays, on a clock that jumps to whatever is waited for.
+//! The monitor with a fake storage, in paused time.
 
 mod fake;
 mod notifications;
@@ -13,7 +13,7 @@ use self::fake::*;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_read_while_nobody_asks() {
+async fn reads_stop_while_nobody_asks() {
     let (monitor, fake) = start();
     sleep(Duration::from_secs(600)).await;
     assert_eq!((fake.connects(), fake.reads()), (0, 0));
@@ -23,7 +23,7 @@ async fn nothing_is_read_while_nobody_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_many_ask_at_once_there_is_one_read() {
+async fn concurrent_questions_share_one_read() {
     let (monitor, fake) = start();
     fake.set(Mood::Slow(Duration::from_millis(200)));
     let questions: Vec<Question> = (0..200).map(|n| question(n % 7)).collect();
@@ -35,53 +35,53 @@ async fn however_many_ask_at_once_there_is_one_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_is_at_most_one_read_a_refresh() {
+async fn reads_are_at_most_one_per_refresh() {
     let (monitor, fake) = start();
     let end = Instant::now() + Duration::from_secs(30);
     while Instant::now() < end {
         let (answer, took) = timed(&monitor, &question(0)).await;
-        assert!(answer.is_ok() && took < PATIENCE);
+        assert!(answer.is_ok() && took < ASK_TIMEOUT);
         sleep(Duration::from_millis(10)).await;
     }
     assert!((29..=31).contains(&fake.reads()), "{}", fake.reads());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_question_does_not_wait_for_the_next_refresh() {
+async fn new_question_does_not_wait_for_the_next_refresh() {
     let (monitor, fake) = start();
     monitor.ask(&question(0), "shop").await.unwrap();
     let (answer, took) = timed(&monitor, &question(1)).await;
     assert_eq!(read_of(&answer, &question(1)), 2);
     assert!(took < AT_ONCE, "{took:?}");
-    // The old question came along.
+    // The same read answered the old question.
     assert_eq!(read_of(&monitor.ask(&question(0), "shop").await, &question(0)), 2);
     assert_eq!(fake.reads(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_storage_holds_nobody_up_and_its_answer_serves_the_next() {
+async fn ask_times_out_on_a_slow_storage_whose_answer_serves_the_next_call() {
     let (monitor, fake) = start();
     fake.set(Mood::Slow(Duration::from_secs(3)));
     let (answer, took) = timed(&monitor, &question(0)).await;
-    assert!(matches!(answer, Err(NoAnswer::Unavailable { age: None, .. })), "{answer:?}");
-    assert!(took <= PATIENCE + AT_ONCE, "{took:?}");
+    assert!(matches!(answer, Err(AskError::Unavailable { age: None, .. })), "{answer:?}");
+    assert!(took <= ASK_TIMEOUT + AT_ONCE, "{took:?}");
     sleep(Duration::from_secs(3)).await;
     let (answer, took) = timed(&monitor, &question(0)).await;
     assert_eq!(read_of(&answer, &question(0)), 1);
-    assert!(took <= PATIENCE + AT_ONCE, "{took:?}");
+    assert!(took <= ASK_TIMEOUT + AT_ONCE, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watcher_keeps_the_storage_read_and_wakes_at_each_read() {
+async fn watcher_keeps_the_storage_read_and_is_notified_of_each_read() {
     let (monitor, fake) = start();
     let mut watcher = monitor.watch(question(0), "shop").unwrap();
     let mut second = monitor.watch(question(0), "shop").unwrap();
     for n in 1..=10 {
         watcher.changed().await;
         second.changed().await;
-        assert_eq!(read_of(&watcher.newest(), &question(0)), n);
+        assert_eq!(read_of(&watcher.latest(), &question(0)), n);
     }
-    // Reads that were missed count as one.
+    // Missed reads count as one.
     sleep(Duration::from_millis(10_500)).await;
     watcher.changed().await;
     let (n_reads, before) = (fake.reads(), Instant::now());
@@ -95,7 +95,7 @@ async fn a_watcher_keeps_the_storage_read_and_wakes_at_each_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn questions_are_limited_for_each_namespace_and_forgotten_after_a_while() {
+async fn questions_are_limited_per_namespace_and_dropped_when_unused() {
     let (monitor, _fake) = start();
     let limit = i32::try_from(MAX_FILTERS.of_namespace).unwrap();
     let fill = join_all((0..limit).map(|n| {
@@ -103,16 +103,16 @@ async fn questions_are_limited_for_each_namespace_and_forgotten_after_a_while() 
         async move { monitor.ask(&question(n), "greedy").await }
     }));
     assert!(fill.await.iter().all(Result::is_ok));
-    assert_eq!(monitor.ask(&question(limit), "greedy").await, Err(NoAnswer::TooManyQuestions));
+    assert_eq!(monitor.ask(&question(limit), "greedy").await, Err(AskError::TooManyQuestions));
     assert!(monitor.watch(question(limit), "greedy").is_err());
     assert!(monitor.ask(&question(7), "greedy").await.is_ok(), "a known question is still answered");
     assert!(monitor.ask(&question(limit), "shop").await.is_ok(), "another namespace has its own");
-    sleep(questions::FORGET_AFTER).await;
+    sleep(questions::UNUSED_TIMEOUT).await;
     assert!(monitor.ask(&question(limit + 1), "greedy").await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storage_that_has_not_changed_is_read_rarely_and_its_answer_stays_fresh() {
+async fn unchanged_storage_is_read_rarely_and_its_answer_stays_fresh() {
     let (monitor, fake) = start();
     fake.is_unchanged.store(true, Ordering::Relaxed);
     let mut watcher = monitor.watch(question(0), "shop").unwrap();
@@ -122,7 +122,7 @@ async fn a_storage_that_has_not_changed_is_read_rarely_and_its_answer_stays_fres
         assert!(timed(&monitor, &question(0)).await.1 < AT_ONCE);
     }
     assert!((9..=12).contains(&fake.reads()), "{}", fake.reads());
-    // A change is seen with the next look.
+    // A change is seen with the next query.
     let n_reads = fake.reads();
     fake.is_unchanged.store(false, Ordering::Relaxed);
     watcher.changed().await;
@@ -131,7 +131,7 @@ async fn a_storage_that_has_not_changed_is_read_rarely_and_its_answer_stays_fres
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_began_after_the_call_is_fresh_however_long_it_took() {
+async fn read_that_began_after_the_call_is_fresh_regardless_of_its_duration() {
     let (monitor, fake) = start_with(Duration::from_millis(100));
     fake.set(Mood::Slow(Duration::from_millis(500)));
     let (answer, took) = timed(&monitor, &question(0)).await;
@@ -140,7 +140,7 @@ async fn a_read_that_began_after_the_call_is_fresh_however_long_it_took() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_read_is_followed_by_a_pause_as_long_in_which_its_answer_serves_at_once() {
+async fn slow_read_is_followed_by_an_equal_pause_in_which_its_answer_is_served_at_once() {
     let (monitor, fake) = start();
     fake.set(Mood::Slow(Duration::from_secs(3)));
     let mut watcher = monitor.watch(question(0), "shop").unwrap();
@@ -159,21 +159,21 @@ async fn a_slow_read_is_followed_by_a_pause_as_long_in_which_its_answer_serves_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_question_is_answered_in_time_where_reads_take_longer_than_the_refresh() {
+async fn new_question_is_answered_in_time_if_reads_take_longer_than_the_refresh() {
     let (monitor, fake) = start_with(Duration::from_millis(100));
     fake.set(Mood::Slow(Duration::from_millis(350)));
     let _watcher = monitor.watch(question(0), "shop").unwrap();
     sleep(Duration::from_secs(10)).await;
-    // Whenever it comes.
+    // At any time.
     for n in 1..30 {
         sleep(Duration::from_millis(2_017)).await;
         let (answer, took) = timed(&monitor, &question(n)).await;
-        assert!(answer.is_ok() && took < PATIENCE, "question {n}: {answer:?} after {took:?}");
+        assert!(answer.is_ok() && took < ASK_TIMEOUT, "question {n}: {answer:?} after {took:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_questions_without_end_bring_few_reads() {
+async fn new_questions_without_end_cause_few_reads() {
     let (monitor, fake) = start();
     let mut watchers = Vec::new();
     for n in 0..100 {

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Metric, Trigger};
-use crate::jobrunr::{Count, QuestionError, Queue, Snapshot, duration};
+use crate::duration;
+use crate::jobrunr::{Count, QuestionError, Queue, Snapshot};
 use demand::Demand;
 use workers::Workers;
 

@@ -1,27 +1,27 @@
-//! From typed rows to a snapshot. Pure.
+//! Assembles a snapshot from typed rows. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::backend::SchemaFindings;
 use super::cursors::{DueState, EarliestDue, QueueCursors};
 use super::plan::ReadPlan;
-use super::rows::{DueRow, Interval, Look, QueueRow, Rows};
-use super::session::Facts;
+use super::rows::{DueScans, Interval, QueueRow, Rows, Scan};
 use crate::config::StorageConfig;
 use crate::jobrunr::{Count, Filter, LookAheads, QuestionError, Questions, Queue, Snapshot};
 
-/// Puts the rows of a read together. Recurring jobs take more than rows; they are added afterwards.
+/// Assembles the rows of a read. Recurring jobs are added afterwards, because they may need further queries.
 pub(super) fn snapshot(
     plan: &ReadPlan<'_>,
     rows: &Rows,
     unanswered: Vec<(&Filter, QuestionError)>,
     questions: &Questions,
     config: &StorageConfig,
-    facts: &Facts,
+    findings: &SchemaFindings,
 ) -> Snapshot {
     let mut snapshot = Snapshot::empty(plan.now, config.heartbeat_multiplicand);
     snapshot.servers.clone_from(&rows.servers);
-    snapshot.notes.clone_from(&facts.notes);
-    snapshot.notes.extend(invalid_rows(rows));
+    snapshot.notes.clone_from(&findings.notes);
+    snapshot.notes.extend(invalid_records(rows));
     for (filter, error) in unanswered {
         snapshot.queues.insert(filter.clone(), Err(error));
     }
@@ -39,15 +39,15 @@ fn queue(row: &QueueRow, look_aheads: &LookAheads, limit: Option<u64>) -> Queue 
         processing: counted(row.n_processing, true, limit),
         processing_alive: counted(row.n_processing_alive, true, limit),
         oldest_heartbeat_at: row.oldest_heartbeat_at,
-        is_partial: !is_complete(&row.scheduled) || !is_complete(&row.awaiting),
+        is_partial: !row.scheduled.are_complete() || !row.awaiting.are_complete(),
         ..Queue::default()
     };
     for (index, (&look_ahead, &demand)) in look_aheads.iter().enumerate() {
-        queue.scheduled.insert(look_ahead, due(&row.scheduled, index, limit));
-        let mut next = next(&row.scheduled, index);
+        queue.scheduled.insert(look_ahead, row.scheduled.due(index, limit));
+        let mut next = row.scheduled.next(index);
         if demand {
-            queue.awaiting.insert(look_ahead, due(&row.awaiting, index, limit));
-            next = next.into_iter().chain(self::next(&row.awaiting, index)).min();
+            queue.awaiting.insert(look_ahead, row.awaiting.due(index, limit));
+            next = next.into_iter().chain(row.awaiting.next(index)).min();
         }
         if let Some(next) = next {
             queue.next_scheduled_at.insert(look_ahead, next);
@@ -56,7 +56,7 @@ fn queue(row: &QueueRow, look_aheads: &LookAheads, limit: Option<u64>) -> Queue 
     queue
 }
 
-/// A count, as the limit leaves it. One that is not exact is a lower bound.
+/// Applies the limit to a count. A count that is not exact is a lower bound.
 fn counted(n_jobs: u64, is_exact: bool, limit: Option<u64>) -> Count {
     match limit {
         Some(limit) if limit <= n_jobs => Count { n_jobs: limit, limited: true },
@@ -64,20 +64,20 @@ fn counted(n_jobs: u64, is_exact: bool, limit: Option<u64>) -> Count {
     }
 }
 
-impl Look {
-    /// The jobs up to the plan's instant with this index.
+impl Scan {
+    /// The jobs due up to the plan's instant with this index.
     fn n_due(&self, index: usize) -> u64 {
         let within = self.intervals.iter().zip(0..=index).map(|(interval, _)| interval.n_jobs);
         within.fold(self.n_before_calendar, u64::saturating_add)
     }
 
-    /// Whether no job up to the plan's instant with this index was left out.
+    /// Whether the scan found every job that is due up to the plan's instant with this index.
     fn is_exact(&self, index: usize) -> bool {
         let is_beyond = || self.after(index).any(|interval| 0 < interval.n_jobs);
         !self.is_truncated || (self.is_in_order && is_beyond())
     }
 
-    /// The first instant after the plan's instant with this index.
+    /// The first due time after the plan's instant with this index.
     fn next(&self, index: usize) -> Option<Timestamp> {
         self.after(index).filter_map(|interval| interval.earliest).min()
     }
@@ -88,91 +88,91 @@ impl Look {
     }
 }
 
-impl DueRow {
-    fn looks(&self) -> impl Iterator<Item = &Look> {
-        let by_instant = [&self.ascending, &self.descending, &self.later];
-        std::iter::once(&self.by_state).chain(by_instant.into_iter().flatten())
+impl DueScans {
+    fn all(&self) -> impl Iterator<Item = &Scan> {
+        let by_time = [&self.ascending, &self.descending, &self.later];
+        std::iter::once(&self.of_state).chain(by_time.into_iter().flatten())
+    }
+
+    /// Whether every job of the state was scanned.
+    fn are_complete(&self) -> bool {
+        !self.of_state.is_truncated
+    }
+
+    /// The jobs that are due up to the plan's instant with this index: exact if one scan found all of them, else the highest
+    /// number that any scan found.
+    fn due(&self, index: usize, limit: Option<u64>) -> Count {
+        // The descending scan starts at the last instant, so it misses nothing before it ends.
+        let exact = [Some(&self.of_state), self.descending.as_ref()].into_iter().flatten();
+        match exact.into_iter().find(|scan| scan.is_exact(index)) {
+            Some(scan) => counted(scan.n_due(index), true, limit),
+            None => counted(self.all().map(|scan| scan.n_due(index)).max().unwrap_or(0), false, limit),
+        }
+    }
+
+    /// The first due time after the plan's instant with this index.
+    fn next(&self, index: usize) -> Option<Timestamp> {
+        if self.of_state.is_exact(self.of_state.intervals.len()) {
+            return self.of_state.next(index);
+        }
+        self.all().filter_map(|scan| scan.next(index)).min()
     }
 }
 
-/// Whether every job of the state was seen.
-fn is_complete(row: &DueRow) -> bool {
-    !row.by_state.is_truncated
-}
-
-/// The jobs that are due up to the plan's instant with this index: exact where one look passed all of them, else the most
-/// that any look found.
-fn due(row: &DueRow, index: usize, limit: Option<u64>) -> Count {
-    // From the last due instant downwards nothing is left out before the look ends.
-    let exact = [Some(&row.by_state), row.descending.as_ref()].into_iter().flatten().find(|look| look.is_exact(index));
-    match exact {
-        Some(look) => counted(look.n_due(index), true, limit),
-        None => counted(row.looks().map(|look| look.n_due(index)).max().unwrap_or(0), false, limit),
-    }
-}
-
-fn next(row: &DueRow, index: usize) -> Option<Timestamp> {
-    if row.by_state.is_exact(row.by_state.intervals.len()) {
-        return row.by_state.next(index);
-    }
-    row.looks().filter_map(|look| look.next(index)).min()
-}
-
-/// What is said of rows that are left out.
-fn invalid_rows(rows: &Rows) -> Vec<String> {
-    let looks = rows.queues.iter().flat_map(|row| [&row.scheduled, &row.awaiting]).flat_map(DueRow::looks);
-    let n_scheduled = looks.map(|look| look.n_before_calendar.saturating_add(look.n_after_calendar)).max().unwrap_or(0);
-    let text = |n: u64, one: &str, many: &str, what: &str| {
-        (0 < n).then(|| {
-            format!("{n} {}", if n == 1 { format!("{one} has {what}") } else { format!("{many} have {what}") })
-        })
+/// Warns of records that are left out.
+fn invalid_records(rows: &Rows) -> Vec<String> {
+    let scans = rows.queues.iter().flat_map(|row| [&row.scheduled, &row.awaiting]).flat_map(DueScans::all);
+    let n_scheduled = scans.map(|scan| scan.n_before_calendar.saturating_add(scan.n_after_calendar)).max().unwrap_or(0);
+    let warning = |n: u64, one: &str, many: &str, text: &str| {
+        let subject = if n == 1 { format!("1 {one} has") } else { format!("{n} {many} have") };
+        (0 < n).then(|| format!("{subject} {text}"))
     };
-    [
-        text(
+    let warnings = [
+        warning(
             rows.n_invalid_servers,
             "row of a background job server",
             "rows of background job servers",
-            "an impossible number of workers, poll interval or heartbeat: left out",
+            "an impossible number of workers, poll interval or heartbeat: ignored",
         ),
-        text(
+        warning(
             rows.n_invalid_jobs,
             "job that is enqueued or being processed",
             "jobs that are enqueued or being processed",
-            "an instant outside the years 1 to 9999: left out of the latency",
+            "a time outside the years 1 to 9999: ignored for the latency",
         ),
-        text(
+        warning(
             n_scheduled,
             "scheduled job",
             "scheduled jobs",
-            "an instant outside the years 1 to 9999: due if before them, and never if after them",
+            "a time outside the years 1 to 9999: due if before them, never due if after them",
         ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    ];
+    warnings.into_iter().flatten().collect()
 }
 
-/// The filters and states of which bounded looks found no job that is due at one of the instants, with the longest look-ahead of these.
-pub(super) fn unseen(snapshot: &Snapshot, cursors: &QueueCursors) -> Vec<(Filter, DueState, SignedDuration)> {
-    let mut unseen = Vec::new();
+/// Returns the filters and states in which bounded scans found no job due within some look-ahead although there may be one,
+/// each with the longest such look-ahead.
+pub(super) fn possibly_missed(snapshot: &Snapshot, cursors: &QueueCursors) -> Vec<(Filter, DueState, SignedDuration)> {
+    let mut missed = Vec::new();
     for (filter, queue) in &snapshot.queues {
         let Ok(queue) = queue else { continue };
         for (state, counts) in [(DueState::Scheduled, &queue.scheduled), (DueState::Awaiting, &queue.awaiting)] {
-            let is_large = cursors.due_plan(filter, state).by_instant;
-            let mut missed = counts.iter().filter(|(_, count)| count.n_jobs == 0 && count.limited);
-            if let Some((look_ahead, _)) = missed.next_back().filter(|_| is_large) {
-                unseen.push((filter.clone(), state, *look_ahead));
+            let is_large = cursors.due_plan(filter, state).scan_by_time;
+            let mut zeros = counts.iter().filter(|(_, count)| count.n_jobs == 0 && count.limited);
+            if let Some((look_ahead, _)) = zeros.next_back().filter(|_| is_large) {
+                missed.push((filter.clone(), state, *look_ahead));
             }
         }
     }
-    unseen
+    missed
 }
 
+/// The last instant that counts as due with this look-ahead.
 pub(super) fn until(now: Timestamp, look_ahead: SignedDuration) -> Timestamp {
     now.checked_add(look_ahead).unwrap_or(Timestamp::MAX)
 }
 
-/// Adds what a search of all jobs found to counts that are 0 so far.
+/// Adds the result of a search of all jobs to counts that are 0 so far.
 pub(super) fn add_search(snapshot: &mut Snapshot, filter: &Filter, state: DueState, found: EarliestDue) {
     let read_at = snapshot.read_at;
     let Some(Ok(queue)) = snapshot.queues.get_mut(filter) else { return };
@@ -189,8 +189,8 @@ pub(super) fn add_search(snapshot: &mut Snapshot, filter: &Filter, state: DueSta
     }
     if found == EarliestDue::Unknown {
         snapshot.notes.push(format!(
-            "whether a job in state {} is due could not be found out within the statement timeout: one is taken to be due; \
-             an index on (state, scheduledAt) makes it quick",
+            "the search for due jobs in state {} exceeded the statement timeout; assuming that one is due: an index on \
+             (state, scheduledAt) makes the search fast",
             state.name()
         ));
     }

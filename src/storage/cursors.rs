@@ -1,11 +1,11 @@
-//! Where reads begin, so that they need not walk what lies before.
+//! Where reads begin, so that they do not walk index entries of jobs that have moved on.
 //!
-//! PostgreSQL keeps the index entries of jobs that have moved on until VACUUM may take them, which an old transaction can
-//! delay for hours. All of them lie before the head of the queue, and the head only moves forward: so a read starts where
-//! the head was last seen. A full scan repeats once a multiple of its last duration has passed, and at the latest after half
-//! a minute; cheap scans therefore run with every read.
+//! PostgreSQL keeps these entries until VACUUM can remove them, which an old transaction can delay for hours. All of them are
+//! before the head of the queue, and the head only moves forward: so a read begins where the head was last seen. A full scan
+//! repeats once 20 times its last duration has passed (5 % of the time), and at the latest after 30 s. Cheap scans therefore
+//! run with every read.
 //!
-//! Cursors only make counts cheaper. Whether there is a job at all is always asked of the whole table.
+//! Cursors only make counts cheaper. Whether there is any job is always asked of the whole table.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,17 +17,18 @@ use super::plan::DuePlan;
 use crate::config::ReadBounds;
 use crate::jobrunr::{Filter, Queue, Snapshot};
 
-/// Instants come from the clocks of several machines, and transactions commit in another order than they began.
+/// How far before the head a cursor is set: times come from the clocks of several machines, and transactions do not commit in
+/// the order in which they began.
 const MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
-/// Where the jobs of one filter begin, by their `updatedAt`.
+/// Where the jobs of one filter begin, as `updatedAt`, by state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct QueueCursor {
     pub(crate) enqueued: Timestamp,
     pub(crate) processing: Timestamp,
 }
 
-/// The two states in which a job waits for its instant.
+/// The two states in which a job waits for its due time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum DueState {
     Scheduled,
@@ -44,27 +45,27 @@ impl DueState {
     }
 }
 
-/// What the last exact search for a due job gave.
+/// The result of an exact search for a due job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EarliestDue {
-    /// None was due.
+    /// No job is due.
     None,
-    /// The earliest was due at this instant.
+    /// The earliest is due at this instant.
     At(Timestamp),
-    /// The search was given up: one may be due.
+    /// The search timed out: a job may be due.
     Unknown,
 }
 
-/// When something was done, and how long it took.
+/// When a scan or a search last ran, and for how long.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct LastRun {
     began: Instant,
     took: Duration,
 }
 
-impl Run {
-    /// Whether it may be repeated: it takes its share of the time, or is due whatever it takes.
-    fn may_repeat(self, bounds: &ReadBounds) -> bool {
+impl LastRun {
+    /// Returns whether it can run again: its share of the time is used up, or the longest interval has passed.
+    fn can_repeat(self, bounds: &ReadBounds) -> bool {
         let pause = self.took.saturating_mul(bounds.full_scan_share).min(bounds.full_scan_interval);
         pause <= self.began.elapsed()
     }
@@ -73,7 +74,7 @@ impl Run {
 /// An exact search for a due job.
 #[derive(Clone, Copy, Debug)]
 struct Search {
-    run: Run,
+    run: LastRun,
     look_ahead: SignedDuration,
     found: EarliestDue,
 }
@@ -82,82 +83,82 @@ struct Search {
 #[derive(Debug, Default)]
 pub(crate) struct QueueCursors {
     by_filter: HashMap<Filter, QueueCursor>,
-    last_full_scan: Option<Run>,
-    /// The states that had more jobs than one look passes.
-    large: HashSet<(Filter, DueState)>,
+    last_full_scan: Option<LastRun>,
+    /// The states that had more jobs than one scan covers.
+    large_states: HashSet<(Filter, DueState)>,
     searches: HashMap<(Filter, DueState), Search>,
 }
 
 impl QueueCursors {
-    /// Whether the next read of these filters may start at the cursors.
+    /// Returns whether the next read of these filters can begin at the cursors.
     pub(crate) fn cover<'a>(&self, mut filters: impl Iterator<Item = &'a Filter>, bounds: &ReadBounds) -> bool {
-        self.last_full_scan.is_some_and(|scan| !scan.may_repeat(bounds))
+        self.last_full_scan.is_some_and(|scan| !scan.can_repeat(bounds))
             && filters.all(|filter| self.by_filter.contains_key(filter))
     }
 
-    /// Where the jobs of a filter begin.
+    /// Returns where the jobs of a filter begin.
     pub(crate) fn get(&self, filter: &Filter) -> Option<QueueCursor> {
         self.by_filter.get(filter).copied()
     }
 
-    /// Where the jobs of all filters begin.
+    /// Returns where the jobs of all filters begin.
     pub(crate) fn first(&self) -> Option<QueueCursor> {
         let first = |cursor: fn(&QueueCursor) -> Timestamp| self.by_filter.values().map(cursor).min();
         Some(QueueCursor { enqueued: first(|cursor| cursor.enqueued)?, processing: first(|cursor| cursor.processing)? })
     }
 
-    /// Forgets the cursors after a read that scanned everything.
+    /// Sets the cursors after a full scan that began at `began`.
     pub(crate) fn reset(&mut self, snapshot: &Snapshot, began: Instant) {
         self.by_filter.clear();
-        self.last_full_scan = Some(Run { began, took: began.elapsed() });
+        self.last_full_scan = Some(LastRun { began, took: began.elapsed() });
         self.advance(snapshot);
     }
 
-    /// Makes the next read a full scan: a cursor turned out to be wrong.
+    /// Makes the next read a full scan, because a cursor is wrong.
     pub(crate) fn invalidate(&mut self) {
         self.by_filter.clear();
         self.last_full_scan = None;
     }
 
-    /// Moves the cursors after a read that began at them.
+    /// Advances the cursors after a read that began at them.
     pub(crate) fn advance(&mut self, snapshot: &Snapshot) {
         let known = snapshot.queues.iter().filter_map(|(filter, queue)| Some((filter, queue.as_ref().ok()?)));
         for (filter, queue) in known {
             self.by_filter.insert(filter.clone(), cursor(queue, snapshot.read_at));
         }
-        self.large.retain(|(filter, _)| snapshot.queues.contains_key(filter));
+        self.large_states.retain(|(filter, _)| snapshot.queues.contains_key(filter));
         self.searches.retain(|(filter, _), _| snapshot.queues.contains_key(filter));
     }
 
-    /// How the jobs of a state are to be looked for.
+    /// Returns how to scan the jobs of a state.
     pub(crate) fn due_plan(&self, filter: &Filter, state: DueState) -> DuePlan {
         let key = (filter.clone(), state);
         let earliest = match self.searches.get(&key) {
             Some(Search { found: EarliestDue::At(earliest), .. }) => Some(*earliest),
             _ => None,
         };
-        DuePlan { by_instant: self.large.contains(&key), earliest }
+        DuePlan { scan_by_time: self.large_states.contains(&key), earliest }
     }
 
-    /// Whether any state had more jobs than one look passes.
-    pub(crate) fn any_large(&self) -> bool {
-        !self.large.is_empty()
+    /// Returns whether any state had more jobs than one scan covers.
+    pub(crate) fn has_large_states(&self) -> bool {
+        !self.large_states.is_empty()
     }
 
-    /// Notes whether a state has more jobs than one look passes. Returns whether that is new, so that another read is needed
-    /// which also looks by the instant.
+    /// Records whether a state has more jobs than one scan covers. Returns whether that is new, so that another read has to
+    /// scan by due time as well.
     pub(crate) fn set_large(&mut self, filter: &Filter, state: DueState, is_large: bool) -> bool {
         let key = (filter.clone(), state);
         if is_large {
-            return self.large.insert(key);
+            return self.large_states.insert(key);
         }
         self.searches.remove(&key);
-        self.large.remove(&key);
+        self.large_states.remove(&key);
         false
     }
 
-    /// What the last exact search found, while it need not be repeated. One that found a job must be, once the job is no
-    /// longer seen.
+    /// Returns the result of the last exact search; `None` if it has to be repeated. A search that found a job has to be,
+    /// once the scans no longer see that job.
     pub(crate) fn last_search(
         &self,
         filter: &Filter,
@@ -166,11 +167,11 @@ impl QueueCursors {
         bounds: &ReadBounds,
     ) -> Option<EarliestDue> {
         let last = self.searches.get(&(filter.clone(), state)).filter(|last| look_ahead <= last.look_ahead)?;
-        (!matches!(last.found, EarliestDue::At(_)) && !last.run.may_repeat(bounds)).then_some(last.found)
+        (!matches!(last.found, EarliestDue::At(_)) && !last.run.can_repeat(bounds)).then_some(last.found)
     }
 
-    /// Takes in an exact search.
-    pub(crate) fn searched(
+    /// Records the result of an exact search that began at `began`.
+    pub(crate) fn set_last_search(
         &mut self,
         filter: &Filter,
         state: DueState,
@@ -178,14 +179,14 @@ impl QueueCursors {
         began: Instant,
         found: EarliestDue,
     ) {
-        let run = Run { began, took: began.elapsed() };
+        let run = LastRun { began, took: began.elapsed() };
         self.searches.insert((filter.clone(), state), Search { run, look_ahead, found });
     }
 }
 
 fn cursor(queue: &Queue, read_at: Timestamp) -> QueueCursor {
     let before = |oldest: Option<Timestamp>| {
-        // Where there is none, those to come are younger than the read; a job may also come from a clock ahead of ours.
+        // If there is none, later jobs are younger than the read. A job may also have a time ahead of our clock.
         oldest.unwrap_or(read_at).min(read_at).checked_sub(MARGIN).unwrap_or(Timestamp::MIN)
     };
     QueueCursor { enqueued: before(queue.oldest_enqueued_at), processing: before(queue.oldest_heartbeat_at) }
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn full_scans_repeat_when_they_cost_next_to_nothing() {
+    async fn cover_repeats_full_scans_by_their_cost() {
         let filter = Filter::default();
         let other = Filter { priority: Some(1), ..Filter::default() };
         let bounds = ReadBounds::default();
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_where_jobs_were_seen_or_where_they_will_come() {
+    fn advance_sets_a_cursor_before_the_oldest_job_or_the_read() {
         let check = |enqueued: Option<i64>, expected: i64| {
             let mut cursors = QueueCursors::default();
             cursors.advance(&snapshot(&Filter::default(), enqueued, 100));
@@ -244,24 +245,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_exact_search_is_repeated_when_it_may_be_or_must_be() {
+    async fn last_search_is_repeated_by_its_cost_or_if_it_found_a_job() {
         let (filter, state, bounds) = (Filter::default(), DueState::Scheduled, ReadBounds::default());
         let check = async |found: EarliestDue, after: u64, expected: Option<EarliestDue>| {
             let mut cursors = QueueCursors::default();
             let began = Instant::now();
             tokio::time::advance(Duration::from_millis(100)).await;
             let look_ahead = SignedDuration::from_mins(2);
-            cursors.searched(&filter, state, look_ahead, began, found);
+            cursors.set_last_search(&filter, state, look_ahead, began, found);
             tokio::time::advance(Duration::from_millis(after)).await;
             let last = cursors.last_search(&filter, state, look_ahead, &bounds);
             assert_eq!(last, expected, "{found:?} after {after} ms");
-            // It says nothing of what lies further ahead.
+            // It is no answer for a longer look-ahead.
             assert_eq!(cursors.last_search(&filter, state, SignedDuration::from_mins(3), &bounds), None);
         };
         check(EarliestDue::None, 1_899, Some(EarliestDue::None)).await;
         check(EarliestDue::None, 1_900, None).await;
         check(EarliestDue::Unknown, 1_000, Some(EarliestDue::Unknown)).await;
-        // It was there, and the read that asks did not see it any more.
+        // The job that it found is no longer seen.
         check(EarliestDue::At(at(0)), 0, None).await;
     }
 }

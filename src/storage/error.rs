@@ -1,66 +1,86 @@
 //! Why a storage did not answer.
 
+use std::time::Duration;
+
 use thiserror::Error;
+use tokio::time::timeout;
 
 use crate::config::{LoginError, SecretError};
 
-/// Why a storage did not answer. None of the texts holds a password.
+/// Why a storage did not answer. None of the texts contains a password.
 #[derive(Debug, Error)]
 pub enum StorageError {
-    /// No connection, or it broke.
+    /// No connection, or it was lost.
     #[error("the database cannot be reached: {0}")]
     Unreachable(String),
-    /// The database is starting, or stopping: it will be there again soon.
+    /// The database is starting or stopping; it is expected back soon.
     #[error("the database is not ready: {0}")]
     Starting(String),
-    /// User or password are not accepted, or a right is missing.
+    /// The user or the password is rejected, or a right is missing.
     #[error("the database refuses access: {0}")]
     Denied(String),
     /// The database did not answer in time.
     #[error("the database did not answer within {0}")]
     TimedOut(String),
-    /// JobRunr's tables are not where they should be.
+    /// JobRunr's tables are not as expected.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// No user, or a file of TLS that is of no use.
+    /// No user is configured, or a TLS file is unusable.
     #[error(transparent)]
     Login(#[from] LoginError),
-    /// A secret's file could not be read.
+    /// The file of a secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The database refused the statement.
-    #[error("the database refused the query: {0}")]
-    Refused(String),
-    /// An answer that makes no sense.
-    #[error("the database's answer makes no sense: {0}")]
-    Unreadable(String),
-    /// Reading panicked.
-    #[error("the scaler failed while reading, which is a bug of it: {0}")]
+    /// The database rejected the query.
+    #[error("the database rejected the query: {0}")]
+    Rejected(String),
+    /// The answer cannot be decoded.
+    #[error("the database's answer cannot be decoded: {0}")]
+    InvalidAnswer(String),
+    /// The code that reads panicked.
+    #[error("reading failed because of a bug in the scaler: {0}")]
     Panicked(String),
 }
 
-/// JobRunr's tables are not where they should be.
+/// JobRunr's tables are not as expected.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SchemaError {
     /// Tables are missing.
     #[error(
-        "{database} has no table {}: looked with the table prefix `{prefix}`; set tablePrefix to JobRunr's jobrunr.database.table-prefix, or start JobRunr once so that it creates its tables; MySQL and MariaDB also hide a table from a user without SELECT on it: see jobrunr-scaler grants-sql",
+        "{database} has no table {}: the table prefix is `{prefix}`; set tablePrefix to JobRunr's jobrunr.database.table-prefix, or start JobRunr once so that it creates its tables; MySQL and MariaDB also hide a table from a user without SELECT on it: see jobrunr-scaler grants-sql",
         tables.join(", ")
     )]
     TablesMissing {
-        /// The database, and the schema where one was named.
+        /// The database, and the schema if one is configured.
         database: String,
-        /// The missing tables, prefix included.
+        /// The missing tables, with the prefix.
         tables: Vec<String>,
-        /// The prefix that was tried.
+        /// The configured prefix.
         prefix: String,
     },
-    /// A table that lacks columns which JobRunr has had since 1.0.
-    #[error("the table {table} lacks {}: it is not JobRunr's, or a migration of it was not finished", columns.join(", "))]
+    /// A table lacks columns that JobRunr has had since 1.0.
+    #[error(
+        "the table {table} has no {}: it is not JobRunr's, or one of JobRunr's migrations is incomplete",
+        columns.join(", ")
+    )]
     ColumnsMissing {
-        /// The table, prefix included.
+        /// The table, with the prefix.
         table: String,
         /// The missing columns.
         columns: Vec<&'static str>,
     },
+}
+
+/// Waits for an answer, at most `limit`.
+///
+/// # Errors
+/// The answer's, or [`StorageError::TimedOut`].
+pub(crate) async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, StorageError>>,
+) -> Result<T, StorageError> {
+    match timeout(limit, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(StorageError::TimedOut(format!("{limit:?}"))),
+    }
 }

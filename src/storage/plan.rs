@@ -1,5 +1,5 @@
-//! What one read asks of a database, in JobRunr's words. How it is asked, in how many statements and with which indexes,
-//! is the database's business.
+//! What one read asks of a database, in JobRunr's terms. How it is asked, in how many statements and through which indexes,
+//! is up to the database.
 
 use jiff::Timestamp;
 
@@ -10,46 +10,46 @@ use crate::jobrunr::Filter;
 /// Everything that one read answers, as of one instant.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadPlan<'a> {
-    /// The instant with which the storage's instants are compared.
+    /// The instant with which the storage's times are compared.
     pub(crate) now: Timestamp,
-    /// Where counting stops, jobs. `None` counts all.
+    /// Where counting stops, in jobs. `None` counts all.
     pub(crate) count_limit: Option<u64>,
-    /// How much is looked at.
+    /// How much is scanned.
     pub(crate) bounds: ReadBounds,
-    /// What is asked of the jobs, by filter.
+    /// What to read of the jobs, by filter.
     pub(crate) queues: Vec<QueuePlan<'a>>,
-    /// Whether recurring jobs are asked for: which of them have an active run, and the mark of their definitions.
+    /// Whether to read the recurring jobs: which of them have an active run, and the version of their definitions.
     pub(crate) recurring: bool,
-    /// Where to begin looking for active runs; `None` looks at all.
+    /// Where the scan for active runs begins; `None` scans all jobs.
     pub(crate) first_cursor: Option<QueueCursor>,
 }
 
-/// What is asked of the jobs that one filter lets through.
+/// What to read of the jobs that one filter selects.
 #[derive(Clone, Debug)]
 pub(crate) struct QueuePlan<'a> {
     pub(crate) filter: &'a Filter,
-    /// Where ENQUEUED and PROCESSING jobs begin; `None` looks at all.
+    /// Where counting ENQUEUED and PROCESSING jobs begins; `None` counts all.
     pub(crate) cursor: Option<QueueCursor>,
-    /// The instants up to which due jobs are counted, in ascending order.
+    /// The instants up to which jobs count as due, in ascending order.
     pub(crate) until: Vec<Timestamp>,
-    /// How SCHEDULED jobs are looked for.
+    /// How SCHEDULED jobs are scanned.
     pub(crate) scheduled: DuePlan,
-    /// How AWAITING jobs are looked for; `None` where nobody asks for them.
+    /// How AWAITING jobs are scanned; `None` if no question asks for them.
     pub(crate) awaiting: Option<DuePlan>,
 }
 
-/// How the jobs of one state are looked for by their instant. Counting by the state is exact where the state has fewer jobs
-/// than one look passes.
+/// How the jobs of one state are scanned for their due times. Scanning the state is exact if the state has fewer jobs than one
+/// scan covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DuePlan {
-    /// Also look by the instant, in both directions: the state had more jobs than one look passes.
-    pub(crate) by_instant: bool,
-    /// The earliest instant of a due job, where one was seen: the look in ascending order begins here.
+    /// Also scan by due time, in both directions: the state had more jobs than one scan covers.
+    pub(crate) scan_by_time: bool,
+    /// The earliest due time found so far, if any. The scan in ascending order begins here.
     pub(crate) earliest: Option<Timestamp>,
 }
 
 impl QueuePlan<'_> {
-    /// The last instant up to which due jobs are counted.
+    /// The last instant up to which jobs count as due.
     pub(crate) fn last_until(&self) -> Option<Timestamp> {
         self.until.last().copied()
     }

@@ -1,4 +1,4 @@
-//! Reads the recurring jobs: their definitions only when they have changed, their runs with each read.
+//! Reads the recurring jobs: their definitions only when they have changed, their active runs with every read.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use jiff::SignedDuration;
 use tokio::time::{Duration, Instant};
 
 use super::StorageError;
-use super::rows::{DefinitionRow, RecurringMark, Rows};
-use super::session::Source;
-use crate::config::ReadBounds;
-use crate::jobrunr::{Definition, Planning, Recurring, Snapshot};
+use super::backend::Backend;
+use super::rows::{DefinitionRow, DefinitionsVersion, Rows};
+use crate::config::StorageConfig;
+use crate::jobrunr::{Definition, Recurring, RunScheduling, Snapshot};
 
-/// Before JobRunr 5.1.3 nothing in the table shows that a definition has changed.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// Recurring jobs looked up one by one in a statement, where very many jobs are in the way of a look at all of them.
+/// Before JobRunr 5.1.3 nothing in the table shows that a definition has changed, so they are read again after this time.
+const MAX_AGE_WITHOUT_SUM: Duration = Duration::from_secs(60);
+/// Recurring jobs per statement when they are looked up by id.
 const IDS_PER_STATEMENT: usize = 50;
 
-/// What a session knows of the recurring jobs from earlier reads.
+/// The definitions of the recurring jobs that earlier reads of a session have found.
 #[derive(Default)]
 pub(super) struct RecurringCache {
     definitions: Option<Definitions>,
@@ -25,74 +25,86 @@ pub(super) struct RecurringCache {
 
 struct Definitions {
     all: Vec<Arc<Definition>>,
-    mark: RecurringMark,
-    planning: Planning,
+    version: DefinitionsVersion,
+    scheduling: RunScheduling,
     note: Option<String>,
     read_at: Instant,
 }
 
 impl Definitions {
-    fn is_current(&self, mark: RecurringMark) -> bool {
-        let shows_changes = mark.sum.is_some() || mark.n_definitions == 0;
-        self.mark == mark && (shows_changes || self.read_at.elapsed() < READ_AGAIN_AFTER)
+    fn is_current(&self, version: DefinitionsVersion) -> bool {
+        let shows_changes = version.sum.is_some() || version.n_definitions == 0;
+        self.version == version && (shows_changes || self.read_at.elapsed() < MAX_AGE_WITHOUT_SUM)
     }
 }
 
 impl RecurringCache {
-    /// Adds the recurring jobs to a snapshot, from the rows of its read and from what else has to be asked.
+    /// Adds the recurring jobs to a snapshot, from the rows of its read and further queries where needed.
     pub(super) async fn add(
         &mut self,
-        source: &mut dyn Source,
-        bounds: &ReadBounds,
-        jobrunr_version: Option<u32>,
+        backend: &mut dyn Backend,
+        config: &StorageConfig,
         rows: &Rows,
         snapshot: &mut Snapshot,
     ) -> Result<(), StorageError> {
-        let Some(mark) = rows.recurring else {
-            let note = source.facts().no_recurring.clone();
-            snapshot.recurring = Some(Recurring { planning: Planning::AheadOfTime, jobs: Vec::new(), note });
+        let Some(version) = rows.definitions_version else {
+            let note = backend.findings().recurring_unavailable.clone();
+            snapshot.recurring = Some(Recurring { scheduling: RunScheduling::Ahead, jobs: Vec::new(), note });
             return Ok(());
         };
-        let definitions = self.definitions(source, bounds, jobrunr_version, mark).await?;
+        let definitions = self.definitions(backend, config, version).await?;
         let mut active = rows.runs.ids.clone();
         if !rows.runs.truncated_states.is_empty() {
             let missing = definitions.all.iter().map(|definition| definition.id.as_str());
             let missing: Vec<&str> = missing.filter(|id| !active.contains(*id)).collect();
-            active.extend(look_up(source, &missing, &rows.runs.truncated_states).await?);
+            active.extend(look_up(backend, &missing, &rows.runs.truncated_states).await?);
         }
         let slowest = snapshot.live_servers().map(|server| server.poll_interval).max();
         let (now, grace) = (snapshot.read_at, slowest.unwrap_or(SignedDuration::ZERO));
-        let recurring = Recurring::new(definitions.planning, &definitions.all, &active, now, grace);
+        let recurring = Recurring::new(definitions.scheduling, &definitions.all, &active, now, grace);
         snapshot.recurring = Some(Recurring { note: definitions.note.clone(), ..recurring });
         Ok(())
     }
 
-    /// Whether the definitions are those that are known. Those that cannot be read do not change.
-    pub(super) fn is_current(&self, mark: Option<RecurringMark>) -> bool {
-        mark.is_none_or(|mark| self.definitions.as_ref().is_some_and(|known| known.is_current(mark)))
+    /// Returns whether the cached definitions are current. Definitions that cannot be read (`None`) do not change.
+    pub(super) fn is_current(&self, version: Option<DefinitionsVersion>) -> bool {
+        version.is_none_or(|version| self.definitions.as_ref().is_some_and(|cached| cached.is_current(version)))
     }
 
     async fn definitions(
         &mut self,
-        source: &mut dyn Source,
-        bounds: &ReadBounds,
-        jobrunr_version: Option<u32>,
-        mark: RecurringMark,
+        backend: &mut dyn Backend,
+        config: &StorageConfig,
+        version: DefinitionsVersion,
     ) -> Result<&Definitions, StorageError> {
-        let known = match self.definitions.take().filter(|known| known.is_current(mark)) {
-            Some(known) => known,
-            None => {
-                let rows = source.definitions(bounds).await?;
-                // A new version of the application defines its jobs again when it starts, and may bring a new JobRunr.
-                let (planning, unknown_version) = planning(source, jobrunr_version).await?;
-                let all: Vec<Arc<Definition>> = rows.into_iter().map(definition).map(Arc::new).collect();
-                let note = unknown_version.or_else(|| unread(mark.n_definitions, all.len()));
-                Definitions { all, mark, planning, note, read_at: Instant::now() }
-            }
+        let definitions = match self.definitions.take().filter(|cached| cached.is_current(version)) {
+            Some(cached) => cached,
+            None => read_definitions(backend, config, version).await?,
         };
-        Ok(self.definitions.insert(known))
+        Ok(self.definitions.insert(definitions))
     }
 }
+
+async fn read_definitions(
+    backend: &mut dyn Backend,
+    config: &StorageConfig,
+    version: DefinitionsVersion,
+) -> Result<Definitions, StorageError> {
+    let rows = backend.definitions(&config.bounds).await?;
+    // A new version of the application defines its jobs when it starts, and may come with another version of JobRunr.
+    let jobrunr_version = match config.jobrunr_version {
+        Some(configured) => Some(configured),
+        None => backend.major_version().await?,
+    };
+    let scheduling = jobrunr_version.map_or(RunScheduling::JustInTime, RunScheduling::of_version);
+    let all: Vec<Arc<Definition>> = rows.into_iter().map(definition).map(Arc::new).collect();
+    let note =
+        jobrunr_version.map_or_else(|| Some(UNKNOWN_VERSION.to_owned()), |_| unread(version.n_definitions, all.len()));
+    Ok(Definitions { all, version, scheduling, note, read_at: Instant::now() })
+}
+
+const UNKNOWN_VERSION: &str =
+    "JobRunr's version cannot be read from the database; assuming a version before 8: set jobrunrVersion";
 
 fn definition(row: DefinitionRow) -> Definition {
     match row.json_end {
@@ -101,41 +113,26 @@ fn definition(row: DefinitionRow) -> Definition {
     }
 }
 
+/// Returns a warning if not all definitions were read.
 fn unread(n_definitions: u64, n_read: usize) -> Option<String> {
     let n_unread = n_definitions.saturating_sub(n_read as u64);
     (0 < n_unread).then(|| {
-        format!("{n_unread} of {n_definitions} recurring jobs are not read, since they are too many: these count only while a run of them is in the jobs table")
+        format!(
+            "{n_unread} of {n_definitions} recurring jobs are not read, because there are too many: these are counted only while \
+             a run of them exists"
+        )
     })
 }
 
-/// A state with very many jobs hides which recurring jobs have a run in it: they are looked up one by one.
+/// Looks up by id which recurring jobs have an active run, for states with too many jobs to scan.
 async fn look_up(
-    source: &mut dyn Source,
+    backend: &mut dyn Backend,
     ids: &[&str],
     states: &[&'static str],
 ) -> Result<BTreeSet<String>, StorageError> {
     let mut found = BTreeSet::new();
     for ids in ids.chunks(IDS_PER_STATEMENT) {
-        found.extend(source.active_runs_of(ids, states).await?);
+        found.extend(backend.active_runs_of(ids, states).await?);
     }
     Ok(found)
-}
-
-/// Which JobRunr works on the tables, and what to say where that is a guess.
-async fn planning(
-    source: &mut dyn Source,
-    configured: Option<u32>,
-) -> Result<(Planning, Option<String>), StorageError> {
-    let version = match configured {
-        Some(version) => Some(version),
-        None => source.major_version().await?,
-    };
-    Ok(match version {
-        Some(version) => (Planning::of_version(version), None),
-        None => {
-            let note = "which JobRunr works here cannot be seen, since neither its migrations table nor its statistics \
-                        view is readable: taken for a version before 8; set jobrunrVersion";
-            (Planning::AtItsTime, Some(note.to_owned()))
-        }
-    })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::jobrunr::Server;
+use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Server};
 
 /// The answer to a [`ReadPlan`](super::plan::ReadPlan).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,14 +13,14 @@ pub(crate) struct Rows {
     pub(crate) queues: Vec<QueueRow>,
     /// Newest heartbeat first.
     pub(crate) servers: Vec<Server>,
-    /// Server rows that were left out, because a number in them is impossible.
+    /// Servers that were left out because a number in their record is impossible.
     pub(crate) n_invalid_servers: u64,
-    /// ENQUEUED and PROCESSING jobs with an instant outside the calendar, of all filters.
+    /// ENQUEUED and PROCESSING jobs whose `updatedAt` is outside the calendar, of all filters.
     pub(crate) n_invalid_jobs: u64,
-    /// Where recurring jobs were asked for.
+    /// The active runs of recurring jobs, if the plan asks for them.
     pub(crate) runs: ActiveRuns,
-    /// The mark of the recurring jobs' definitions; `None` where their table cannot be read or nobody asked.
-    pub(crate) recurring: Option<RecurringMark>,
+    /// The version of the recurring jobs' definitions; `None` if they cannot be read or the plan does not ask for them.
+    pub(crate) definitions_version: Option<DefinitionsVersion>,
 }
 
 /// The jobs of one filter.
@@ -34,45 +34,44 @@ pub(crate) struct QueueRow {
     pub(crate) n_processing: u64,
     /// Those of them with a fresh heartbeat.
     pub(crate) n_processing_alive: u64,
-    /// The oldest heartbeat among PROCESSING jobs, where cursors are of use.
+    /// The oldest heartbeat among PROCESSING jobs, if the database makes use of cursors.
     pub(crate) oldest_heartbeat_at: Option<Timestamp>,
-    /// Whether none was found from the cursor on, although there is one before it.
-    pub(crate) is_before_cursor: bool,
+    /// Whether jobs exist before the cursor and none after it.
+    pub(crate) is_cursor_wrong: bool,
     /// SCHEDULED jobs.
-    pub(crate) scheduled: DueRow,
+    pub(crate) scheduled: DueScans,
     /// AWAITING jobs.
-    pub(crate) awaiting: DueRow,
+    pub(crate) awaiting: DueScans,
 }
 
-/// The jobs of one state by their instant.
+/// The jobs of one state by due time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct DueRow {
-    /// The look by the state.
-    pub(crate) by_state: Look,
-    /// The look by the instant in ascending order, from the plan's earliest instant on.
-    pub(crate) ascending: Option<Look>,
-    /// The look by the instant in descending order, from the last instant that counts as due.
-    pub(crate) descending: Option<Look>,
-    /// The look by the instant in ascending order, after the last instant that counts as due.
-    pub(crate) later: Option<Look>,
+pub(crate) struct DueScans {
+    /// The scan of the jobs in that state.
+    pub(crate) of_state: Scan,
+    /// The scan by due time in ascending order, from the plan's earliest due time on.
+    pub(crate) ascending: Option<Scan>,
+    /// The scan by due time in descending order, from the last instant that counts as due.
+    pub(crate) descending: Option<Scan>,
+    /// The scan by due time in ascending order, after the last instant that counts as due.
+    pub(crate) later: Option<Scan>,
 }
 
-/// Jobs that a bounded look passed, by the interval between two of the plan's instants in which theirs lies.
+/// The jobs that a bounded scan found, by the interval between two of the plan's instants in which they are due.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Look {
-    /// Jobs at or before the first instant, then those between the first and the second, and so on; the last interval is
-    /// open. A job without an instant is in none.
+pub(crate) struct Scan {
+    /// Jobs due at or before the first instant, then those between the first and the second, and so on; the last interval is
+    /// open. Jobs without a due time are in none.
     pub(crate) intervals: Vec<Interval>,
-    /// Rows passed, whatever they were.
-    pub(crate) n_passed: u64,
-    /// Jobs of the state whose instant lies outside the calendar. Those before it are due all the same, as JobRunr itself
-    /// would find them.
+    /// Rows scanned, whether or not they are in an interval.
+    pub(crate) n_scanned: u64,
+    /// Jobs in that state whose due time is before the calendar. They are due, as JobRunr would find them.
     pub(crate) n_before_calendar: u64,
-    /// See [`n_before_calendar`](Self::n_before_calendar); these never come.
+    /// Jobs in that state whose due time is after the calendar. They are never due.
     pub(crate) n_after_calendar: u64,
-    /// Whether the look ended at its bound.
+    /// Whether the scan ended at its bound.
     pub(crate) is_truncated: bool,
-    /// Whether it passed the jobs in the order of their instants.
+    /// Whether the scan was in the order of the due times.
     pub(crate) is_in_order: bool,
 }
 
@@ -80,41 +79,41 @@ pub(crate) struct Look {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Interval {
     pub(crate) n_jobs: u64,
-    /// The earliest instant among them.
+    /// The earliest due time among them.
     pub(crate) earliest: Option<Timestamp>,
 }
 
-/// Which recurring jobs have an active run, as far as a bounded look at each state says.
+/// Which recurring jobs have an active run, as far as a bounded scan of each state shows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ActiveRuns {
     /// Their ids.
     pub(crate) ids: BTreeSet<String>,
-    /// The states with more jobs than were looked at.
+    /// The states with more jobs than were scanned.
     pub(crate) truncated_states: Vec<&'static str>,
 }
 
-/// What tells that definitions of recurring jobs have changed: how many there are, and the sum of their `createdAt` (modulo
-/// something), which is JobRunr's own way to see it (`RecurringJobTable`). No sum before JobRunr 5.1.3.
+/// Changes when the definitions of recurring jobs change: their number, and the sum of their `createdAt` (modulo a constant),
+/// which is how JobRunr itself notices it (`RecurringJobTable`). Before JobRunr 5.1.3 there is no sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RecurringMark {
+pub(crate) struct DefinitionsVersion {
     pub(crate) n_definitions: u64,
     pub(crate) sum: Option<i64>,
 }
 
-/// The definition of a recurring job, as far as it was moved.
+/// The definition of a recurring job, as far as it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DefinitionRow {
     pub(crate) id: String,
-    /// The column `createdAt`, ms since 1970.
+    /// Its `createdAt`, ms since 1970.
     pub(crate) created_at_millis: Option<i64>,
-    /// `jobAsJson`, or its beginning where it is long.
+    /// Its `jobAsJson`, or the beginning if it is long.
     pub(crate) json: String,
-    /// The end of `jobAsJson` where it is long.
+    /// The end of `jobAsJson` if it is long.
     pub(crate) json_end: Option<String>,
 }
 
-/// The instants that are taken seriously: years 1 to 9999. JobRunr writes the present and what users schedule; anything else
-/// is a damaged row, which must not spoil the rest.
+/// Returns the instant of microseconds since 1970; `None` outside the calendar, years 1 to 9999. JobRunr writes the present and
+/// what users schedule; anything else is a damaged record, which must not affect the others.
 pub(crate) fn calendar_instant(micros: i64) -> Option<Timestamp> {
     Timestamp::from_microsecond(micros).ok().filter(|_| CALENDAR_MICROS.contains(&micros))
 }
@@ -122,14 +121,14 @@ pub(crate) fn calendar_instant(micros: i64) -> Option<Timestamp> {
 /// The first and the last microsecond of the calendar.
 pub(crate) const CALENDAR_MICROS: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
-/// The longest poll interval that is taken seriously, seconds: a month.
+/// The longest plausible poll interval, seconds: a month.
 pub(crate) const MAX_POLL_INTERVAL_SECONDS: i64 = 31 * 24 * 60 * 60;
-/// More workers than any server has.
+/// The largest plausible number of workers.
 pub(crate) const MAX_WORKERS: i64 = 1_000_000;
 
-/// The numbers of a server's row as they stand in the table.
+/// A server's record as stored, unchecked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct ServerNumbers {
+pub(crate) struct ServerRow {
     pub(crate) worker_pool_size: Option<i64>,
     pub(crate) poll_interval_seconds: Option<i64>,
     pub(crate) last_heartbeat: Option<Timestamp>,
@@ -137,11 +136,11 @@ pub(crate) struct ServerNumbers {
     pub(crate) tags: Option<String>,
 }
 
-impl ServerNumbers {
-    /// The server; `None` where a number is impossible.
-    pub(crate) fn into_server(self, default_poll_interval_seconds: u32) -> Option<Server> {
+impl ServerRow {
+    /// Returns the server; `None` if a number is impossible.
+    pub(crate) fn into_server(self) -> Option<Server> {
         let poll = self.poll_interval_seconds.filter(|seconds| 0 < *seconds);
-        let poll = poll.unwrap_or_else(|| default_poll_interval_seconds.into());
+        let poll = poll.unwrap_or_else(|| DEFAULT_POLL_INTERVAL_SECONDS.into());
         let workers = self.worker_pool_size.unwrap_or(0).max(0);
         let occupied = self.occupied_workers.filter(|n| 0 <= *n);
         if MAX_POLL_INTERVAL_SECONDS < poll || MAX_WORKERS < workers || occupied.is_some_and(|n| MAX_WORKERS < n) {

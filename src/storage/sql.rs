@@ -1,4 +1,4 @@
-//! SQL databases: one source for all of them, above a connection and a dialect.
+//! SQL databases: one backend for all of them, on a connection and a dialect.
 
 mod connection;
 mod dialect;
@@ -6,7 +6,6 @@ mod errors;
 mod grants;
 mod login;
 mod mysql;
-mod notify;
 mod postgres;
 mod schema;
 mod sqlite;
@@ -17,62 +16,44 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-pub use grants::{DEFAULT_ROLE, Grants, grants_sql};
-pub use notify::notify_sql;
+pub(super) use mysql::MySql;
+pub(super) use postgres::Postgres;
+pub(super) use sqlite::Sqlite;
 
-use self::connection::Connection;
+use self::connection::SqlConnection;
 use self::dialect::Dialect;
 use self::schema::Schema;
-use self::statement::{ByState, Kind, Row, Writer};
+use self::statement::{Row, StateScan, Writer};
+use super::backend::{Backend, Probe, SchemaFindings};
 use super::cursors::DueState;
 use super::plan::ReadPlan;
 use super::rows::{DefinitionRow, Rows};
-use super::session::{Facts, Probe, Source};
-use super::{Inspection, StorageError};
-use crate::config::{Address, ReadBounds, ServerAddress, StorageConfig};
-use crate::jobrunr::{Filter, MissingColumn};
+use super::{Inspection, Notifications, StorageError};
+use crate::config::{ReadBounds, StorageConfig};
+use crate::jobrunr::{Filter, UnsupportedFilter};
 
-/// Opens a connection and looks at the tables.
-///
-/// # Errors
-/// [`StorageError`]
-pub(super) async fn connect(config: &StorageConfig) -> Result<Box<dyn Source>, StorageError> {
-    let source = match &config.address {
-        Address::Postgres(address) => postgres::connect(address, config).await?,
-        Address::Mysql(address) => mysql::connect(address, config).await?,
-        Address::Sqlite(path) => sqlite::connect(path, config).await?,
-    };
-    Ok(Box::new(source))
-}
-
-/// Listens, where PostgreSQL's trigger is installed.
-///
-/// # Errors
-/// [`StorageError`]
-pub(super) async fn listen(
-    address: &ServerAddress,
-    config: &StorageConfig,
-) -> Result<Option<Box<dyn super::Listener>>, StorageError> {
-    postgres::listen(address, config).await
-}
-
-/// A connection to an SQL database, and what is known of its tables.
-struct SqlSource {
-    connection: Box<dyn Connection>,
+/// A connection to an SQL database, and the schema of its tables.
+struct SqlBackend {
+    connection: Box<dyn SqlConnection>,
     dialect: Box<dyn Dialect>,
     schema: Schema,
-    facts: Facts,
+    findings: SchemaFindings,
     heartbeat_multiplicand: u32,
 }
 
-impl SqlSource {
-    fn new(connection: Box<dyn Connection>, dialect: Box<dyn Dialect>, schema: Schema, config: &StorageConfig) -> Self {
-        let no_recurring = schema.recurring.is_none().then(|| {
+impl SqlBackend {
+    fn new(
+        connection: Box<dyn SqlConnection>,
+        dialect: Box<dyn Dialect>,
+        schema: Schema,
+        config: &StorageConfig,
+    ) -> Self {
+        let recurring_unavailable = schema.recurring.is_none().then(|| {
             let table = &schema.recurring_table;
-            format!("recurring jobs are not read: the table {table} is not there, or the user has no SELECT on it")
+            format!("recurring jobs are not counted: the table {table} does not exist, or the user has no SELECT on it")
         });
-        let facts = Facts { notes: schema.notes.clone(), no_recurring };
-        Self { connection, dialect, schema, facts, heartbeat_multiplicand: config.heartbeat_multiplicand }
+        let findings = SchemaFindings { notes: schema.notes.clone(), recurring_unavailable };
+        Self { connection, dialect, schema, findings, heartbeat_multiplicand: config.heartbeat_multiplicand }
     }
 
     fn writer(&self) -> Writer<'_> {
@@ -92,19 +73,20 @@ impl SqlSource {
 }
 
 #[async_trait]
-impl Source for SqlSource {
-    fn facts(&self) -> &Facts {
-        &self.facts
+impl Backend for SqlBackend {
+    fn findings(&self) -> &SchemaFindings {
+        &self.findings
     }
 
-    fn missing_column(&self, filter: &Filter) -> Option<MissingColumn> {
+    fn unsupported_filter(&self, filter: &Filter) -> Option<UnsupportedFilter> {
+        // The keys are the names of the columns.
         let wanted = [
             ("priority", filter.priority.is_some()),
             ("serverTag", filter.server_tag.is_some()),
             ("dynamicQueue", filter.dynamic_queue.is_some()),
         ];
         let (key, _) = wanted.into_iter().find(|(column, wanted)| *wanted && !self.schema.jobs_have(column))?;
-        Some(MissingColumn { key, table: self.schema.jobs.clone(), column: key })
+        Some(UnsupportedFilter { key, missing: format!("the column {}.{key}", self.schema.jobs) })
     }
 
     async fn read(&mut self, plan: &ReadPlan<'_>) -> Result<Rows, StorageError> {
@@ -113,11 +95,9 @@ impl Source for SqlSource {
         for statement in self.writer().read(plan) {
             rows.extend(self.rows(statement).await?);
         }
-        let by_state = ByState {
-            is_bounded: self.schema.has_instant_index || self.schema.has_state_instant_index,
-            is_in_order: self.schema.has_state_instant_index,
-        };
-        Ok(statement::decode(plan, by_state, &rows))
+        let state_scan =
+            StateScan { is_bounded: self.schema.bounds_state_scan(), is_in_order: self.schema.has_state_time_index };
+        Ok(statement::decode(plan, state_scan, &rows))
     }
 
     async fn earliest_due(
@@ -127,8 +107,7 @@ impl Source for SqlSource {
         until: Timestamp,
     ) -> Result<Option<Timestamp>, StorageError> {
         let statement = self.writer().earliest_due(filter, state, until);
-        let rows = self.rows(statement).await?;
-        Ok(rows.iter().filter_map(|row| statement::instant(row.a)).min())
+        Ok(statement::earliest(&self.rows(statement).await?))
     }
 
     async fn is_unchanged(&mut self) -> Result<Option<bool>, StorageError> {
@@ -137,12 +116,7 @@ impl Source for SqlSource {
 
     async fn probe(&mut self, next: Option<Timestamp>, recurring: bool) -> Result<Probe, StorageError> {
         let statement = self.writer().probe(next, recurring);
-        let rows = self.rows(statement).await?;
-        Ok(Probe {
-            has_work: statement::of_kind(&rows, Kind::Work).any(|row| row.a != Some(0)),
-            has_server: statement::of_kind(&rows, Kind::Server).next().is_some(),
-            recurring: statement::recurring_mark(&rows),
-        })
+        Ok(statement::probe(&self.rows(statement).await?))
     }
 
     async fn definitions(&mut self, bounds: &ReadBounds) -> Result<Vec<DefinitionRow>, StorageError> {
@@ -166,8 +140,7 @@ impl Source for SqlSource {
     async fn major_version(&mut self) -> Result<Option<u32>, StorageError> {
         if let Some(migrations) = &self.schema.migrations {
             let statement = self.writer().migration(migrations);
-            let rows = self.rows(statement).await?;
-            if statement::of_kind(&rows, Kind::Migration).any(|row| row.a.is_some_and(|n| 0 < n)) {
+            if statement::has_migration(&self.rows(statement).await?) {
                 return Ok(Some(8));
             }
         }
@@ -178,8 +151,8 @@ impl Source for SqlSource {
         })
     }
 
-    async fn notifies(&mut self) -> Result<bool, StorageError> {
-        self.connection.notifies(&self.schema.jobs).await
+    async fn notifications(&mut self) -> Result<Notifications, StorageError> {
+        self.connection.notifications(&self.schema.jobs).await
     }
 
     async fn inspect(&mut self) -> Result<Inspection, StorageError> {

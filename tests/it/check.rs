@@ -1,4 +1,4 @@
-//! What `check` and the start of `serve` say of a storage.
+//! What `check` and the start of `serve` report about a storage.
 
 use std::process::{Command, Output};
 
@@ -26,7 +26,7 @@ fn finding(check: &Check, level: Level, topic: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_storage_as_it_should_be_has_no_warnings() {
+async fn healthy_storage_has_no_warnings() {
     for kind in ALL {
         let mut database = Database::new(kind).await.at_present();
         database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
@@ -39,8 +39,8 @@ async fn a_storage_as_it_should_be_has_no_warnings() {
         }
         let check = check(&database.config(), jiff::Timestamp::now).await;
         assert!(check.is_healthy(), "{kind:?} {check:?}");
-        let odd: Vec<_> = check.findings().into_iter().filter(|finding| finding.level != Level::Ok).collect();
-        assert!(odd.is_empty(), "{kind:?} {odd:?}");
+        let others: Vec<_> = check.findings().into_iter().filter(|finding| finding.level != Level::Ok).collect();
+        assert!(others.is_empty(), "{kind:?} {others:?}");
         assert_eq!(finding(&check, Level::Ok, "servers"), "2 live servers, 24 workers", "{kind:?}");
         let summary = check.summary();
         let product = match kind {
@@ -56,7 +56,7 @@ async fn a_storage_as_it_should_be_has_no_warnings() {
 }
 
 #[tokio::test]
-async fn too_many_rights_are_named() {
+async fn excess_rights_are_named() {
     for kind in SERVERS {
         let mut database = Database::new(kind).await;
         let superuser = checked(&database, &database.config()).await;
@@ -74,7 +74,7 @@ async fn too_many_rights_are_named() {
 }
 
 #[tokio::test]
-async fn what_costs_something_is_a_warning() {
+async fn slow_or_incomplete_schema_is_a_warning() {
     for kind in ALL {
         let mut database = Database::with(kind, Layout { hand_made: true, ..Layout::default() }).await;
         database.insert_jobs(&[job("ENQUEUED", 1.0), job("ENQUEUED", 2.0)]).await;
@@ -85,14 +85,17 @@ async fn what_costs_something_is_a_warning() {
         assert!(finding(&check, Level::Warning, "indexes").contains("CREATE INDEX"), "{kind:?}");
         assert!(finding(&check, Level::Warning, "tables").contains("jobrunr_recurring_jobs"), "{kind:?}");
         assert!(finding(&check, Level::Warning, "version").contains("jobrunrVersion"), "{kind:?}");
-        assert!(finding(&check, Level::Warning, "servers").starts_with("2 jobs wait and no server lives"), "{kind:?}");
+        assert!(
+            finding(&check, Level::Warning, "servers").starts_with("2 jobs wait and no server is alive"),
+            "{kind:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn clocks_that_are_apart_are_named() {
+async fn clock_differences_are_named() {
     for kind in ALL {
-        // The test's clock stands still, long before the database's.
+        // The test's clock stands still, far behind the database's.
         let mut database = Database::new(kind).await;
         database.insert_servers(&[server(8, 15, -30.0)]).await;
         let check = checked(&database, &database.config()).await;
@@ -104,7 +107,7 @@ async fn clocks_that_are_apart_are_named() {
 }
 
 #[tokio::test]
-async fn what_keeps_a_storage_from_being_read_is_a_problem() {
+async fn unreadable_storage_is_a_problem() {
     for kind in SERVERS {
         let database = Database::empty(kind, Layout::default()).await;
         let empty = checked(&database, &database.config()).await;
@@ -126,7 +129,7 @@ fn run(url: &str, arguments: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn the_command_ends_by_what_it_found() {
+async fn check_exit_code_follows_the_findings() {
     let mut database = Database::new(Kind::Sqlite).await.at_present();
     database.insert_servers(&[server(8, 15, 1.0)]).await;
     let well = run(&database.url, &[]);
@@ -151,9 +154,9 @@ async fn the_command_ends_by_what_it_found() {
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("configured: default"), "{unknown:?}");
 }
 
-/// Never fatally: a database that is away is no reason not to answer KEDA.
+/// An unreachable database is no reason not to start.
 #[tokio::test]
-async fn serve_says_at_its_start_what_it_found_of_each_storage() {
+async fn serve_logs_the_findings_of_each_storage_at_the_start() {
     let mut database = Database::new(Kind::Postgres).await.at_present();
     database.insert_servers(&[server(8, 15, 1.0)]).await;
     let mut scaler = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);

@@ -41,7 +41,7 @@ async fn refuse(mut connection: TcpStream) -> std::io::Result<()> {
 }
 
 #[tokio::test]
-async fn a_database_that_starts_is_asked_once_and_said_to_start() {
+async fn starting_database_is_asked_once_and_reported_as_starting() {
     let (address, n_logins) = starting_postgres().await;
     let config = database::config(&format!("postgres://jobrunr@{address}/jobrunr?sslmode=disable"), "");
     let config = StorageConfig { connect_timeout: Duration::from_secs(2), ..config };
@@ -56,7 +56,7 @@ async fn a_database_that_starts_is_asked_once_and_said_to_start() {
 
 /// The driver's own log has statements whole, of many kilobytes.
 #[tokio::test]
-async fn slow_statements_are_not_logged_whole() {
+async fn slow_statements_are_not_logged_in_full() {
     for (kind, lock, unlock) in [
         (Kind::Postgres, "BEGIN; LOCK TABLE jobrunr_jobs IN ACCESS EXCLUSIVE MODE", "COMMIT"),
         (Kind::MariaDb, "LOCK TABLES jobrunr_jobs WRITE", "UNLOCK TABLES"),
@@ -103,18 +103,18 @@ async fn reads_during(process: &Process, mut action: impl AsyncFnMut()) -> (f64,
 #[tokio::test]
 async fn notifications_cause_few_reads() {
     let mut database = Database::new(Kind::Postgres).await.at_present();
-    database.execute(&notify_sql(&"".parse().unwrap())).await;
+    database.execute(&notify_sql(&database.config()).unwrap()).await;
     let process = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);
     let mut client = process.client().await;
     let _stream = client.stream_is_active(reference("metric=demand targetValue=1")).await.unwrap().into_inner();
     process.told("jobrunr_scaler_listening{storage=\"default\"} 1").await;
 
-    // Any user can notify, about nothing.
+    // Any user can notify without new jobs.
     let notify = "SELECT pg_notify('jobrunr_scaler', current_schema() || '.jobrunr_jobs')";
     let (reads, polling) = reads_during(&process, async || database.execute(notify).await).await;
     assert!(reads <= polling + 8.0, "{reads} reads in {polling} s");
 
-    // A server lives, and takes the jobs at once.
+    // A live server takes the jobs at once.
     database.insert_servers(&[server(8, 60, 0.0)]).await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let (reads, polling) = reads_during(&process, async || {

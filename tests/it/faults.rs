@@ -1,4 +1,4 @@
-//! Databases that go away, hang, refuse and change, behind a scaler that has to answer all the same. Every call in here
+//! Databases that become unreachable, unresponsive, locked or different, behind a scaler that must keep answering. Every call
 //! is checked to take less than a second.
 
 use std::time::{Duration, Instant};
@@ -32,9 +32,8 @@ fn quick(config: StorageConfig) -> StorageConfig {
     }
 }
 
-/// Asks until there is no number any more: first the newest snapshot serves, then comes an error, and never another
-/// number. Gives the error.
-async fn until_it_says_no(scaler: &RunningScaler) -> tonic::Status {
+/// Asks until it fails: first the latest snapshot is served, then comes an error, and never another number. Returns the error.
+async fn until_it_fails(scaler: &RunningScaler) -> tonic::Status {
     let began = Instant::now();
     let error = eventually("an error", async || match scaler.value(COUNT).await {
         Ok(value) => {
@@ -63,7 +62,7 @@ async fn until_it_answers_again(scaler: &RunningScaler) {
 }
 
 #[tokio::test]
-async fn a_database_that_was_never_there_is_unavailable_with_its_cause() {
+async fn missing_database_is_unavailable_with_its_cause() {
     for kind in SERVERS {
         let mut config = quick(Database::empty(kind, Layout::default()).await.config());
         let (Address::Postgres(address) | Address::Mysql(address)) = &mut config.address else { unreachable!() };
@@ -80,7 +79,7 @@ async fn a_database_that_was_never_there_is_unavailable_with_its_cause() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_named_and_not_printed() {
+async fn wrong_password_is_reported_and_not_printed() {
     for kind in SERVERS {
         let (database, _) = three_jobs(kind).await;
         let url = database.url.replace("jobrunr:jobrunr@", "jobrunr:hunter2@");
@@ -93,7 +92,7 @@ async fn a_wrong_password_is_named_and_not_printed() {
 }
 
 #[tokio::test]
-async fn a_database_that_does_not_exist_is_named() {
+async fn unknown_database_is_named() {
     for kind in SERVERS {
         let (database, _) = three_jobs(kind).await;
         let url = database.url.replace(&database.name, "nowhere");
@@ -103,14 +102,14 @@ async fn a_database_that_does_not_exist_is_named() {
     }
 }
 
-/// Takes the network away and gives it back.
+/// Interrupts the network and restores it.
 async fn outage(kind: Kind, network: Network) {
     let (_database, mut config) = three_jobs(kind).await;
     let proxy = Proxy::before(&mut config).await;
     let scaler = start(config).await;
     assert_eq!(scaler.value(COUNT).await.unwrap(), 3.0);
     proxy.set(network);
-    let error = until_it_says_no(&scaler).await;
+    let error = until_it_fails(&scaler).await;
     assert_eq!(error.code(), Code::Unavailable, "{error}");
     assert!(error.message().contains("the last answer is"), "{}", error.message());
     if network == Network::Hangs {
@@ -123,30 +122,30 @@ async fn outage(kind: Kind, network: Network) {
 }
 
 #[tokio::test]
-async fn a_cut_connection_to_postgres_is_survived() {
+async fn cut_connection_to_postgres_is_survived() {
     outage(Kind::Postgres, Network::Cut).await;
 }
 
 #[tokio::test]
-async fn a_cut_connection_to_mariadb_is_survived() {
+async fn cut_connection_to_mariadb_is_survived() {
     outage(Kind::MariaDb, Network::Cut).await;
 }
 
 #[tokio::test]
-async fn a_black_hole_before_postgres_is_survived() {
+async fn unresponsive_network_to_postgres_is_survived() {
     outage(Kind::Postgres, Network::Hangs).await;
 }
 
 #[tokio::test]
-async fn a_black_hole_before_mariadb_is_survived() {
+async fn unresponsive_network_to_mariadb_is_survived() {
     outage(Kind::MariaDb, Network::Hangs).await;
 }
 
 #[tokio::test]
-async fn a_database_that_hangs_from_the_start_holds_nobody_up() {
+async fn unresponsive_database_delays_no_call_at_the_start() {
     for kind in SERVERS {
         let (_database, config) = three_jobs(kind).await;
-        // With the timeouts that a user gets who sets none.
+        // With the default timeouts.
         let mut config = StorageConfig {
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(5),
@@ -163,7 +162,7 @@ async fn a_database_that_hangs_from_the_start_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_replaced_without_anybody_noticing() {
+async fn lost_connection_is_replaced_unnoticed() {
     for kind in SERVERS {
         let (_database, mut config) = three_jobs(kind).await;
         let proxy = Proxy::before(&mut config).await;
@@ -179,13 +178,13 @@ async fn a_lost_connection_is_replaced_without_anybody_noticing() {
 }
 
 #[tokio::test]
-async fn a_table_that_disappears_is_named_and_found_again() {
+async fn renamed_table_is_named_and_found_again() {
     for kind in SERVERS {
         let (mut database, config) = three_jobs(kind).await;
         let scaler = start(config).await;
         assert_eq!(scaler.value(COUNT).await.unwrap(), 3.0);
         database.execute("ALTER TABLE jobrunr_jobs RENAME TO put_aside").await;
-        let error = until_it_says_no(&scaler).await;
+        let error = until_it_fails(&scaler).await;
         assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
         assert!(error.message().contains("no table jobrunr_jobs"), "{}", error.message());
         database.execute("ALTER TABLE put_aside RENAME TO jobrunr_jobs").await;
@@ -194,12 +193,12 @@ async fn a_table_that_disappears_is_named_and_found_again() {
 }
 
 #[tokio::test]
-async fn a_locked_table_holds_nobody_up() {
+async fn locked_table_delays_no_call() {
     let (mut database, config) = three_jobs(Kind::Postgres).await;
     let scaler = start(config).await;
     assert_eq!(scaler.value(COUNT).await.unwrap(), 3.0);
     database.execute("BEGIN; LOCK TABLE jobrunr_jobs IN ACCESS EXCLUSIVE MODE").await;
-    let error = until_it_says_no(&scaler).await;
+    let error = until_it_fails(&scaler).await;
     assert_eq!(error.code(), Code::Unavailable, "{error}");
     assert!(error.message().contains("timeout"), "{}", error.message());
     database.execute("COMMIT").await;
@@ -207,7 +206,7 @@ async fn a_locked_table_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn a_stream_stays_open_and_silent_while_the_database_is_away() {
+async fn stream_stays_open_and_silent_during_an_outage() {
     for kind in SERVERS {
         let (mut database, mut config) = three_jobs(kind).await;
         database.clear().await;
@@ -228,7 +227,7 @@ async fn a_stream_stays_open_and_silent_while_the_database_is_away() {
 }
 
 #[tokio::test]
-async fn fifty_callers_share_a_connection() {
+async fn callers_share_one_connection() {
     let (mut database, config) = three_jobs(Kind::Postgres).await;
     let scaler = start(config).await;
     let name = database.name.clone();
@@ -252,7 +251,7 @@ async fn fifty_callers_share_a_connection() {
     assert!((1..=2).contains(&most), "{most} connections");
 }
 
-/// Jobs become due one after the other while nobody writes: each is counted when it is.
+/// Jobs become due one after another without a write: each is counted when it is due.
 #[tokio::test]
 async fn jobs_that_become_due_are_counted_while_nobody_writes() {
     for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
@@ -274,7 +273,7 @@ async fn jobs_that_become_due_are_counted_while_nobody_writes() {
 }
 
 #[tokio::test]
-async fn a_sqlite_file_that_is_replaced_is_noticed() {
+async fn replaced_sqlite_file_is_noticed() {
     let (mut old, mut new) = (Database::new(Kind::Sqlite).await, Database::new(Kind::Sqlite).await);
     old.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
     new.insert_jobs(&[job("ENQUEUED", 1.0), job("ENQUEUED", 2.0)]).await;

@@ -1,5 +1,6 @@
 //! Clients that are broken or mean harm, against a real scaler and its real log.
 
+mod connections;
 mod log;
 mod metadata;
 

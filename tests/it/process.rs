@@ -30,6 +30,17 @@ pub(crate) fn program(env: &[(&str, &str)]) -> Command {
     command
 }
 
+/// What configures TLS.
+pub(crate) fn with_tls(files: &TlsFiles) -> Vec<(&'static str, &str)> {
+    fn path(path: &Path) -> &str {
+        path.to_str().unwrap()
+    }
+    let mut env =
+        vec![("JOBRUNR_SCALER_TLS_CERT_FILE", path(&files.cert)), ("JOBRUNR_SCALER_TLS_KEY_FILE", path(&files.key))];
+    env.extend(files.client_ca.iter().map(|ca| ("JOBRUNR_SCALER_TLS_CLIENT_CA_FILE", path(ca))));
+    env
+}
+
 fn exit_code(child: &mut Child) -> Option<i32> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -75,7 +86,27 @@ impl Drop for Process {
 impl Process {
     pub(crate) fn start(env: &[(&str, &str)], args: &[&str]) -> Self {
         let mut command = program(env);
-        let command = command.env("JOBRUNR_SCALER_LOG_FORMAT", "json").args(["--listen", "127.0.0.1:0"]).args(args);
+        command.args(args);
+        Self::spawn(command)
+    }
+
+    /// With no more file descriptors than this.
+    pub(crate) fn start_with_descriptors(env: &[(&str, &str)], n: u64) -> Self {
+        let limited = program(env);
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={n}")).arg(limited.get_program()).args(limited.get_args());
+        for (name, value) in limited.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stderr(Stdio::piped()).stdout(Stdio::piped());
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let command = command.env("JOBRUNR_SCALER_LOG_FORMAT", "json").args(["--listen", "127.0.0.1:0"]);
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address_of = |message: &str| {
@@ -91,15 +122,7 @@ impl Process {
 
     /// With TLS over a database.
     pub(crate) fn start_with_tls(url: &str, files: &TlsFiles) -> Self {
-        let path = |path: &Path| path.to_str().unwrap().to_owned();
-        let mut env = vec![
-            ("JOBRUNR_SCALER_URL", url.to_owned()),
-            ("JOBRUNR_SCALER_TLS_CERT_FILE", path(&files.cert)),
-            ("JOBRUNR_SCALER_TLS_KEY_FILE", path(&files.key)),
-        ];
-        env.extend(files.client_ca.iter().map(|ca| ("JOBRUNR_SCALER_TLS_CLIENT_CA_FILE", path(ca))));
-        let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        Self::start(&env, &[])
+        Self::start(&[vec![("JOBRUNR_SCALER_URL", url)], with_tls(files)].concat(), &[])
     }
 
     pub(crate) async fn client(&self) -> ExternalScalerClient<Channel> {
@@ -114,6 +137,21 @@ impl Process {
     /// What it shows to Prometheus.
     pub(crate) fn metrics(&self) -> String {
         get(&self.http, "/metrics")
+    }
+
+    /// The most memory that it ever had resident, MiB.
+    pub(crate) fn peak_memory(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+
+    /// Time on a processor so far; in hundredths of a second, which is what Linux counts in.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
     }
 
     pub(crate) async fn told(&self, metric: &str) {

@@ -1,4 +1,4 @@
-//! What every storage answers, on every database.
+//! What a storage answers, on every database.
 
 mod damaged_rows;
 mod encodings;
@@ -19,7 +19,7 @@ use jobrunr_scaler::storage::{Storage, StorageError};
 use crate::database::{Database, Kind, Layout};
 use crate::rows::{Job, ServerRow, job, scheduled, server};
 
-/// Makes a test of each function for each database.
+/// Creates a test of each function for each database.
 macro_rules! on_every_database {
     ($($test:ident),* $(,)?) => {
         mod postgres { $(#[tokio::test] async fn $test() { super::$test(crate::database::Kind::Postgres).await; })* }
@@ -30,15 +30,15 @@ macro_rules! on_every_database {
 pub(crate) use on_every_database;
 
 on_every_database!(
-    an_empty_schema_is_all_zeros,
+    empty_schema_is_all_zeros,
     enqueued_jobs_are_counted_and_the_oldest_found,
     scheduled_jobs_are_counted_within_each_look_ahead,
     jobs_without_a_fresh_heartbeat_are_orphans,
-    servers_are_read_newest_first_the_dead_included,
-    counting_stops_at_the_limit_and_zero_means_no_limit,
-    filters_look_at_their_columns,
-    a_filter_without_its_column_says_so_and_spoils_nothing,
-    several_questions_are_answered_by_one_read,
+    servers_are_read_newest_first_dead_ones_included,
+    count_limit_stops_counting_and_zero_means_no_limit,
+    filters_compare_with_their_columns,
+    unsupported_filter_is_named_and_affects_no_others,
+    questions_are_answered_by_one_read,
 );
 
 pub(crate) fn question(filter: Filter, look_ahead_seconds: i64) -> Question {
@@ -70,14 +70,14 @@ pub(crate) fn queue<'a>(snapshot: &'a Snapshot, filter: &Filter) -> &'a Queue {
     snapshot.queues[filter].as_ref().unwrap()
 }
 
-/// A queue in short: enqueued, processing, with a heartbeat, due within a minute.
+/// The counts of a queue: enqueued, processing, processing with a fresh heartbeat, due within a minute.
 pub(crate) fn counts(snapshot: &Snapshot) -> [u64; 4] {
     let queue = queue(snapshot, &Filter::default());
     let due = queue.scheduled[&SignedDuration::from_mins(1)];
     [queue.enqueued, queue.processing, queue.processing_alive, due].map(|count| count.n_jobs)
 }
 
-async fn an_empty_schema_is_all_zeros(kind: Kind) {
+async fn empty_schema_is_all_zeros(kind: Kind) {
     let database = Database::new(kind).await;
     let snapshot = read(&database, &database.config(), [plain()]).await.unwrap();
     assert_eq!(counts(&snapshot), [0, 0, 0, 0]);
@@ -111,7 +111,7 @@ async fn scheduled_jobs_are_counted_within_each_look_ahead(kind: Kind) {
     let mut database = Database::new(kind).await;
     database
         .insert_jobs(&[
-            // Overdue: nobody was there to enqueue them.
+            // Overdue: no server was alive to enqueue them.
             scheduled(-7200.0),
             scheduled(-0.001),
             scheduled(0.0),
@@ -125,7 +125,7 @@ async fn scheduled_jobs_are_counted_within_each_look_ahead(kind: Kind) {
             job("SUCCEEDED", 60.0).due_in(-60.0),
             job("FAILED", 60.0).due_in(10.0),
             job("AWAITING", 60.0).due_in(10.0),
-            // Nobody knows when these run.
+            // Without a due time.
             job("SCHEDULED", 60.0),
         ])
         .await;
@@ -157,7 +157,7 @@ async fn jobs_without_a_fresh_heartbeat_are_orphans(kind: Kind) {
     check("a server's clock is ahead", &[server(4, 10, -30.0)], 40.0).await;
 }
 
-async fn servers_are_read_newest_first_the_dead_included(kind: Kind) {
+async fn servers_are_read_newest_first_dead_ones_included(kind: Kind) {
     let mut database = Database::with(kind, Layout { pro: true, ..Layout::default() }).await;
     database
         .insert_servers(&[
@@ -179,7 +179,7 @@ async fn servers_are_read_newest_first_the_dead_included(kind: Kind) {
     assert_eq!((snapshot.servers[1].occupied_workers, &snapshot.servers[1].server_tags), (None, &None));
 }
 
-async fn counting_stops_at_the_limit_and_zero_means_no_limit(kind: Kind) {
+async fn count_limit_stops_counting_and_zero_means_no_limit(kind: Kind) {
     let mut database = Database::new(kind).await;
     let jobs = ["ENQUEUED", "PROCESSING", "SCHEDULED"].map(|state| vec![job(state, 1.0).due_in(1.0); 4]).concat();
     database.insert_jobs(&jobs).await;
@@ -195,7 +195,7 @@ fn priority(priority: i32) -> Filter {
     Filter { priority: Some(priority), ..Filter::default() }
 }
 
-async fn filters_look_at_their_columns(kind: Kind) {
+async fn filters_compare_with_their_columns(kind: Kind) {
     let mut database = Database::with(kind, Layout { pro: true, ..Layout::default() }).await;
     for state in ["ENQUEUED", "PROCESSING", "SCHEDULED"] {
         let job = || job(state, 5.0).due_in(5.0);
@@ -235,7 +235,7 @@ async fn filters_look_at_their_columns(kind: Kind) {
     }
 }
 
-async fn a_filter_without_its_column_says_so_and_spoils_nothing(kind: Kind) {
+async fn unsupported_filter_is_named_and_affects_no_others(kind: Kind) {
     let mut database = Database::with(kind, Layout { prefix: "tbl_", ..Layout::default() }).await;
     database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
     let filters = [
@@ -253,7 +253,7 @@ async fn a_filter_without_its_column_says_so_and_spoils_nothing(kind: Kind) {
     assert_eq!(counts(&snapshot), [1, 0, 0, 0], "{kind:?}");
 }
 
-async fn several_questions_are_answered_by_one_read(kind: Kind) {
+async fn questions_are_answered_by_one_read(kind: Kind) {
     let mut database = Database::with(kind, Layout { pro: true, ..Layout::default() }).await;
     database.insert_jobs(&[job("ENQUEUED", 9.0).priority(1), scheduled(90.0), scheduled(5.0).priority(1)]).await;
     let questions: Vec<Question> = (0..40).map(|n| question(priority(n % 5), 30 * i64::from(n % 4))).collect();

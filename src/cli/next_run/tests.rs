@@ -55,16 +55,16 @@ fn invalid_question_on_the_command_line_is_explained() {
     check_error(
         &["@daily"],
         "the schedule is invalid: `@daily` is neither a cron expression of 5 or 6 fields nor an interval such as `PT1H` \
-         (JobRunr knows no macros such as `@daily`)",
+         (JobRunr has no macros such as `@daily`)",
     );
     check_error(
         &["-PT5M"],
         "the schedule is invalid: `-PT5M` is neither a cron expression of 5 or 6 fields nor an interval such as `PT1H` \
-         (JobRunr knows no macros such as `@daily`)",
+         (JobRunr has no macros such as `@daily`)",
     );
     check_error(
         &["0 3 * * *", "--zone", "Mars/Base"],
-        "the zone is invalid: `Mars/Base` is no time zone; write a region such as `Europe/Brussels`, `UTC`, `Z` or an \
+        "the zone is invalid: `Mars/Base` is not a time zone; write a region such as `Europe/Brussels`, `UTC`, `Z` or an \
          offset such as `+05:45`",
     );
     check_error(&["0 3 * * *", "--count", "0"], "`0` is not a valid count; use 1 to 10000");

@@ -1,4 +1,4 @@
-//! Cron in JobRunr's dialect. Facts from JobRunr's `CronExpression`, which descends from asahaf/javacron.
+//! Cron in JobRunr's dialect, from JobRunr's `CronExpression`, which descends from asahaf/javacron.
 
 mod field;
 mod search;
@@ -54,12 +54,12 @@ struct Days {
     end: End,
 }
 
-/// What an `L` makes of the end of the month.
+/// What an `L` means for the end of the month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// There is no `L` on its own.
+    /// There is no `L` by itself.
     Ordinary,
-    /// Day of month `L`: the last day, whatever the day of week says.
+    /// Day of month `L`: the last day, regardless of the day of week.
     LastDay,
     /// Day of week `5L`: only the last seven days count.
     LastWeek,
@@ -97,7 +97,7 @@ impl Days {
         })
     }
 
-    /// Whether any date has such a day. JobRunr searches for ever for some that have not.
+    /// Returns whether any date has such a day. JobRunr searches without end for some that have not.
     fn can_occur_in(&self, months: Bits) -> bool {
         // Over the years every month starts on every weekday, February of 29 days too.
         let longest_month = match months {

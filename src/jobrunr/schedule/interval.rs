@@ -14,8 +14,8 @@ pub(super) struct Interval {
 impl Interval {
     /// Parses an interval without margin.
     ///
-    /// JobRunr takes zero and less as well, and then divides by zero or answers instants in the past; such a job never
-    /// runs as anybody meant it, so we refuse it.
+    /// JobRunr accepts zero and less as well, and then divides by zero or returns instants in the past. Such a job never runs
+    /// as intended, so it is rejected.
     pub(super) fn parse(expression: &str) -> Result<Interval, ScheduleError> {
         let length = java_duration::parse(expression).ok_or_else(|| ScheduleError::Interval(expression.to_owned()))?;
         if !length.is_positive() {
@@ -24,12 +24,12 @@ impl Interval {
         Ok(Interval { length })
     }
 
-    /// The first whole number of intervals after `created_at` that is after `current`, and never `created_at` itself.
+    /// Returns the first whole number of intervals after `created_at` that is after `current`, and never `created_at` itself.
     pub(super) fn next_after(&self, created_at: Timestamp, current: Timestamp) -> Option<Timestamp> {
         if current <= created_at {
             return created_at.checked_add(self.length).ok();
         }
-        // JobRunr counts in 64 bits of nanoseconds, which is 292 years; beyond it fails, or wraps into the past.
+        // JobRunr counts nanoseconds in 64 bits, which is 292 years; beyond that it fails, or wraps into the past.
         let length = i64::try_from(self.length.as_nanos()).ok()?;
         let elapsed = i64::try_from(current.duration_since(created_at).as_nanos()).ok()?;
         let since_created = elapsed.checked_div(length)?.checked_add(1)?.checked_mul(length)?;

@@ -1,4 +1,5 @@
-//! `java.time.Duration.parse`, which is not quite ISO-8601: days at most, any case, signs everywhere.
+//! Durations as `java.time.Duration.parse` reads them in schedules: not quite ISO-8601, with days as the largest unit, any
+//! case, and signs everywhere. What people write in our own texts is parsed by `crate::duration`.
 
 use jiff::SignedDuration;
 
@@ -14,7 +15,7 @@ pub(super) fn parse(text: &str) -> Option<SignedDuration> {
         _ => (false, text),
     };
     let rest = rest.strip_prefix(['P', 'p'])?;
-    // A `T` promises a time, but Java lets the small one pass without.
+    // A `T` must be followed by a time, but Java accepts a lower-case one without.
     if rest.ends_with('T') || rest.is_empty() || rest == "t" {
         return None;
     }
@@ -42,7 +43,7 @@ fn take(text: &str, unit: char) -> Option<(i64, &str)> {
     }
 }
 
-/// The seconds and nanoseconds of what is left at the end, such as `4.5S`. The fraction has the sign of the seconds.
+/// Parses the seconds and nanoseconds at the end, such as `4.5S`. The fraction has the sign of the seconds.
 fn parse_seconds(text: &str) -> Option<(i64, i32)> {
     if text.is_empty() {
         return Some((0, 0));
@@ -57,12 +58,12 @@ fn parse_seconds(text: &str) -> Option<(i64, i32)> {
     Some((parse_number(whole)?, nanoseconds))
 }
 
-/// A sign and ASCII digits: the pattern of `Duration` is stricter than `parseLong`.
+/// Parses a sign and ASCII digits: the pattern of `Duration` is stricter than `parseLong`.
 fn parse_number(text: &str) -> Option<i64> {
     text.parse().ok()
 }
 
-/// [`parse`] with the blanks around taken off, as `CarbonAwareScheduleMargin` reads each of its two.
+/// Parses after trimming blanks, as `CarbonAwareScheduleMargin` does with each of its two durations.
 pub(super) fn parse_trimmed(text: &str) -> Option<SignedDuration> {
     parse(java_text::trim(text))
 }
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn parse_refuses_what_java_refuses() {
+    fn parse_rejects_what_java_rejects() {
         for text in [
             "",
             "P",

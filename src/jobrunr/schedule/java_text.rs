@@ -1,11 +1,11 @@
-//! How Java's `String` and `Integer` read text, where it differs from Rust's.
+//! Java's `String` and `Integer` functions, where they differ from Rust's.
 
-/// `String.trim`: takes away everything up to the blank, control characters included, and no other Unicode spaces.
+/// `String.trim`: removes control characters and blanks (up to U+0020), and no other Unicode spaces.
 pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(|c| c <= ' ')
 }
 
-/// The words between runs of `\s`, as `java.util.regex` means it by default, of the trimmed text.
+/// Splits the trimmed text at runs of `\s`, as `java.util.regex` defines it by default.
 pub(super) fn words(text: &str) -> Vec<&str> {
     trim(text).split(is_regex_space).filter(|word| !word.is_empty()).collect()
 }
@@ -14,16 +14,15 @@ fn is_regex_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\x0B' | '\x0C' | '\r')
 }
 
-/// `String.split(separator, 0)`: leaves out empty parts at the end, and only there, so that `1,` is one part, `,1` two
-/// and `,` none.
+/// `String.split(separator, 0)`: drops empty parts at the end, and only there, so that `1,` is one part, `,1` two and `,` none.
 pub(super) fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let kept = text.trim_end_matches(separator);
-    // Java answers an empty text with itself, but a text of nothing but separators with no part at all.
+    // Java returns an empty text as one part, but a text of separators only as none.
     let n_parts = if kept.is_empty() && !text.is_empty() { 0 } else { usize::MAX };
     kept.split(separator).take(n_parts)
 }
 
-/// Splits at `separator` in exactly two parts, in the sense of [`split`].
+/// Splits at `separator` into exactly two parts, as [`split`] does.
 pub(super) fn split_in_two(text: &str, separator: char) -> Option<(&str, &str)> {
     let mut parts = split(text, separator);
     match (parts.next(), parts.next(), parts.next()) {
@@ -47,8 +46,8 @@ pub(super) fn parse_int(text: &str) -> Option<i32> {
     })
 }
 
-/// The zeros of the scripts whose digits `Character.digit` knows; the other nine follow each. Only those of the Basic
-/// Multilingual Plane: `parseInt` goes by `char`, and a digit beyond it is two of them.
+/// The zeros of the scripts whose digits `Character.digit` accepts; each is followed by the other nine. Only those of the Basic
+/// Multilingual Plane: `parseInt` works on `char`s, and a digit beyond that plane is two of them.
 const ZEROS: [char; 37] = [
     '\u{0030}', '\u{0660}', '\u{06F0}', '\u{07C0}', '\u{0966}', '\u{09E6}', '\u{0A66}', '\u{0AE6}', '\u{0B66}',
     '\u{0BE6}', '\u{0C66}', '\u{0CE6}', '\u{0D66}', '\u{0DE6}', '\u{0E50}', '\u{0ED0}', '\u{0F20}', '\u{1040}',
@@ -66,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn split_leaves_out_empty_parts_at_the_end_only() {
+    fn split_drops_empty_parts_at_the_end_only() {
         let check =
             |text: &str, expected: &[&str]| assert_eq!(split(text, ',').collect::<Vec<_>>(), expected, "{text}");
         check("1", &["1"]);

@@ -1,20 +1,20 @@
 //! The carbon margin at the end of an expression, as in `0 3 * * * [PT2H/PT4H]`.
 //!
-//! JobRunr may run such a job a margin earlier or later than the schedule says, but the schedule's own instant is the
-//! same with and without. Facts from JobRunr's `CarbonAwareScheduleMargin`, which looks for brackets in its own way.
+//! JobRunr may run such a job earlier or later than scheduled, within the margin, but the scheduled instant is the same with
+//! and without it. From JobRunr's `CarbonAwareScheduleMargin`, which finds the brackets in its own way.
 
 use super::ScheduleError;
 use super::java_duration;
 use super::java_text;
 
-/// The expression without its margin, which is checked.
+/// Returns the expression without its margin, after checking the margin.
 pub(super) fn strip(expression: &str) -> Result<&str, ScheduleError> {
     if let Some(margin) = find(expression)
         && !is_valid(margin)
     {
         return Err(ScheduleError::Margin(margin.to_owned()));
     }
-    // JobRunr wants a slash somewhere, not in the brackets: `*/5 * * * * []` is valid, and `5 * * * * []` is not.
+    // JobRunr requires a slash anywhere, not only in the brackets: `*/5 * * * * []` is valid, and `5 * * * * []` is not.
     match expression.rfind('[') {
         Some(start) if expression.contains('/') && expression.contains(']') => {
             Ok(java_text::trim(&expression[..start]))
@@ -23,7 +23,8 @@ pub(super) fn strip(expression: &str) -> Result<&str, ScheduleError> {
     }
 }
 
-/// The text after the last opening bracket, up to a closing one if it follows. None for `[]`, which is no margin.
+/// Returns the text after the last opening bracket, up to a closing one if there is one. `None` for `[]`, which is not a
+/// margin.
 fn find(expression: &str) -> Option<&str> {
     if !expression.contains(']') {
         return None;

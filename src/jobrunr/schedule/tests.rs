@@ -11,7 +11,7 @@ fn instant(text: &str) -> Timestamp {
     text.parse().expect("a valid instant")
 }
 
-/// The runs after `current` are exactly `expected`, without further ones being looked at.
+/// Checks that the runs after `current` begin with exactly `expected`.
 #[track_caller]
 fn check(expression: &str, zone: &str, current: &str, expected: &[&str]) {
     let schedule = Schedule::parse(expression).expect("a valid schedule");
@@ -33,7 +33,7 @@ fn error(expression: &str) -> String {
 }
 
 #[test]
-fn fields_and_lists() {
+fn cron_fields_and_lists() {
     check_utc("0 3 * * *", &["2024-02-29T03:00:00Z", "2024-03-01T03:00:00Z"]);
     check_utc("30 0 3 * * *", &["2024-02-29T03:00:30Z", "2024-03-01T03:00:30Z"]);
     check_utc("* * * * * *", &["2024-02-29T00:00:00Z", "2024-02-29T00:00:01Z"]);
@@ -47,11 +47,11 @@ fn fields_and_lists() {
 }
 
 #[test]
-fn steps() {
+fn cron_steps() {
     check_utc("*/25 * * * *", &["2024-02-29T00:00:00Z", "2024-02-29T00:25:00Z", "2024-02-29T00:50:00Z"]);
     check_utc("50/4 * * * *", &["2024-02-29T00:50:00Z", "2024-02-29T00:54:00Z", "2024-02-29T00:58:00Z"]);
     check_utc("*/70 * * * *", &["2024-02-29T00:00:00Z", "2024-02-29T01:00:00Z"]);
-    // A name is one value only, a number goes on to the maximum.
+    // A name is one value only; a number continues to the maximum.
     check_utc("0 0 1 oct/1 *", &["2024-10-01T00:00:00Z", "2025-10-01T00:00:00Z"]);
     check_utc("0 0 1 10/1 *", &["2024-10-01T00:00:00Z", "2024-11-01T00:00:00Z"]);
     // The name of a month is a number as a step too.
@@ -60,7 +60,7 @@ fn steps() {
 }
 
 #[test]
-fn days_of_month_and_of_week() {
+fn cron_days_of_month_and_of_week() {
     // One of both is enough.
     check_utc("0 0 1 * 1", &["2024-03-01T00:00:00Z", "2024-03-04T00:00:00Z", "2024-03-11T00:00:00Z"]);
     // Both must match, as one starts with an asterisk.
@@ -72,7 +72,7 @@ fn days_of_month_and_of_week() {
 }
 
 #[test]
-fn the_last_days() {
+fn cron_last_days() {
     check_utc("0 0 L * *", &["2024-02-29T00:00:00Z", "2024-03-31T00:00:00Z", "2024-04-30T00:00:00Z"]);
     // The last day wins over the day of week.
     check_utc("0 0 l * 1", &["2024-02-29T00:00:00Z", "2024-03-31T00:00:00Z"]);
@@ -83,10 +83,10 @@ fn the_last_days() {
 }
 
 #[test]
-fn the_hour_that_is_left_out_runs_later() {
+fn cron_runs_later_in_a_skipped_hour() {
     let before = "2024-03-30T12:00:00Z";
     check("30 2 * * *", "Europe/Brussels", before, &["2024-03-31T01:30:00Z", "2024-04-01T00:30:00Z"]);
-    // 02:30 becomes 03:30, which is a run of its own: once.
+    // 02:30 becomes 03:30, which is also a run itself: it runs once.
     check(
         "30 1-3 * * *",
         "Europe/Brussels",
@@ -96,7 +96,7 @@ fn the_hour_that_is_left_out_runs_later() {
 }
 
 #[test]
-fn the_hour_that_comes_twice_runs_once() {
+fn cron_runs_once_in_a_repeated_hour() {
     check("*/30 * * * *", "Europe/Brussels", "2024-10-27T00:00:00Z", &["2024-10-27T00:30:00Z", "2024-10-27T02:00:00Z"]);
     check("* * * * * *", "Europe/Brussels", "2024-10-27T01:20:00Z", &["2024-10-27T02:00:00Z", "2024-10-27T02:00:01Z"]);
     // Half an hour, in New South Wales' Lord Howe.
@@ -104,7 +104,7 @@ fn the_hour_that_comes_twice_runs_once() {
 }
 
 #[test]
-fn intervals_count_from_the_creation() {
+fn interval_counts_from_the_creation() {
     check("PT15S", "Z", CREATED_AT, &["2024-01-15T10:11:27.345678Z", "2024-01-15T10:11:42.345678Z"]);
     check("PT15S", "Z", "2023-01-01T00:00:00Z", &["2024-01-15T10:11:27.345678Z"]);
     check("pt1h [PT1M/PT2M]", "Z", "2024-01-15T13:00:00Z", &["2024-01-15T13:11:12.345678Z"]);
@@ -112,7 +112,7 @@ fn intervals_count_from_the_creation() {
 }
 
 #[test]
-fn carbon_margins_are_checked_and_taken_off() {
+fn carbon_margin_is_checked_and_removed() {
     for expression in [
         "0 3 * * * [PT2H/PT4H]",
         "0 3 * * *[PT0S/p1d]",
@@ -167,7 +167,7 @@ fn errors_name_the_part_and_what_is_allowed() {
 }
 
 #[test]
-fn beyond_what_can_be_counted_there_is_no_next_run() {
+fn next_run_beyond_the_computable_range_is_none() {
     let check_none = |expression: &str, created_at: &str, current: &str| {
         let schedule = Schedule::parse(expression).expect("a valid schedule");
         let next = schedule.next_after(&TimeZone::UTC, instant(created_at), instant(current));
@@ -214,13 +214,13 @@ fn any_instant() -> impl Strategy<Value = Timestamp> {
 
 proptest! {
     #[test]
-    fn parsing_never_panics(text in ".*") {
+    fn parse_never_panics(text in ".*") {
         let _ = Schedule::parse(&text);
         let _ = parse_zone(&text);
     }
 
     #[test]
-    fn parsing_what_looks_like_a_schedule_never_panics(text in r"[-0-9*/,lL+\[\] .PTDHMSptdhms１٣ſıİ\t]{0,40}") {
+    fn parse_of_what_resembles_a_schedule_never_panics(text in r"[-0-9*/,lL+\[\] .PTDHMSptdhms１٣ſıİ\t]{0,40}") {
         let _ = Schedule::parse(&text);
     }
 
@@ -247,7 +247,7 @@ proptest! {
     }
 
     #[test]
-    fn an_interval_runs_within_one_interval(
+    fn interval_runs_within_one_interval(
         seconds in 0_u32..100_000_000, nanoseconds in 1_u32..1_000_000_000,
         created_at in any_instant(), elapsed in 1_i64..3_000_000_000,
     ) {

@@ -1,4 +1,4 @@
-//! Zone ids as the Java that defined the job wrote them (`ZoneId.getId`).
+//! Time zone ids as Java writes them into the job's definition (`ZoneId.getId`).
 
 use std::sync::LazyLock;
 
@@ -6,19 +6,19 @@ use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 
 use super::ZoneError;
 
-/// The time zone data that is compiled in, and never the machine's: a scratch image has none, and the same question gets
-/// the same answer everywhere.
+/// The bundled time zone data, never the machine's: a scratch image has none, and the same schedule must give the same result
+/// everywhere.
 static DATABASE: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
-/// The furthest that a Java offset goes, ±18:00, in seconds.
+/// The largest offset that Java allows, ±18:00, in seconds.
 const MAX_OFFSET_SECONDS: i32 = 18 * 3_600;
 
 /// Parses a zone id as `ZoneId.of` does: `Z`, offsets (`+5`, `+05:45`, `-053015`), `UTC`, `GMT` or `UT` with or without
 /// an offset (`UTC+1`), and regions, which are case-sensitive (`Europe/Brussels`, `Etc/GMT+3`).
 ///
 /// # Errors
-/// [`ZoneError`] with the id, where Java would refuse it. Of Java's regions only the 13 `SystemV/…` of old JDKs are
-/// unknown here; `EST`, `MST` and `HST` are known, as in the JDKs since 23.
+/// [`ZoneError`] with the id, if Java rejects it. Of Java's regions only the 13 `SystemV/…` of old JDKs are unknown here;
+/// `EST`, `MST` and `HST` are known, as in JDKs since 23.
 pub fn parse_zone(id: &str) -> Result<TimeZone, ZoneError> {
     let zone = match id {
         "Z" | "UTC" | "GMT" | "UT" => Some(TimeZone::UTC),
@@ -70,7 +70,7 @@ fn two_digits(tens: u8, ones: u8) -> Option<i32> {
 }
 
 fn find_region(id: &str) -> Option<TimeZone> {
-    // `Factory` is the data's word for "not set"; Java does not have it. And unlike Java the database ignores case.
+    // `Factory` means "not set" in the data; Java does not have it. And unlike Java the database ignores case.
     let is_region = id != "Factory";
     is_region.then(|| DATABASE.get(id).ok()).flatten().filter(|zone| zone.iana_name() == Some(id))
 }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offsets_are_read_as_java_reads_them() {
+    fn parse_zone_reads_offsets_as_java_does() {
         let check = |id: &str, seconds: i32| {
             let zone = parse_zone(id).expect(id);
             assert_eq!(zone.to_offset(Timestamp::UNIX_EPOCH).seconds(), seconds, "{id}");
@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn regions_come_from_the_data_that_is_compiled_in() {
+    fn parse_zone_reads_regions_from_the_bundled_data() {
         for id in ["Europe/Brussels", "Africa/Casablanca", "Asia/Calcutta", "CET", "US/Eastern", "EST5EDT"] {
             assert_eq!(parse_zone(id).expect(id).iana_name(), Some(id));
         }
     }
 
     #[test]
-    fn ids_that_java_refuses_are_errors() {
+    fn parse_zone_rejects_what_java_rejects() {
         for id in [
             "",
             "z",
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_names_the_id_and_what_is_allowed() {
-        insta::assert_snapshot!(ZoneError("Mars/Base".to_owned()), @"`Mars/Base` is no time zone; write a region such as `Europe/Brussels`, `UTC`, `Z` or an offset such as `+05:45`");
+    fn zone_error_names_the_id_and_what_is_allowed() {
+        insta::assert_snapshot!(ZoneError("Mars/Base".to_owned()), @"`Mars/Base` is not a time zone; write a region such as `Europe/Brussels`, `UTC`, `Z` or an offset such as `+05:45`");
     }
 }

@@ -1,4 +1,4 @@
-//! A storage that the test plays.
+//! A fake storage.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -9,39 +9,39 @@ use tokio::time::sleep;
 
 use super::super::*;
 use crate::jobrunr::{Count, Filter, LastSeenServers, Queue, Server};
-use crate::storage::{Listener, SchemaError, Session, StorageError};
+use crate::storage::{Listener, Notifications, SchemaError, Session, StorageError};
 
-/// What the storage does when it is asked.
+/// What the storage does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Mood {
     Answers,
     Slow(Duration),
     Fails,
-    /// No connection, for this reason.
+    /// Refuses connections, for this reason.
     Refuses(&'static str),
-    /// The database says that it starts.
-    Starts,
-    /// A connection lives for half a second.
+    /// Reports that it is starting.
+    Starting,
+    /// A connection lasts for half a second.
     ShortLived,
-    HasNoTables,
+    LacksTables,
     Panics,
 }
 
-/// A storage whose snapshots count its reads.
+/// A storage whose snapshots contain the number of its reads.
 pub(super) struct Fake {
     mood: Mutex<Mood>,
     pub(super) n_connects: AtomicU64,
     pub(super) n_listens: AtomicU64,
     pub(super) n_reads: AtomicU64,
-    /// Whether it says that nothing has changed.
+    /// Whether it reports that nothing has changed.
     pub(super) is_unchanged: AtomicBool,
-    /// Whether it has the trigger that notifies.
+    /// Whether it notifies of new jobs.
     pub(super) notifies: AtomicBool,
     pub(super) notification: Notify,
-    /// Jobs that are enqueued; `None` for the number of the read.
+    /// The number of enqueued jobs; `None` for the number of the read.
     pub(super) n_jobs: Mutex<Option<u64>>,
     pub(super) servers: Mutex<Vec<Server>>,
-    /// When a connection was attempted.
+    /// When connections were attempted.
     pub(super) attempts: Mutex<Vec<Instant>>,
 }
 
@@ -62,12 +62,12 @@ impl Fake {
         self.attempts.lock().unwrap().push(Instant::now());
         match *self.mood.lock().unwrap() {
             Mood::Refuses(cause) => Err(StorageError::Unreachable(cause.to_owned())),
-            Mood::Starts => Err(StorageError::Starting("wait a moment".to_owned())),
+            Mood::Starting => Err(StorageError::Starting("wait a moment".to_owned())),
             _ => Ok(()),
         }
     }
 
-    /// Connections attempted in the last so many seconds, reader and listener together.
+    /// The number of connections attempted within the last `duration`, by reader and listener.
     pub(super) fn attempts_within(&self, duration: Duration) -> usize {
         self.attempts.lock().unwrap().iter().filter(|at| at.elapsed() <= duration).count()
     }
@@ -101,7 +101,7 @@ impl Listener for FakeListener {
     }
 }
 
-/// A session, and since when it is there.
+/// A session, and when it was opened.
 struct FakeSession(Arc<Fake>, Instant);
 
 #[async_trait]
@@ -114,10 +114,10 @@ impl Session for FakeSession {
                 return Err(StorageError::Unreachable("the connection is gone".to_owned()));
             }
             Mood::Panics => panic!("no row like that"),
-            Mood::Answers | Mood::Refuses(_) | Mood::Starts | Mood::ShortLived => {}
+            Mood::Answers | Mood::Refuses(_) | Mood::Starting | Mood::ShortLived => {}
             Mood::Slow(duration) => sleep(duration).await,
             Mood::Fails => return Err(StorageError::Unreachable("gone fishing".to_owned())),
-            Mood::HasNoTables => {
+            Mood::LacksTables => {
                 let (database, prefix) = ("the database x".to_owned(), String::new());
                 Err(SchemaError::TablesMissing { database, tables: vec!["jobrunr_jobs".to_owned()], prefix })?;
             }
@@ -143,8 +143,9 @@ impl Session for FakeSession {
         Ok(self.0.is_unchanged.load(Ordering::Relaxed))
     }
 
-    async fn notifies(&mut self) -> Result<bool, StorageError> {
-        Ok(self.0.notifies.load(Ordering::Relaxed))
+    async fn notifications(&mut self) -> Result<Notifications, StorageError> {
+        let is_installed = self.0.notifies.load(Ordering::Relaxed);
+        Ok(if is_installed { Notifications::Installed } else { Notifications::NotInstalled })
     }
 
     async fn close(self: Box<Self>) {}
@@ -182,18 +183,18 @@ pub(super) fn question(priority: i32) -> Question {
     Question { filter, look_ahead: SignedDuration::from_mins(1), demand: false }
 }
 
-/// Which read an answer comes from.
-pub(super) fn read_of(answer: &Result<Arc<Snapshot>, NoAnswer>, question: &Question) -> u64 {
+/// The number of the read that an answer comes from.
+pub(super) fn read_of(answer: &Result<Arc<Snapshot>, AskError>, question: &Question) -> u64 {
     answer.as_ref().unwrap().queues[&question.filter].as_ref().unwrap().enqueued.n_jobs
 }
 
-/// The answer, and how long it took.
-pub(super) async fn timed(monitor: &Monitor, question: &Question) -> (Result<Arc<Snapshot>, NoAnswer>, Duration) {
+/// Asks, and returns the answer and how long it took.
+pub(super) async fn timed(monitor: &Monitor, question: &Question) -> (Result<Arc<Snapshot>, AskError>, Duration) {
     let began = Instant::now();
     (monitor.ask(question, "shop").await, began.elapsed())
 }
 
-/// Waits for a read that ends from now on.
+/// Waits for the next read to end.
 pub(super) async fn next_read(watcher: &mut Watcher) {
     while watcher.changed().now_or_never().is_some() {}
     watcher.changed().await;

@@ -19,7 +19,7 @@ fn live_server() -> Server {
     }
 }
 
-/// Notifies every millisecond for ten seconds, and gives the reads of that time.
+/// Notifies every millisecond for ten seconds. Returns the number of reads in that time.
 async fn reads_under_notifications(fake: &Fake) -> u64 {
     let n_reads = fake.reads();
     for _ in 0..10_000 {
@@ -30,13 +30,13 @@ async fn reads_under_notifications(fake: &Fake) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_listens_where_the_database_does_not_notify_or_reads_fail() {
+async fn listener_connects_only_if_the_database_notifies() {
     let (monitor, fake) = start();
     let listens = || fake.n_listens.load(Ordering::Relaxed);
     let _watcher = monitor.watch(question(0), "shop").unwrap();
     sleep(Duration::from_secs(600)).await;
     assert_eq!((listens(), fake.connects()), (0, 1));
-    // A trigger that is installed is found.
+    // A trigger that is installed later is detected.
     fake.notifies.store(true, Ordering::Relaxed);
     sleep(Duration::from_secs(61)).await;
     assert!(monitor.is_listening());
@@ -44,7 +44,7 @@ async fn nothing_listens_where_the_database_does_not_notify_or_reads_fail() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn notifications_hurry_reads_only_while_somebody_waits_to_be_woken() {
+async fn notification_brings_a_read_forward_only_while_an_activation_is_awaited() {
     let (monitor, fake) = start();
     fake.notifies.store(true, Ordering::Relaxed);
     *fake.n_jobs.lock().unwrap() = Some(0);
@@ -52,27 +52,27 @@ async fn notifications_hurry_reads_only_while_somebody_waits_to_be_woken() {
     sleep(Duration::from_secs(2)).await;
     assert!(monitor.is_listening());
     next_read(&mut watcher).await;
-    // Nothing to do and no server: a new job is seen at once.
+    // No jobs and no server: a new job is seen at once.
     sleep(Duration::from_millis(300)).await;
     *fake.n_jobs.lock().unwrap() = Some(1);
     fake.notification.notify_one();
     let before = Instant::now();
     watcher.changed().await;
-    assert_eq!(read_of(&watcher.newest(), &question(0)), 1);
+    assert_eq!(read_of(&watcher.latest(), &question(0)), 1);
     assert!(before.elapsed() < AT_ONCE, "{:?}", before.elapsed());
-    // It has been woken.
+    // The trigger is active already.
     assert!((9..=11).contains(&reads_under_notifications(&fake).await));
-    // A server lives that looks for jobs itself.
+    // A live server polls for jobs itself.
     *fake.n_jobs.lock().unwrap() = Some(0);
     *fake.servers.lock().unwrap() = vec![live_server()];
     sleep(Duration::from_secs(2)).await;
     assert!((9..=11).contains(&reads_under_notifications(&fake).await));
-    // Notifications that are about nothing: somebody only wants reads.
+    // Notifications without new jobs.
     fake.servers.lock().unwrap().clear();
     sleep(Duration::from_secs(2)).await;
     let n = reads_under_notifications(&fake).await;
     assert!((9..=20).contains(&n), "{n} reads in ten seconds");
-    // They slow nothing down afterwards.
+    // Afterwards they delay nothing.
     sleep(Duration::from_secs(3)).await;
     next_read(&mut watcher).await;
     sleep(Duration::from_millis(300)).await;

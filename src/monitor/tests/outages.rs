@@ -8,13 +8,13 @@ use super::super::*;
 use super::fake::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_does_not_end_is_given_up_with_its_connection() {
+async fn read_timeout_drops_the_connection() {
     let (monitor, fake) = start();
     fake.set(Mood::Slow(Duration::from_secs(100_000)));
     assert!(monitor.ask(&question(0), "shop").await.is_err());
     sleep(Duration::from_secs(7)).await;
     fake.set(Mood::Answers);
-    let error = monitor.newest(&question(0)).unwrap_err().to_string();
+    let error = monitor.latest(&question(0)).unwrap_err().to_string();
     assert!(error.contains("did not answer within 6s"), "{error}");
     sleep(Duration::from_secs(1)).await;
     assert!(monitor.ask(&question(0), "shop").await.is_ok());
@@ -22,7 +22,7 @@ async fn a_read_that_does_not_end_is_given_up_with_its_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_storage_is_left_in_peace_and_callers_get_what_there_is_at_once() {
+async fn failing_storage_is_retried_rarely_and_the_cached_answer_served_at_once() {
     let (monitor, fake) = start();
     monitor.ask(&question(0), "shop").await.unwrap();
     fake.set(Mood::Fails);
@@ -31,7 +31,7 @@ async fn a_failing_storage_is_left_in_peace_and_callers_get_what_there_is_at_onc
     loop {
         let (answer, took) = timed(&monitor, &question(0)).await;
         if MAX_STALENESS + REFRESH < outage.elapsed() {
-            let Err(NoAnswer::Unavailable { cause, age }) = answer else { panic!("{answer:?}") };
+            let Err(AskError::Unavailable { cause, age }) = answer else { panic!("{answer:?}") };
             assert!(cause.contains("gone fishing"), "{cause}");
             assert!(MAX_STALENESS < age.unwrap());
             break;
@@ -42,7 +42,7 @@ async fn a_failing_storage_is_left_in_peace_and_callers_get_what_there_is_at_onc
         n_slow += u32::from(AT_ONCE < took);
         sleep(Duration::from_millis(100)).await;
     }
-    // 250 ms, 500 ms, 1 s … 15 s: a dozen attempts in a minute rather than hundreds.
+    // 250 ms, 500 ms, 1 s … 18 s: about ten attempts per minute instead of hundreds.
     assert!((5..=12).contains(&fake.reads()), "{}", fake.reads());
     assert!(n_slow <= 12, "{n_slow} callers waited");
     fake.set(Mood::Answers);
@@ -51,21 +51,21 @@ async fn a_failing_storage_is_left_in_peace_and_callers_get_what_there_is_at_onc
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_at_the_start_is_told_at_once() {
+async fn outage_at_the_start_is_reported_at_once() {
     let (monitor, fake) = start();
     fake.set(Mood::Fails);
     for _ in 0..5 {
         let (answer, took) = timed(&monitor, &question(0)).await;
-        assert!(matches!(answer, Err(NoAnswer::Unavailable { age: None, .. })), "{answer:?}");
+        assert!(matches!(answer, Err(AskError::Unavailable { age: None, .. })), "{answer:?}");
         assert!(took < AT_ONCE, "{took:?}");
     }
-    fake.set(Mood::HasNoTables);
+    fake.set(Mood::LacksTables);
     sleep(Duration::from_secs(1)).await;
-    assert!(matches!(monitor.ask(&question(0), "shop").await, Err(NoAnswer::NoTables(_))));
+    assert!(matches!(monitor.ask(&question(0), "shop").await, Err(AskError::SchemaMissing(_))));
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_are_attempted_at_most_six_times_a_minute_and_no_two_replicas_keep_step() {
+async fn connection_attempts_are_at_most_six_per_minute_with_jitter() {
     let replicas = [start(), start()];
     let mut watchers = Vec::new();
     for (monitor, fake) in &replicas {
@@ -88,7 +88,7 @@ async fn connections_are_attempted_at_most_six_times_a_minute_and_no_two_replica
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_live_for_a_second_are_not_replaced_each_second() {
+async fn connection_that_lasts_a_second_is_not_replaced_every_second() {
     let (monitor, fake) = start();
     fake.set(Mood::ShortLived);
     let _watcher = monitor.watch(question(0), "shop").unwrap();
@@ -98,30 +98,30 @@ async fn connections_that_live_for_a_second_are_not_replaced_each_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_database_that_says_that_it_starts_is_soon_found_ready() {
+async fn starting_database_is_soon_found_ready() {
     let (monitor, fake) = start();
     fake.set(Mood::Refuses("connection refused"));
     let mut watcher = monitor.watch(question(0), "shop").unwrap();
     sleep(Duration::from_secs(300)).await;
-    fake.set(Mood::Starts);
+    fake.set(Mood::Starting);
     sleep(Duration::from_secs(40)).await;
     fake.set(Mood::Answers);
     let ready = Instant::now();
-    while watcher.newest().is_err() {
+    while watcher.latest().is_err() {
         watcher.changed().await;
     }
     assert!(ready.elapsed() <= Duration::from_secs(2), "{:?}", ready.elapsed());
-    // It may say so for ever.
+    // It may report that without end.
     fake.set(Mood::Fails);
     sleep(Duration::from_secs(5)).await;
-    fake.set(Mood::Starts);
+    fake.set(Mood::Starting);
     sleep(Duration::from_secs(1200)).await;
     let n = fake.attempts_within(Duration::from_secs(600));
     assert!((30..=60).contains(&n), "{n} attempts in ten minutes");
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_cause_is_a_sign_that_the_database_comes_back() {
+async fn new_cause_restarts_the_backoff() {
     let (monitor, fake) = start();
     fake.set(Mood::Refuses("connection refused"));
     let mut watcher = monitor.watch(question(0), "shop").unwrap();
@@ -131,11 +131,11 @@ async fn another_cause_is_a_sign_that_the_database_comes_back() {
     fake.set(Mood::Answers);
     let before = Instant::now();
     watcher.changed().await;
-    assert!(watcher.newest().is_ok() && before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    assert!(watcher.latest().is_ok() && before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_notification_shows_that_the_database_is_there() {
+async fn notification_brings_a_retry_forward() {
     let (monitor, fake) = start();
     fake.notifies.store(true, Ordering::Relaxed);
     let mut watcher = monitor.watch(question(0), "shop").unwrap();
@@ -143,15 +143,15 @@ async fn a_notification_shows_that_the_database_is_there() {
     // Reads fail, as where a table is locked, while the connection that listens stays.
     fake.set(Mood::Fails);
     sleep(Duration::from_secs(300)).await;
-    assert!(watcher.newest().is_err());
+    assert!(watcher.latest().is_err());
     fake.set(Mood::Answers);
     let before = Instant::now();
     fake.notification.notify_one();
-    while watcher.newest().is_err() {
+    while watcher.latest().is_err() {
         watcher.changed().await;
     }
     assert!(before.elapsed() <= Duration::from_secs(2), "{:?}", before.elapsed());
-    // Whoever can notify can cause no storm of connections.
+    // Notifications cannot cause a storm of connections.
     fake.set(Mood::Fails);
     sleep(Duration::from_secs(60)).await;
     for _ in 0..6_000 {
@@ -163,21 +163,21 @@ async fn a_notification_shows_that_the_database_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_panics_is_a_failed_read_and_goes_on() {
+async fn panic_counts_as_a_failed_read() {
     let (monitor, fake) = start();
     monitor.ask(&question(0), "shop").await.unwrap();
     fake.set(Mood::Panics);
     sleep(MAX_STALENESS).await;
     let (answer, took) = timed(&monitor, &question(0)).await;
-    let Err(NoAnswer::Unavailable { cause, .. }) = answer else { panic!("{answer:?}") };
+    let Err(AskError::Unavailable { cause, .. }) = answer else { panic!("{answer:?}") };
     assert!(cause.contains("no row like that") && cause.contains("bug"), "{cause}");
-    assert!(took < PATIENCE, "{took:?}");
+    assert!(took < ASK_TIMEOUT, "{took:?}");
     fake.set(Mood::Answers);
     sleep(Duration::from_secs(18)).await;
     assert!(monitor.ask(&question(0), "shop").await.is_ok());
 }
 
-/// What is logged, a line each: the level, the text, and the fields that are no number.
+/// The captured log lines.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -207,9 +207,8 @@ fn captured_log() -> (Log, tracing::subscriber::DefaultGuard) {
     (log, tracing::subscriber::set_default(subscriber))
 }
 
-/// An outage as somebody reads it who is woken by it.
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_logged_once_for_each_cause_and_when_answers_stop_and_return() {
+async fn outage_log_has_each_cause_once_and_when_answers_stop_and_return() {
     let (log, _guard) = captured_log();
     let (monitor, fake) = start();
     let _watcher = monitor.watch(question(0), "shop").unwrap();
@@ -240,7 +239,7 @@ async fn an_outage_is_logged_once_for_each_cause_and_when_answers_stop_and_retur
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_database_that_was_never_there_is_logged_with_what_it_means() {
+async fn outage_log_says_that_there_is_no_answer_to_serve() {
     let (log, _guard) = captured_log();
     let (monitor, fake) = start();
     fake.set(Mood::Refuses("connection refused"));
@@ -250,7 +249,7 @@ async fn a_database_that_was_never_there_is_logged_with_what_it_means() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_reads_are_logged_in_a_line_a_minute() {
+async fn slow_reads_are_logged_once_per_minute() {
     let (log, _guard) = captured_log();
     let (monitor, fake) = start();
     fake.set(Mood::Slow(Duration::from_secs(2)));

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::{jobs, orphans};
-use crate::jobrunr::{Count, Filter, Planning, Queue, Recurring, RecurringJob, Snapshot, duration};
+use crate::duration;
+use crate::jobrunr::{Count, Filter, Queue, Recurring, RecurringJob, RunScheduling, Snapshot};
 use crate::scaling::Trigger;
 
 /// Recurring jobs named in the reasons; of more there is the number.
@@ -96,11 +97,11 @@ impl<'a> Demand<'a> {
 
 fn why(job: &RecurringJob, recurring: &Recurring, now: Timestamp) -> String {
     let id = &job.id;
-    match (&job.next_at, recurring.planning) {
-        (Ok(at), Planning::AtItsTime) if *at <= now => {
+    match (&job.next_at, recurring.scheduling) {
+        (Ok(at), RunScheduling::JustInTime) if *at <= now => {
             format!("recurring job `{id}` was to run at {at}: the server is kept for a poll interval more, to look")
         }
-        (Ok(at), Planning::AtItsTime) => {
+        (Ok(at), RunScheduling::JustInTime) => {
             format!("recurring job `{id}` is to run at {at}: a server has to live by then")
         }
         _ => format!("recurring job `{id}` has no next run: JobRunr writes it as soon as a server lives"),

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
-use crate::jobrunr::{Filter, LastSeenServers, Planning, Recurring, RecurringJob, Server};
+use crate::jobrunr::{Filter, LastSeenServers, Recurring, RecurringJob, RunScheduling, Server};
 
 fn now() -> Timestamp {
     "2026-11-23T20:00:00Z".parse().unwrap()
@@ -113,13 +113,13 @@ fn usage_is_zero_without_servers_and_never_above_one() {
     check(7, vec![server(4, 0)], 1.0);
 }
 
-fn recurring(planning: Planning, jobs: &[(&str, bool, Result<&str, &str>)]) -> Recurring {
+fn recurring(scheduling: RunScheduling, jobs: &[(&str, bool, Result<&str, &str>)]) -> Recurring {
     let job = |(id, has_run, next_at): &(&str, bool, Result<&str, &str>)| RecurringJob {
         id: (*id).to_owned(),
         has_run: *has_run,
         next_at: next_at.map(|at| at.parse().unwrap()).map_err(str::to_owned),
     };
-    Recurring { planning, jobs: jobs.iter().map(job).collect(), note: None }
+    Recurring { scheduling, jobs: jobs.iter().map(job).collect(), note: None }
 }
 
 #[test]
@@ -150,12 +150,12 @@ fn demand_names_every_reason_why_a_server_has_to_live() {
     check("targetValue=auto", &later, text);
 
     let jobs = [("a", false, Ok("2026-11-23T23:00:00Z")), ("b", true, Ok("2026-11-23T20:00:30Z"))];
-    let version_8 = Snapshot { recurring: Some(recurring(Planning::AheadOfTime, &jobs)), ..idle() };
+    let version_8 = Snapshot { recurring: Some(recurring(RunScheduling::Ahead, &jobs)), ..idle() };
     let text = "1 / 8, true: 1 job: 1 recurring run to be written; \
                 recurring job `a` has no next run: JobRunr writes it as soon as a server lives; active: 1 is above 0";
     check("targetValue=8", &version_8, text);
 
-    let version_7 = Snapshot { recurring: Some(recurring(Planning::AtItsTime, &jobs)), ..later };
+    let version_7 = Snapshot { recurring: Some(recurring(RunScheduling::JustInTime, &jobs)), ..later };
     let text = "0 / 8, false: nothing to do, now or within PT1M; inactive: 0 is not above 0; \
                 next: a job is scheduled at 2026-11-23T21:30:00Z, which counts from 2026-11-23T21:29:00Z on";
     check("targetValue=8", &version_7, text);
@@ -165,7 +165,7 @@ fn demand_names_every_reason_why_a_server_has_to_live() {
     check("targetValue=8", &version_7, text);
 
     let jobs = [("a", false, Ok("2026-11-23T20:00:30Z")), ("x", false, Err("nobody knows"))];
-    let odd = Recurring { note: Some("take note".to_owned()), ..recurring(Planning::AtItsTime, &jobs) };
+    let odd = Recurring { note: Some("take note".to_owned()), ..recurring(RunScheduling::JustInTime, &jobs) };
     let text = "1 / 8, true: 1 job: 1 recurring run to be written; \
                 recurring job `a` is to run at 2026-11-23T20:00:30Z: a server has to live by then; take note; \
                 recurring job `x` counts only while a run of it is in the jobs table, since nobody knows; \
@@ -226,7 +226,7 @@ proptest! {
         has_run in proptest::collection::vec(any::<bool>(), 0..6), ahead_of_time in any::<bool>(), more in 0_usize..6,
     ) {
         let minute = SignedDuration::from_mins(1);
-        let planning = if ahead_of_time { Planning::AheadOfTime } else { Planning::AtItsTime };
+        let scheduling = if ahead_of_time { RunScheduling::Ahead } else { RunScheduling::JustInTime };
         let jobs: Vec<_> = has_run.iter().map(|has_run| ("a", *has_run, Ok("2026-11-23T20:00:30Z"))).collect();
         let demand = |counts: [u64; 5], jobs: &[(&str, bool, Result<&str, &str>)]| {
             let [enqueued, due, awaiting, processing, alive] = counts;
@@ -238,7 +238,7 @@ proptest! {
                 awaiting: [(minute, exactly(awaiting))].into(),
                 ..Queue::default()
             };
-            let recurring = Some(recurring(planning, jobs));
+            let recurring = Some(recurring(scheduling, jobs));
             let snapshot = Snapshot { recurring, ..snapshot(queue, Vec::new()) };
             decide(&trigger("metric=demand targetValue=auto"), &snapshot, now()).unwrap()
         };

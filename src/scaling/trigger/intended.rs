@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use crate::jobrunr::duration;
+use crate::duration;
 
 /// What a number in the metadata measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,22 +30,12 @@ pub(super) fn number(text: &str, unit: Unit) -> Option<f64> {
     if let Some((whole, fraction)) = bare.split_once(',').filter(|(_, fraction)| fraction.len() != 3) {
         return format!("{whole}.{fraction}").parse().ok();
     }
-    if unit == Unit::Seconds { length(bare).map(|length| length.as_secs_f64()) } else { None }
+    if unit == Unit::Seconds { duration::guess(bare).map(|length| length.as_secs_f64()) } else { None }
 }
 
 /// The duration that `text` likely stands for: `30s`, `2 min`, `120` or `P2M` instead of `PT30S` and `PT2M`.
 pub(super) fn duration(text: &str) -> Option<SignedDuration> {
-    let bare = bare(text);
-    if let Ok(seconds) = bare.parse() {
-        return Some(SignedDuration::from_secs(seconds));
-    }
-    let with_time = || duration::parse(&format!("PT{}", bare.strip_prefix(['P', 'p'])?)).ok();
-    length(bare).or_else(with_time)
-}
-
-/// Reads `30s`, `2 min` and ISO-8601.
-fn length(text: &str) -> Option<SignedDuration> {
-    text.to_lowercase().parse().ok().or_else(|| duration::parse(text).ok())
+    duration::guess(bare(text))
 }
 
 /// A value without quotes and blanks around it.

@@ -6,7 +6,8 @@ use jiff::SignedDuration;
 
 use super::error::{MetadataError, MetadataErrors};
 use super::intended::{self, Unit};
-use crate::jobrunr::{Filter, duration};
+use crate::duration;
+use crate::jobrunr::Filter;
 use crate::scaling::target::DEFAULT_WORKERS;
 use crate::scaling::{Metric, Target};
 use crate::text::printable;

@@ -9,7 +9,7 @@ use super::metadata::{
     ACTIVATION_TARGET, AUTO, DEFAULT_LOOK_AHEAD, KEEP_WHILE_PROCESSING, PUSH_INACTIVE, SCHEDULED_IN, TARGET,
     TARGET_USAGE, WORKERS_PER_POD,
 };
-use crate::jobrunr::duration;
+use crate::duration;
 use crate::scaling::Target;
 
 /// A trigger's target, and what else its answer depends on beside storage, metric and filter. KEDA does not say which

@@ -4,7 +4,8 @@ use jiff::SignedDuration;
 
 use super::Trigger;
 use super::metadata::{ACTIVATION_TARGET, PUSH_INACTIVE, SCHEDULED_IN, TARGET};
-use crate::jobrunr::{Snapshot, duration};
+use crate::duration;
+use crate::jobrunr::Snapshot;
 use crate::scaling::{Metric, Target};
 
 /// A latency from here on, 8 h 20 min, is more likely 30 s in milliseconds.

@@ -1,18 +1,17 @@
-//! Runs statements on a connection of any of the drivers.
+//! Runs statements on a connection of any driver.
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
-use sqlx::mysql::MySqlConnection;
-use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Row as _, Type};
 
 use super::errors::storage_error;
 use super::statement::{Bind, Row, Statement};
-use super::{Inspection, StorageError, mysql, notify, postgres};
+use super::{Inspection, StorageError};
+use crate::storage::Notifications;
 
-/// A connection of any of the drivers.
+/// A connection of any driver.
 #[async_trait]
-pub(super) trait Connection: Send {
+pub(super) trait SqlConnection: Send {
     /// Passes the rows of a statement to `each`, one by one, until it returns false.
     async fn rows(
         &mut self,
@@ -20,73 +19,30 @@ pub(super) trait Connection: Send {
         each: &mut (dyn FnMut(Row) -> bool + Send),
     ) -> Result<(), StorageError>;
 
-    /// Comes before the statements of a read.
+    /// Called before the statements of a read.
     async fn begin_read(&mut self) -> Result<(), StorageError> {
         Ok(())
     }
 
-    /// Whether the database is what it was at the last read, where it knows that by itself.
+    /// Returns whether the database is unchanged since the last read; `None` if it cannot tell by itself.
     async fn is_unchanged(&mut self) -> Result<Option<bool>, StorageError> {
         Ok(None)
     }
 
-    /// Whether the database notifies of new jobs in this table by itself.
-    async fn notifies(&mut self, jobs: &str) -> Result<bool, StorageError> {
+    /// Returns whether the database notifies of new jobs in this table.
+    async fn notifications(&mut self, jobs: &str) -> Result<Notifications, StorageError> {
         let _ = jobs;
-        Ok(false)
+        Ok(Notifications::Unsupported)
     }
 
-    /// Looks at the server, the user and the user's rights on these tables.
+    /// Inspects the server, the user and the user's rights on these tables, of which the first is the jobs table.
     async fn inspect(&mut self, tables: &[&str]) -> Result<Inspection, StorageError>;
 
     /// Closes the connection.
     async fn close(self: Box<Self>);
 }
 
-#[async_trait]
-impl Connection for PgConnection {
-    async fn rows(
-        &mut self,
-        statement: Statement,
-        each: &mut (dyn FnMut(Row) -> bool + Send),
-    ) -> Result<(), StorageError> {
-        rows::<sqlx::Postgres>(self, statement, each).await
-    }
-
-    async fn notifies(&mut self, jobs: &str) -> Result<bool, StorageError> {
-        Ok(notify::triggered_table(self, jobs).await?.is_some())
-    }
-
-    async fn inspect(&mut self, tables: &[&str]) -> Result<Inspection, StorageError> {
-        postgres::inspect(self, tables).await
-    }
-
-    async fn close(self: Box<Self>) {
-        // It is gone either way.
-        let _ = sqlx::Connection::close(*self).await;
-    }
-}
-
-#[async_trait]
-impl Connection for MySqlConnection {
-    async fn rows(
-        &mut self,
-        statement: Statement,
-        each: &mut (dyn FnMut(Row) -> bool + Send),
-    ) -> Result<(), StorageError> {
-        rows::<sqlx::MySql>(self, statement, each).await
-    }
-
-    async fn inspect(&mut self, _tables: &[&str]) -> Result<Inspection, StorageError> {
-        mysql::inspect(self).await
-    }
-
-    async fn close(self: Box<Self>) {
-        // It is gone either way.
-        let _ = sqlx::Connection::close(*self).await;
-    }
-}
-
+/// Runs a statement on a connection of one of sqlx's drivers: see [`SqlConnection::rows`].
 pub(super) async fn rows<DB>(
     connection: &mut DB::Connection,
     statement: Statement,

@@ -1,10 +1,13 @@
-//! What differs between SQL databases.
+//! What differs between SQL databases in the statements of a read.
+//!
+//! Beyond a dialect, statements use only what all of them share: `SELECT … FROM … WHERE … GROUP BY`, `UNION ALL`, derived
+//! tables, scalar subqueries, `EXISTS`, `CASE`, `COALESCE`, `count`, `min`, `max`, `sum` and `%`.
 
 use jiff::Timestamp;
 
 use super::statement::Bind;
 
-/// A condition in SQL, each `?` in it standing for one of the values.
+/// A condition in SQL, with a `?` for each of its values.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Condition {
     pub(super) sql: String,
@@ -17,15 +20,39 @@ impl Condition {
     }
 }
 
+/// A `SELECT` whose rows may be ordered and limited.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Select<'a> {
+    /// What follows `SELECT`.
+    pub(super) columns: &'a str,
+    /// What follows `FROM`: tables, `WHERE`, `GROUP BY`. Empty for a row without a table.
+    pub(super) from: &'a str,
+    /// What follows `ORDER BY`; empty for no order.
+    pub(super) order_by: &'a str,
+    /// The number of rows.
+    pub(super) limit: Option<u64>,
+}
+
 /// What differs between SQL databases.
 pub(super) trait Dialect: Send + Sync {
     /// The placeholder of the `n`-th value, from 1.
     fn placeholder(&self, n: usize) -> String;
 
+    /// A `SELECT`, whole or as a subquery. In a subquery an order without a limit only suggests an index; a dialect that does
+    /// not allow it there can drop it.
+    fn select(&self, select: &Select<'_>) -> String {
+        let Select { columns, from, order_by, limit } = *select;
+        let clause =
+            |keyword: &str, text: &str| if text.is_empty() { String::new() } else { format!(" {keyword} {text}") };
+        let limit = limit.map(|n| n.to_string()).unwrap_or_default();
+        let (from, order_by, limit) = (clause("FROM", from), clause("ORDER BY", order_by), clause("LIMIT", &limit));
+        format!("SELECT {columns}{from}{order_by}{limit}")
+    }
+
     /// Casts an expression to a 64-bit integer.
     fn int(&self, expression: &str) -> String;
 
-    /// An expression as text; `NULL` where it is missing.
+    /// Casts an expression to text; `NULL` stays `NULL`.
     fn text(&self, expression: &str) -> String;
 
     /// The length of a text, in bytes or characters.
@@ -38,49 +65,50 @@ pub(super) trait Dialect: Send + Sync {
         format!("substr({expression}, 1, {n})")
     }
 
-    /// The last characters of a text that has more.
+    /// The last characters of a text that is longer.
     fn last_characters(&self, expression: &str, n: usize) -> String;
 
-    /// Texts one after the other.
+    /// Concatenates texts.
     fn concatenated(&self, texts: &[&str]) -> String {
         texts.join(" || ")
     }
 
-    /// Limits the rows of a statement.
-    fn limit(&self, n: u64) -> String {
-        format!(" LIMIT {n}")
-    }
-
-    /// A UTC wall-clock column as microseconds since 1970, whatever the time zone of the session; `NULL` outside the years
-    /// 1 to 9999.
+    /// A UTC wall-clock column as microseconds since 1970, regardless of the session's time zone; `NULL` outside the years 1 to
+    /// 9999.
     fn micros(&self, column: &str) -> String;
 
-    /// The earliest instant of a group of rows, as [`micros`](Self::micros).
+    /// The earliest time of a group of rows, as [`micros`](Self::micros).
     fn earliest_micros(&self, column: &str) -> String {
         self.micros(&format!("min({column})"))
     }
 
-    /// A condition for the rows whose column is at or before `instant`, in one expression, which need not use an index.
-    fn is_at_most(&self, column: &str, instant: Timestamp) -> Condition;
+    /// A column in a form in which all values can be compared with one another and with [`is_at_most`](Self::is_at_most).
+    fn comparable(&self, column: &str) -> String {
+        column.to_owned()
+    }
+
+    /// A condition for the rows whose [comparable](Self::comparable) column is at or before `instant`. One expression, which
+    /// need not use an index.
+    fn is_at_most(&self, comparable: &str, instant: Timestamp) -> Condition;
 
     /// Conditions for the rows whose column is at or after `from` and at or before `until`, each answered by an index on the
-    /// column. Several where the database keeps instants in several forms; no row meets two of them.
-    fn between(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition>;
+    /// column. Several if the database stores times in several forms; no row satisfies two of them.
+    fn in_range(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition>;
 
-    /// The same as [`between`](Self::between) for the rows whose column is after `instant`.
+    /// Conditions for the rows whose column is after `instant`, as [`in_range`](Self::in_range).
     fn after(&self, column: &str, instant: Timestamp) -> Vec<Condition>;
 
-    /// A condition for the rows whose column is at or after `instant`, answered by an index. `None` where the database keeps
-    /// no entries of what has moved on, so that there is nothing to skip.
-    fn skip_to(&self, column: &str, instant: Timestamp) -> Option<Condition>;
+    /// A condition for the rows whose column is at or after `cursor`, answered by an index. `None` if the database keeps no
+    /// index entries of jobs that have moved on, so that there is nothing to skip.
+    fn from_cursor(&self, column: &str, cursor: Timestamp) -> Option<Condition>;
 
-    /// Conditions for the rows whose column is an instant of the years 1 to 9999, each such that its values can be compared
-    /// with one another. The empty condition where that is all.
+    /// Conditions for the rows whose column is in the years 1 to 9999, each such that its values can be compared with one
+    /// another. A single empty condition if all values can.
     fn value_classes(&self, column: &str) -> Vec<String>;
 
-    /// Conditions for the rows whose column lies before year 1.
+    /// Conditions for the rows whose column is before year 1.
     fn before_calendar(&self, column: &str) -> Vec<String>;
 
-    /// Conditions for the rows whose column lies after year 9999.
+    /// Conditions for the rows whose column is after year 9999.
     fn after_calendar(&self, column: &str) -> Vec<String>;
 }

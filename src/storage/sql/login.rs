@@ -1,4 +1,4 @@
-//! Before and after a failed login: what is missing for it, and what the driver's error means.
+//! Checks what a login needs, and explains why one failed.
 
 use std::error::Error as _;
 
@@ -7,7 +7,7 @@ use tokio_rustls::rustls::{self, CertificateError};
 use crate::config::{ServerAddress, Tls};
 use crate::storage::StorageError;
 
-/// The user to log in as, with the files of TLS checked: the driver's own errors name no file.
+/// Returns the user to log in as, after checking the TLS files: the driver's own errors do not name them.
 pub(super) fn user(address: &ServerAddress) -> Result<&str, StorageError> {
     match address.login_errors().into_iter().next() {
         Some(error) => Err(error.into()),
@@ -15,7 +15,7 @@ pub(super) fn user(address: &ServerAddress) -> Result<&str, StorageError> {
     }
 }
 
-/// An error of connecting, with what to do about it where the server's certificate is not accepted.
+/// Adds advice to an error if the server's certificate was rejected.
 pub(super) fn explained(error: sqlx::Error, tls: &Tls) -> sqlx::Error {
     match certificate_error(&error).and_then(|cause| advice(cause, tls)) {
         Some(advice) => sqlx::Error::Tls(advice.into()),
@@ -35,7 +35,7 @@ fn certificate_error(error: &sqlx::Error) -> Option<&CertificateError> {
 }
 
 fn advice(cause: &CertificateError, tls: &Tls) -> Option<String> {
-    // Authorities of one name and different keys give a bad signature.
+    // Authorities with the same name and different keys lead to a bad signature.
     let is_of_another = matches!(cause, CertificateError::UnknownIssuer | CertificateError::BadSignature);
     Some(match (cause, &tls.root_cert) {
         (_, Some(path)) if is_of_another => format!(

@@ -1,44 +1,94 @@
 //! MySQL and MariaDB.
 
+mod grants;
+
+use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
+use sqlx::error::DatabaseError;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
+use super::connection::{SqlConnection, rows};
 use super::dialect::{Condition, Dialect};
-use super::errors::{before, connected, first_host, storage_error};
+use super::errors::{ErrorKind, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
-use super::statement::Bind;
-use super::{SqlSource, login};
+use super::statement::{Bind, Row, Statement};
+use super::{SqlBackend, login};
 use crate::config::{ServerAddress, StorageConfig, TlsMode, host_and_port};
-use crate::storage::{Inspection, StorageError};
+use crate::storage::backend::{Backend, Driver};
+use crate::storage::{Grants, Inspection, StorageError, within};
 
-pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<SqlSource, StorageError> {
-    first_host(address, |host, port| connect_to(host, port, address, config)).await
+/// Characters of a list of rights; an administrator has dozens.
+const MAX_RIGHTS_CHARACTERS: usize = 120;
+
+/// A storage on MySQL or MariaDB.
+pub(in crate::storage) struct MySql<'a> {
+    pub(in crate::storage) server: &'a ServerAddress,
+    pub(in crate::storage) config: &'a StorageConfig,
 }
 
-async fn connect_to(
-    host: &str,
-    port: u16,
-    address: &ServerAddress,
-    config: &StorageConfig,
-) -> Result<SqlSource, StorageError> {
-    let options = options(host, port, address)?;
-    let place = host_and_port(host, port);
-    let connecting =
-        async { MySqlConnection::connect_with(&options).await.map_err(|error| login::explained(error, &address.tls)) };
-    let mut connection = connected(connecting, config, &place).await?;
-    let prepared = prepare(&mut connection, address, config);
-    let schema = before(config.statement_timeout, prepared).await?;
-    Ok(SqlSource::new(Box::new(connection), Box::new(MySqlDialect), schema, config))
+#[async_trait]
+impl Driver for MySql<'_> {
+    async fn connect(&self) -> Result<Box<dyn Backend>, StorageError> {
+        let backend = first_host(self.server, |host, port| self.connect_to(host, port)).await?;
+        Ok(Box::new(backend))
+    }
+
+    fn grants_sql(&self, role: &str) -> Grants {
+        grants::grants_sql(&self.server.database, &self.config.table_prefix, role)
+    }
+}
+
+impl MySql<'_> {
+    async fn connect_to(&self, host: &str, port: u16) -> Result<SqlBackend, StorageError> {
+        let options = options(host, port, self.server)?;
+        let tls = &self.server.tls;
+        let connecting =
+            async { MySqlConnection::connect_with(&options).await.map_err(|error| login::explained(error, tls)) };
+        let mut connection = connected(connecting, self.config, &host_and_port(host, port)).await?;
+        let prepared = prepare(&mut connection, self.server, self.config);
+        let schema = within(self.config.statement_timeout, prepared).await?;
+        Ok(SqlBackend::new(Box::new(connection), Box::new(MySqlDialect), schema, self.config))
+    }
+}
+
+/// Recognizes the errors of MySQL and MariaDB by their numbers; `None` for another driver's error.
+pub(super) fn error_kind(error: &dyn DatabaseError) -> Option<ErrorKind> {
+    Some(match error.try_downcast_ref::<MySqlDatabaseError>()?.number() {
+        1044 | 1045 | 1142 | 1227 | 1698 => ErrorKind::Denied,
+        1969 | 3024 => ErrorKind::TimedOut,
+        1040 | 1049 | 1053 => ErrorKind::Unreachable,
+        _ => ErrorKind::Rejected,
+    })
+}
+
+#[async_trait]
+impl SqlConnection for MySqlConnection {
+    async fn rows(
+        &mut self,
+        statement: Statement,
+        each: &mut (dyn FnMut(Row) -> bool + Send),
+    ) -> Result<(), StorageError> {
+        rows::<sqlx::MySql>(self, statement, each).await
+    }
+
+    async fn inspect(&mut self, _tables: &[&str]) -> Result<Inspection, StorageError> {
+        inspect(self).await
+    }
+
+    async fn close(self: Box<Self>) {
+        // The connection is gone either way.
+        let _ = Connection::close(*self).await;
+    }
 }
 
 fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnectOptions, StorageError> {
-    // The session runs in UTC, so that a hand-made TIMESTAMP column reads like JobRunr's DATETIME.
+    // The session runs in UTC, so that a TIMESTAMP column made by hand reads like JobRunr's DATETIME.
     let mut options = MySqlConnectOptions::new()
         .host(host)
         .port(port)
-        // Without, the driver would take root.
+        // The driver's default is root.
         .username(login::user(address)?)
         .database(&address.database)
         .timezone(Some("+00:00".to_owned()))
@@ -49,7 +99,7 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnec
             TlsMode::VerifyCa => MySqlSslMode::VerifyCa,
             TlsMode::VerifyFull => MySqlSslMode::VerifyIdentity,
         });
-    // The driver would log slow statements whole, which are kilobytes long. The monitor logs slow reads in a line.
+    // The driver would log slow statements in full, which are kilobytes long. The monitor logs slow reads in one line.
     options = options.disable_statement_logging();
     if let Some(password) = &address.password {
         options = options.password(password.read()?.expose_secret());
@@ -66,7 +116,7 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnec
     Ok(options)
 }
 
-/// Makes the session read-only and bounded, and looks at the tables.
+/// Makes the session read-only and limits its time, then reads the schema.
 async fn prepare(
     connection: &mut MySqlConnection,
     address: &ServerAddress,
@@ -76,7 +126,7 @@ async fn prepare(
         .fetch_one(&mut *connection)
         .await
         .map_err(storage_error)?;
-    // MariaDB counts in seconds, MySQL in milliseconds, under another name.
+    // MariaDB's limit is in seconds, MySQL's in milliseconds, under another name.
     let timeout = if version.contains("MariaDB") {
         format!("SET SESSION max_statement_time = {}", config.statement_timeout.as_secs_f64())
     } else {
@@ -130,8 +180,8 @@ async fn indexes(
     .map_err(storage_error)
 }
 
-/// Looks at the server, the user and the user's rights.
-pub(super) async fn inspect(connection: &mut MySqlConnection) -> Result<Inspection, StorageError> {
+/// Inspects the server, the user and the user's rights.
+async fn inspect(connection: &mut MySqlConnection) -> Result<Inspection, StorageError> {
     let row = sqlx::query(
         "SELECT CAST(VERSION() AS CHAR), CAST(CURRENT_USER() AS CHAR), \
          CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS SIGNED)",
@@ -152,9 +202,9 @@ pub(super) async fn inspect(connection: &mut MySqlConnection) -> Result<Inspecti
     })
 }
 
-/// What the user may do besides reading. It sees the rights that it has itself; those of roles stand under the roles' names.
+/// The user's rights besides reading. The server shows the user's own rights; those of roles are listed under the roles' names.
 async fn excess_rights(connection: &mut MySqlConnection, user: &str) -> Result<Vec<String>, StorageError> {
-    // `name@host` here, `'name'@'host'` there.
+    // CURRENT_USER returns `name@host`, and the views have `'name'@'host'`.
     let grantee = user.rsplit_once('@').map(|(name, host)| format!("'{name}'@'{host}'")).unwrap_or_default();
     let levels = [
         ("user_privileges", "'every database'"),
@@ -177,9 +227,6 @@ async fn excess_rights(connection: &mut MySqlConnection, user: &str) -> Result<V
     Ok(rights)
 }
 
-/// Characters of a list of rights; an administrator has dozens.
-const MAX_RIGHTS_CHARACTERS: usize = 120;
-
 struct MySqlDialect;
 
 impl Dialect for MySqlDialect {
@@ -192,7 +239,7 @@ impl Dialect for MySqlDialect {
     }
 
     fn micros(&self, column: &str) -> String {
-        // Never UNIX_TIMESTAMP, which takes the session's time zone into account.
+        // Not UNIX_TIMESTAMP, which depends on the session's time zone.
         format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column})")
     }
 
@@ -216,7 +263,7 @@ impl Dialect for MySqlDialect {
         Condition::new(format!("{column} <= CAST(? AS DATETIME(6))"), vec![wall_clock(instant)])
     }
 
-    fn between(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
+    fn in_range(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
         let mut condition = self.is_at_most(column, until);
         if let Some(from) = from {
             condition.sql += &format!(" AND {column} >= CAST(? AS DATETIME(6))");
@@ -229,12 +276,12 @@ impl Dialect for MySqlDialect {
         vec![Condition::new(format!("{column} > CAST(? AS DATETIME(6))"), vec![wall_clock(instant)])]
     }
 
-    fn skip_to(&self, column: &str, instant: Timestamp) -> Option<Condition> {
-        Some(Condition::new(format!("{column} >= CAST(? AS DATETIME(6))"), vec![wall_clock(instant)]))
+    fn from_cursor(&self, column: &str, cursor: Timestamp) -> Option<Condition> {
+        Some(Condition::new(format!("{column} >= CAST(? AS DATETIME(6))"), vec![wall_clock(cursor)]))
     }
 
     fn value_classes(&self, _column: &str) -> Vec<String> {
-        // Its instants end with the year 9999.
+        // MySQL's times end with the year 9999.
         vec![String::new()]
     }
 

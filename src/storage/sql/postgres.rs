@@ -1,53 +1,117 @@
-//! PostgreSQL, and what speaks its protocol.
+//! PostgreSQL, and databases that speak its protocol.
 
+mod grants;
+mod notify;
+
+use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
+use sqlx::error::DatabaseError;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgRow, PgSslMode};
 use sqlx::{ConnectOptions, Connection, Row as _};
 
+use super::connection::{SqlConnection, rows};
 use super::dialect::{Condition, Dialect};
-use super::errors::{before, connected, first_host, storage_error};
+use super::errors::{ErrorKind, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
-use super::statement::Bind;
-use super::{SqlSource, login, notify};
+use super::statement::{Bind, Row, Statement};
+use super::{SqlBackend, login};
 use crate::config::{ServerAddress, StorageConfig, TlsMode, host_and_port};
-use crate::storage::{Inspection, Listener, StorageError};
+use crate::storage::backend::{Backend, Driver};
+use crate::storage::{Grants, Inspection, Listener, Notifications, StorageError, within};
 
-pub(super) async fn connect(address: &ServerAddress, config: &StorageConfig) -> Result<SqlSource, StorageError> {
-    first_host(address, |host, port| connect_to(host, port, address, config)).await
+/// A storage on PostgreSQL.
+pub(in crate::storage) struct Postgres<'a> {
+    pub(in crate::storage) server: &'a ServerAddress,
+    pub(in crate::storage) config: &'a StorageConfig,
 }
 
-/// Listens on a connection of its own, where the trigger is installed. A standby tells nothing.
-pub(super) async fn listen(
-    address: &ServerAddress,
-    config: &StorageConfig,
-) -> Result<Option<Box<dyn Listener>>, StorageError> {
-    first_host(address, |host, port| async move {
-        let options = options(host, port, address)?.options(settings(address, config));
-        notify::listen(options, &host_and_port(host, port), config).await
+#[async_trait]
+impl Driver for Postgres<'_> {
+    async fn connect(&self) -> Result<Box<dyn Backend>, StorageError> {
+        let backend = first_host(self.server, |host, port| self.connect_to(host, port)).await?;
+        Ok(Box::new(backend))
+    }
+
+    async fn notifications(&self) -> Result<Notifications, StorageError> {
+        first_host(self.server, |host, port| async move {
+            notify::connect_and_check(&self.options(host, port)?, &host_and_port(host, port), self.config).await
+        })
+        .await
+    }
+
+    /// Fails on a standby, which does not support LISTEN.
+    async fn listen(&self) -> Result<Option<Box<dyn Listener>>, StorageError> {
+        first_host(self.server, |host, port| async move {
+            notify::listen(self.options(host, port)?, &host_and_port(host, port), self.config).await
+        })
+        .await
+    }
+
+    fn notify_sql(&self) -> Option<String> {
+        Some(notify::notify_sql(&self.config.table_prefix))
+    }
+
+    fn grants_sql(&self, role: &str) -> Grants {
+        grants::grants_sql(self.server, &self.config.table_prefix, role)
+    }
+}
+
+impl Postgres<'_> {
+    async fn connect_to(&self, host: &str, port: u16) -> Result<SqlBackend, StorageError> {
+        let options = self.options(host, port)?;
+        let tls = &self.server.tls;
+        let connecting =
+            async { PgConnection::connect_with(&options).await.map_err(|error| login::explained(error, tls)) };
+        let mut connection = connected(connecting, self.config, &host_and_port(host, port)).await?;
+        let prepared = prepare(&mut connection, self.server, self.config);
+        let schema = within(self.config.statement_timeout, prepared).await?;
+        let dialect = PostgresDialect::new(&schema);
+        Ok(SqlBackend::new(Box::new(connection), Box::new(dialect), schema, self.config))
+    }
+
+    fn options(&self, host: &str, port: u16) -> Result<PgConnectOptions, StorageError> {
+        Ok(options(host, port, self.server)?.options(settings(self.server, self.config)))
+    }
+}
+
+/// Recognizes PostgreSQL's errors by their SQLSTATE; `None` for another driver's error.
+pub(super) fn error_kind(error: &dyn DatabaseError) -> Option<ErrorKind> {
+    Some(match error.try_downcast_ref::<PgDatabaseError>()?.code() {
+        "28P01" | "28000" | "42501" => ErrorKind::Denied,
+        "57014" => ErrorKind::TimedOut,
+        "57P03" => ErrorKind::Starting,
+        "57P01" | "57P02" | "53300" | "3D000" => ErrorKind::Unreachable,
+        _ => ErrorKind::Rejected,
     })
-    .await
 }
 
-async fn connect_to(
-    host: &str,
-    port: u16,
-    address: &ServerAddress,
-    config: &StorageConfig,
-) -> Result<SqlSource, StorageError> {
-    let options = options(host, port, address)?.options(settings(address, config));
-    let place = host_and_port(host, port);
-    let connecting =
-        async { PgConnection::connect_with(&options).await.map_err(|error| login::explained(error, &address.tls)) };
-    let mut connection = connected(connecting, config, &place).await?;
-    let prepared = prepare(&mut connection, address, config);
-    let schema = before(config.statement_timeout, prepared).await?;
-    let dialect = PostgresDialect::new(&schema);
-    Ok(SqlSource::new(Box::new(connection), Box::new(dialect), schema, config))
+#[async_trait]
+impl SqlConnection for PgConnection {
+    async fn rows(
+        &mut self,
+        statement: Statement,
+        each: &mut (dyn FnMut(Row) -> bool + Send),
+    ) -> Result<(), StorageError> {
+        rows::<sqlx::Postgres>(self, statement, each).await
+    }
+
+    async fn notifications(&mut self, jobs: &str) -> Result<Notifications, StorageError> {
+        Ok(notify::state(notify::triggered_table(self, jobs).await?.as_ref()))
+    }
+
+    async fn inspect(&mut self, tables: &[&str]) -> Result<Inspection, StorageError> {
+        inspect(self, tables).await
+    }
+
+    async fn close(self: Box<Self>) {
+        // The connection is gone either way.
+        let _ = Connection::close(*self).await;
+    }
 }
 
-/// How to connect. The driver begins with libpq's variables and the operating system's user, so everything is overwritten, and
-/// what cannot be (`PGOPTIONS`, `PGSSLCERT`, `PGSSLKEY`) is refused with the configuration.
+/// The options of a connection. The driver starts from libpq's variables and the operating system's user, so everything is
+/// overwritten; the configuration rejects the variables that cannot be (`PGOPTIONS`, `PGSSLCERT`, `PGSSLKEY`).
 fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOptions, StorageError> {
     let mut options = PgConnectOptions::new_without_pgpass()
         .host(host)
@@ -62,7 +126,7 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOp
             TlsMode::VerifyCa => PgSslMode::VerifyCa,
             TlsMode::VerifyFull => PgSslMode::VerifyFull,
         });
-    // The driver would log slow statements whole, which are kilobytes long. The monitor logs slow reads in a line.
+    // The driver would log slow statements in full, which are kilobytes long. The monitor logs slow reads in one line.
     options = options.disable_statement_logging();
     options = match &address.password {
         Some(password) => options.password(password.read()?.expose_secret()),
@@ -81,17 +145,17 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOp
     Ok(options)
 }
 
-/// What makes the session read-only, bounded, and keen on indexes.
+/// Session settings: read-only, time limits, index scans only.
 ///
-/// These go along with the start of the session and are no statements: behind a pooler that shares sessions, a `SET`
-/// would reach the application's own transactions. Such a pooler refuses them instead, and says so.
+/// They are sent when the session starts, not as statements: behind a pooler that shares sessions, a `SET` would affect the
+/// application's own transactions. Such a pooler rejects them instead, with an error.
 fn settings(address: &ServerAddress, config: &StorageConfig) -> Vec<(&'static str, String)> {
     let mut settings = vec![
         ("default_transaction_read_only", "on".to_owned()),
         ("statement_timeout", config.statement_timeout.as_millis().to_string()),
         ("lock_timeout", "1000".to_owned()),
-        // A count up to a limit is cheap by an index, and only by walking it: a bitmap is built whole before the first
-        // row comes, and stale statistics make a scan of the table look cheap.
+        // A count up to a limit is cheap only by walking an index: a bitmap is built completely before it returns the first
+        // row, and stale statistics make a table scan look cheap.
         ("enable_seqscan", "off".to_owned()),
         ("enable_bitmapscan", "off".to_owned()),
         ("plan_cache_mode", "force_custom_plan".to_owned()),
@@ -102,14 +166,14 @@ fn settings(address: &ServerAddress, config: &StorageConfig) -> Vec<(&'static st
     settings
 }
 
-/// Looks at the tables, and at who answers.
+/// Reads the schema, and checks that the server is a primary if the address requires it.
 async fn prepare(
     connection: &mut PgConnection,
     address: &ServerAddress,
     config: &StorageConfig,
 ) -> Result<Schema, StorageError> {
     if address.primary_only {
-        refuse_standby(connection).await?;
+        reject_standby(connection).await?;
     }
     let mut found = [const { Columns::new() }; Table::ALL.len()];
     for (found, table) in found.iter_mut().zip(Table::ALL) {
@@ -119,17 +183,17 @@ async fn prepare(
     Ok(Schema::new(config, &format!("the database {}", address.database), found, indexes)?)
 }
 
-async fn refuse_standby(connection: &mut PgConnection) -> Result<(), StorageError> {
+async fn reject_standby(connection: &mut PgConnection) -> Result<(), StorageError> {
     let standby: bool =
         sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await.map_err(storage_error)?;
     if standby {
-        return Err(StorageError::Unreachable("the host is a standby, and the address asks for a primary".to_owned()));
+        return Err(StorageError::Unreachable("the host is a standby, and the address requires a primary".to_owned()));
     }
     Ok(())
 }
 
-/// The columns of a table. One that we can do without, and may not read, counts as not there; without a right on the
-/// others nothing goes, and the read itself says so best.
+/// The columns of a table. An optional table that the user cannot read counts as missing. For a required one the error of the
+/// read itself is the clearest.
 async fn columns(connection: &mut PgConnection, name: &str, table: Table) -> Result<Columns, StorageError> {
     let rows = sqlx::query(
         "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute \
@@ -144,7 +208,7 @@ async fn columns(connection: &mut PgConnection, name: &str, table: Table) -> Res
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(storage_error)
 }
 
-/// The columns of each index, separated by commas. One on a part of the rows, or unfinished, is as good as none.
+/// The columns of each index, separated by commas. Partial and incomplete indexes are ignored.
 async fn indexes(connection: &mut PgConnection, table: &str) -> Result<Vec<String>, StorageError> {
     sqlx::query_scalar(
         "SELECT string_agg(attname, ',' ORDER BY place) FROM pg_index \
@@ -158,8 +222,8 @@ async fn indexes(connection: &mut PgConnection, table: &str) -> Result<Vec<Strin
     .map_err(storage_error)
 }
 
-/// Looks at the server, the user and the user's rights.
-pub(super) async fn inspect(connection: &mut PgConnection, tables: &[&str]) -> Result<Inspection, StorageError> {
+/// Inspects the server, the user and the user's rights.
+async fn inspect(connection: &mut PgConnection, tables: &[&str]) -> Result<Inspection, StorageError> {
     let row = sqlx::query(
         "SELECT current_setting('server_version'), current_user::text, \
          (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::int8, \
@@ -192,7 +256,7 @@ pub(super) async fn inspect(connection: &mut PgConnection, tables: &[&str]) -> R
         user: Some(user),
         now: Timestamp::from_microsecond(now).ok(),
         excess_rights,
-        notifies: Some(notify::triggered_table(connection, jobs).await?.is_some()),
+        notifications: notify::state(notify::triggered_table(connection, jobs).await?.as_ref()),
         ..Inspection::default()
     })
 }
@@ -204,8 +268,8 @@ where
     row.try_get(index).map_err(storage_error)
 }
 
-/// JobRunr's own schema has `timestamp without time zone`; hand-made copies also `timestamptz`. A parameter has to be
-/// cast to the column's own type, or the index on the column is of no use.
+/// JobRunr's own schema has `timestamp without time zone`, schemas made by hand also `timestamptz`. A parameter has to be
+/// cast to the column's type, or the index on the column is not used.
 struct PostgresDialect {
     scheduled_at: &'static str,
     updated_at: &'static str,
@@ -239,7 +303,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn concatenated(&self, texts: &[&str]) -> String {
-        // A blank-padded text loses its blanks by the cast.
+        // The cast removes the blanks of a padded text.
         texts.iter().map(|text| format!("({text})::text")).collect::<Vec<_>>().join(" || ")
     }
 
@@ -254,7 +318,7 @@ impl Dialect for PostgresDialect {
         Condition::new(format!("{column} <= ?::text::{}", self.scheduled_at), vec![wall_clock(instant)])
     }
 
-    fn between(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
+    fn in_range(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
         let mut condition = self.is_at_most(column, until);
         if let Some(from) = from {
             condition.sql += &format!(" AND {column} >= ?::text::{}", self.scheduled_at);
@@ -268,8 +332,8 @@ impl Dialect for PostgresDialect {
         vec![Condition::new(sql, vec![wall_clock(instant)])]
     }
 
-    fn skip_to(&self, column: &str, instant: Timestamp) -> Option<Condition> {
-        Some(Condition::new(format!("{column} >= ?::text::{}", self.updated_at), vec![wall_clock(instant)]))
+    fn from_cursor(&self, column: &str, cursor: Timestamp) -> Option<Condition> {
+        Some(Condition::new(format!("{column} >= ?::text::{}", self.updated_at), vec![wall_clock(cursor)]))
     }
 
     fn value_classes(&self, column: &str) -> Vec<String> {
@@ -285,7 +349,7 @@ impl Dialect for PostgresDialect {
     }
 }
 
-/// PostgreSQL knows instants from 4713 BC to 294276 AD, and infinite ones.
+/// PostgreSQL has times from 4713 BC to 294276 AD, and infinite ones.
 const FIRST_YEAR: &str = "'0001-01-01'";
 const AFTER_LAST_YEAR: &str = "'10000-01-01'";
 

@@ -1,14 +1,14 @@
-//! JobRunr's tables, as the database's catalogue describes them.
+//! JobRunr's tables, as the database's catalog describes them.
 
 use std::collections::BTreeMap;
 
-use crate::config::StorageConfig;
+use crate::config::{StorageConfig, TablePrefix};
 use crate::storage::SchemaError;
 
-/// Column names and types of a table, as the database's catalogue has them; empty for no such table.
+/// Column names and types of a table, from the catalog; empty if there is no such table.
 pub(super) type Columns = Vec<(String, String)>;
 
-/// The tables whose columns are looked at, and the view of statistics, without JobRunr's prefix.
+/// JobRunr's tables that are read, and its statistics view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
     Jobs,
@@ -21,6 +21,7 @@ pub(super) enum Table {
 impl Table {
     pub(super) const ALL: [Self; 5] = [Self::Jobs, Self::Servers, Self::RecurringJobs, Self::Migrations, Self::Stats];
 
+    /// The name without JobRunr's prefix.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Jobs => "jobs",
@@ -31,8 +32,8 @@ impl Table {
         }
     }
 
-    /// The columns without which nothing can be said. They have been there since JobRunr 1.0.
-    fn needed(self) -> &'static [&'static str] {
+    /// The columns without which the table cannot be read. They have existed since JobRunr 1.0.
+    fn required_columns(self) -> &'static [&'static str] {
         match self {
             Self::Jobs => &["state", "updatedAt", "scheduledAt"],
             Self::Servers => &["workerPoolSize", "pollIntervalInSeconds", "lastHeartbeat"],
@@ -43,33 +44,33 @@ impl Table {
     }
 }
 
-/// JobRunr's tables as they are in one storage.
+/// JobRunr's tables in one storage.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Schema {
-    /// The jobs table, prefix included.
+    /// The jobs table, with the prefix.
     pub(super) jobs: String,
-    /// The background job servers' table, prefix included.
+    /// The background job servers' table, with the prefix.
     pub(super) servers: String,
-    /// The recurring jobs' table, prefix included, whether it can be read or not.
+    /// The name of the recurring jobs' table, with the prefix, whether or not it can be read.
     pub(super) recurring_table: String,
-    /// What is known of it; `None` where it cannot be read.
+    /// The recurring jobs' table; `None` if it cannot be read.
     pub(super) recurring: Option<RecurringTable>,
-    /// The migrations' table; `None` where it cannot be read, as in schemas made by hand.
+    /// The migrations' table; `None` if it cannot be read, as in schemas made by hand.
     pub(super) migrations: Option<String>,
-    /// Whether the catalogue alone shows that JobRunr 8 or later made the tables.
+    /// Whether the catalog alone shows that JobRunr 8 or later created the tables.
     pub(super) is_version_8: bool,
-    /// Whether the statistics view is there.
+    /// Whether the statistics view exists.
     pub(super) has_stats: bool,
-    /// What is odd about the tables and costs something.
+    /// Warnings, such as a missing index.
     pub(super) notes: Vec<String>,
-    /// Whether an index of the jobs begins with the instant for which they are scheduled, as JobRunr's does. JobRunr Pro's
-    /// has the state before it, which is better, and a table made by hand may have neither.
-    pub(super) has_instant_index: bool,
-    /// Whether an index of the jobs begins with the state and that instant.
-    pub(super) has_state_instant_index: bool,
-    /// Whether an index of the jobs begins with the state and `updatedAt`.
+    /// Whether an index on the jobs begins with `scheduledAt`, as JobRunr's does. JobRunr Pro's begins with the state, which is
+    /// better; a table made by hand may have neither.
+    pub(super) has_time_index: bool,
+    /// Whether an index on the jobs begins with `state, scheduledAt`.
+    pub(super) has_state_time_index: bool,
+    /// Whether an index on the jobs begins with `state, updatedAt`.
     pub(super) has_update_index: bool,
-    /// Lower-case column names and types.
+    /// Names and types of the columns, in lower case.
     jobs_columns: BTreeMap<String, String>,
     servers_columns: BTreeMap<String, String>,
 }
@@ -77,15 +78,15 @@ pub(super) struct Schema {
 /// The recurring jobs' table.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct RecurringTable {
-    /// Prefix included.
+    /// Its name, with the prefix.
     pub(super) table: String,
     /// Whether it has the column `createdAt`, which came with JobRunr 5.1.3.
     pub(super) has_created_at: bool,
 }
 
 impl Schema {
-    /// Checks what the catalogue says of the tables; `columns` are those of [`Table::ALL`], in that order, and `indexes` the
-    /// columns of each index of the jobs, separated by commas.
+    /// Checks the tables against the catalog. `columns` are those of [`Table::ALL`], in that order, and `indexes` the columns
+    /// of each index on the jobs, separated by commas.
     pub(super) fn new(
         config: &StorageConfig,
         database: &str,
@@ -98,21 +99,9 @@ impl Schema {
         let [jobs, servers, recurring, migrations, stats] = columns.map(|columns| -> BTreeMap<String, String> {
             columns.into_iter().map(|(name, kind)| (name.to_lowercase(), kind.to_lowercase())).collect()
         });
-        let required = [(Table::Jobs, &jobs), (Table::Servers, &servers)];
-        let missing = required.iter().filter(|(_, columns)| columns.is_empty());
-        let missing: Vec<String> = missing.map(|(table, _)| prefix.table(table.name())).collect();
-        if !missing.is_empty() {
-            let prefix = prefix.as_str().to_owned();
-            return Err(SchemaError::TablesMissing { database: database.to_owned(), tables: missing, prefix });
-        }
-        for (table, columns) in required {
-            let missing = lacking(table, columns);
-            if !missing.is_empty() {
-                return Err(SchemaError::ColumnsMissing { table: prefix.table(table.name()), columns: missing });
-            }
-        }
+        check_required(&[(Table::Jobs, &jobs), (Table::Servers, &servers)], prefix, database)?;
         let has = |columns: &BTreeMap<String, String>, column: &str| columns.contains_key(&column.to_lowercase());
-        let is_readable = |table, columns: &BTreeMap<String, String>| lacking(table, columns).is_empty();
+        let is_readable = |table, columns: &BTreeMap<String, String>| missing_columns(table, columns).is_empty();
         let recurring_table = prefix.table(Table::RecurringJobs.name());
         let with_runs = is_readable(Table::RecurringJobs, &recurring) && has(&jobs, "recurringJobId");
         Ok(Self {
@@ -128,12 +117,17 @@ impl Schema {
             is_version_8: has(&stats, "processed") || has(&recurring, "nextRunAt"),
             has_stats: !stats.is_empty(),
             notes: missing_indexes(&prefix.table(Table::Jobs.name()), prefix.index_prefix(), &indexes),
-            has_instant_index: begins(&indexes, &["scheduledAt"]),
-            has_state_instant_index: begins(&indexes, &["state", "scheduledAt"]),
+            has_time_index: begins(&indexes, &["scheduledAt"]),
+            has_state_time_index: begins(&indexes, &["state", "scheduledAt"]),
             has_update_index: begins(&indexes, &["state", "updatedAt"]),
             jobs_columns: jobs,
             servers_columns: servers,
         })
+    }
+
+    /// Whether a scan of the jobs in a state can end at a bound, because another index finds what it misses.
+    pub(super) fn bounds_state_scan(&self) -> bool {
+        self.has_time_index || self.has_state_time_index
     }
 
     pub(super) fn jobs_have(&self, column: &str) -> bool {
@@ -144,23 +138,45 @@ impl Schema {
         self.servers_columns.contains_key(&column.to_lowercase())
     }
 
-    /// The type of a column of the jobs table, lower case.
+    /// The type of a column of the jobs table, in lower case.
     pub(super) fn jobs_type(&self, column: &str) -> &str {
         self.jobs_columns.get(&column.to_lowercase()).map_or("", String::as_str)
     }
 }
 
-fn lacking(table: Table, columns: &BTreeMap<String, String>) -> Vec<&'static str> {
-    table.needed().iter().copied().filter(|column| !columns.contains_key(&column.to_lowercase())).collect()
+/// Checks that the tables exist and have the columns without which nothing can be read.
+fn check_required(
+    required: &[(Table, &BTreeMap<String, String>)],
+    prefix: &TablePrefix,
+    database: &str,
+) -> Result<(), SchemaError> {
+    let missing = required.iter().filter(|(_, columns)| columns.is_empty());
+    let tables: Vec<String> = missing.map(|(table, _)| prefix.table(table.name())).collect();
+    if !tables.is_empty() {
+        let (database, prefix) = (database.to_owned(), prefix.as_str().to_owned());
+        return Err(SchemaError::TablesMissing { database, tables, prefix });
+    }
+    for (table, columns) in required {
+        let columns = missing_columns(*table, columns);
+        if !columns.is_empty() {
+            return Err(SchemaError::ColumnsMissing { table: prefix.table(table.name()), columns });
+        }
+    }
+    Ok(())
 }
 
-/// Whether an index begins with these columns.
+fn missing_columns(table: Table, columns: &BTreeMap<String, String>) -> Vec<&'static str> {
+    let required = table.required_columns().iter().copied();
+    required.filter(|column| !columns.contains_key(&column.to_lowercase())).collect()
+}
+
+/// Returns whether an index begins with these columns.
 fn begins(indexes: &[Vec<String>], columns: &[&str]) -> bool {
-    let is_same = |(given, wanted): (&String, &&str)| given.eq_ignore_ascii_case(wanted);
+    let is_same = |(actual, wanted): (&String, &&str)| actual.eq_ignore_ascii_case(wanted);
     indexes.iter().any(|index| columns.len() <= index.len() && index.iter().zip(columns).all(is_same))
 }
 
-/// What the lack of an index costs, and how to make it. Old schemas and those made by hand lack some.
+/// Warns of missing indexes: what each costs, and how to create it. Old schemas and those made by hand lack some.
 fn missing_indexes(jobs: &str, prefix: &str, indexes: &[Vec<String>]) -> Vec<String> {
     let mut notes = Vec::new();
     // JobRunr Pro's indexes have other columns in between.
@@ -171,15 +187,15 @@ fn missing_indexes(jobs: &str, prefix: &str, indexes: &[Vec<String>]) -> Vec<Str
         "create it as JobRunr does since 5.2: CREATE INDEX {prefix}jobrunr_jobs_state_updated_idx ON {jobs} (state, updatedAt)"
     );
     if !begins(indexes, &["state"]) {
-        notes.push(format!("{jobs} has no index that begins with state: every read walks the whole table; {remedy}"));
+        notes.push(format!("{jobs} has no index that begins with state: every read scans the whole table; {remedy}"));
     } else if !by_update {
         notes.push(format!(
-            "{jobs} has no index on (state, updatedAt): finding the oldest job walks all that are enqueued; {remedy}"
+            "{jobs} has no index on (state, updatedAt): finding the oldest job scans all enqueued jobs; {remedy}"
         ));
     }
     if !begins(indexes, &["scheduledAt"]) && !begins(indexes, &["state", "scheduledAt"]) {
         notes.push(format!(
-            "{jobs} has no index on scheduledAt: finding what is due walks all jobs that are scheduled; create it as JobRunr \
+            "{jobs} has no index on scheduledAt: finding due jobs scans all scheduled jobs; create it as JobRunr \
              does: CREATE INDEX {prefix}jobrunr_job_scheduled_at_idx ON {jobs} (scheduledAt)"
         ));
     }
@@ -191,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_index_is_named_with_what_it_costs() {
+    fn missing_indexes_are_named_with_their_cost() {
         let check = |indexes: &[&str], expected: &[&str]| {
             let indexes: Vec<Vec<String>> =
                 indexes.iter().map(|columns| columns.split(',').map(str::to_owned).collect()).collect();
@@ -201,7 +217,7 @@ mod tests {
                 assert!(note.contains(expected), "{indexes:?}: {note}");
             }
         };
-        let (whole, oldest, due) = ("walks the whole table", "finding the oldest", "finding what is due");
+        let (whole, oldest, due) = ("scans the whole table", "finding the oldest", "finding due jobs");
         check(&["id", "state", "scheduledat", "state,updatedat"], &[]);
         check(&["id"], &[whole, due]);
         // Before JobRunr 5.2.

@@ -1,8 +1,8 @@
-//! SQLite, in the four forms in which its JDBC driver writes instants.
+//! SQLite, with the four forms in which its JDBC driver writes times.
 //!
-//! xerial's sqlite-jdbc writes epoch milliseconds unless told otherwise (`date_class`, `date_precision`): epoch
-//! seconds, text in UTC, or a Julian day. The column's type says nothing, and a Julian day at noon is stored as an
-//! integer, so that only the size of a value tells its form. Each form is one range of the index.
+//! xerial's sqlite-jdbc writes epoch milliseconds by default, and with `date_class` and `date_precision` epoch seconds, text
+//! in UTC or a Julian day. The column's type does not show the form, and a Julian day at noon is stored as an integer, so
+//! that only the size of a value does. Each form is one range of the index.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,42 +11,76 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::error::DatabaseError;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteError};
 use sqlx::{ConnectOptions, Connection as _, Row as _};
 
-use super::SqlSource;
-use super::connection::{Connection, rows};
+use super::SqlBackend;
+use super::connection::{SqlConnection, rows};
 use super::dialect::{Condition, Dialect};
-use super::errors::{before, connected, storage_error};
+use super::errors::{ErrorKind, connected, storage_error};
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Bind, Row, Statement};
 use crate::config::StorageConfig;
-use crate::storage::{Inspection, StorageError};
+use crate::storage::backend::{Backend, Driver};
+use crate::storage::{Grants, Inspection, StorageError, within};
 
-/// How many of SQLite's virtual instructions pass between two looks at the clock: well below a millisecond.
-const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+/// The number of SQLite's virtual instructions between two checks of the deadline: well below a millisecond.
+const STEPS_PER_CHECK: i32 = 10_000;
 
-pub(super) async fn connect(path: &Path, config: &StorageConfig) -> Result<SqlSource, StorageError> {
-    // Asked before the file is opened: one that is put in its place in between is noticed at the first read.
+/// A storage on SQLite.
+pub(in crate::storage) struct Sqlite<'a> {
+    pub(in crate::storage) path: &'a Path,
+    pub(in crate::storage) config: &'a StorageConfig,
+}
+
+#[async_trait]
+impl Driver for Sqlite<'_> {
+    async fn connect(&self) -> Result<Box<dyn Backend>, StorageError> {
+        Ok(Box::new(connect(self.path, self.config).await?))
+    }
+
+    fn grants_sql(&self, _role: &str) -> Grants {
+        let owner = format!(
+            "-- SQLite has no users: whoever can read the file can read the tables. The scaler opens it read-only.\n\
+             -- It needs the right to read {0}, and with a write-ahead log also to read {0}-wal and to write {0}-shm.\n",
+            self.path.display()
+        );
+        Grants { administrator: String::new(), owner }
+    }
+}
+
+/// Recognizes SQLite's errors by their result codes; `None` for another driver's error.
+pub(super) fn error_kind(error: &dyn DatabaseError) -> Option<ErrorKind> {
+    let code = error.try_downcast_ref::<SqliteError>()?.code();
+    Some(match code.as_deref().unwrap_or_default() {
+        "9" => ErrorKind::TimedOut,
+        "5" | "6" | "10" | "14" | "26" => ErrorKind::Unreachable,
+        _ => ErrorKind::Rejected,
+    })
+}
+
+async fn connect(path: &Path, config: &StorageConfig) -> Result<SqlBackend, StorageError> {
+    // Read before the file is opened: a file that replaces it in between is noticed at the first read.
     let file = FileIdentity::of(path).await?;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)
         .create_if_missing(false)
         .busy_timeout(Duration::from_millis(500))
-        // The driver would log slow statements whole, which are kilobytes long. The monitor logs slow reads in a line.
+        // The driver would log slow statements in full, which are kilobytes long. The monitor logs slow reads in one line.
         .disable_statement_logging();
     let place = path.display().to_string();
     let mut connection = connected(SqliteConnection::connect_with(&options), config, &place).await?;
     let deadline = Arc::new(Mutex::new(None));
     interrupt_at(&mut connection, Arc::clone(&deadline)).await?;
-    let schema = before(config.statement_timeout, prepare(&mut connection, path, config)).await?;
+    let schema = within(config.statement_timeout, prepare(&mut connection, path, config)).await?;
     let statement_timeout = config.statement_timeout;
     let file = SqliteFile { connection, deadline, statement_timeout, path: path.to_owned(), file, data_version: None };
-    Ok(SqlSource::new(Box::new(file), Box::new(SqliteDialect), schema, config))
+    Ok(SqlBackend::new(Box::new(file), Box::new(SqliteDialect), schema, config))
 }
 
-/// What tells a file from another one under the same name.
+/// Distinguishes a file from another one with the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileIdentity {
     device: u64,
@@ -66,13 +100,13 @@ impl FileIdentity {
     }
 }
 
-/// The instant at which a running statement is to be given up.
+/// The instant at which a running statement is interrupted.
 type Deadline = Arc<Mutex<Option<Instant>>>;
 
-/// SQLite knows no statement timeout; it asks this handler whether to go on.
+/// SQLite has no statement timeout; it asks this handler whether to continue.
 async fn interrupt_at(connection: &mut SqliteConnection, deadline: Deadline) -> Result<(), StorageError> {
     let mut handle = connection.lock_handle().await.map_err(storage_error)?;
-    handle.set_progress_handler(STEPS_BETWEEN_LOOKS, move || {
+    handle.set_progress_handler(STEPS_PER_CHECK, move || {
         let deadline = deadline.lock().ok().and_then(|deadline| *deadline);
         deadline.is_none_or(|deadline| Instant::now() < deadline)
     });
@@ -113,19 +147,19 @@ async fn indexes(connection: &mut SqliteConnection, table: &str) -> Result<Vec<S
     .map_err(storage_error)
 }
 
-/// A file that is open, for as long as it is the one under its name.
+/// An open file, usable for as long as its name refers to it.
 struct SqliteFile {
     connection: SqliteConnection,
     deadline: Deadline,
     statement_timeout: Duration,
     path: PathBuf,
     file: FileIdentity,
-    /// SQLite's own mark of what others have committed, at the last read.
+    /// SQLite's `data_version` at the last read.
     data_version: Option<i64>,
 }
 
 impl SqliteFile {
-    /// A file that was moved or deleted is still there for those who have it open, and never changes again.
+    /// Checks that the file was not replaced: a file that was moved or deleted stays readable and never changes again.
     async fn check_file(&self) -> Result<(), StorageError> {
         if FileIdentity::of(&self.path).await? == self.file {
             return Ok(());
@@ -134,13 +168,13 @@ impl SqliteFile {
     }
 }
 
-/// Changes with whatever another connection commits, and costs no look at any table.
+/// A number that changes with every commit of another connection. Reading it touches no table.
 async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StorageError> {
     sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await.map_err(storage_error)
 }
 
 #[async_trait]
-impl Connection for SqliteFile {
+impl SqlConnection for SqliteFile {
     async fn rows(
         &mut self,
         statement: Statement,
@@ -154,7 +188,7 @@ impl Connection for SqliteFile {
 
     async fn begin_read(&mut self) -> Result<(), StorageError> {
         self.check_file().await?;
-        // Asked before the read: a change in between is seen the next time.
+        // Read before the rows: a change in between is noticed next time.
         self.data_version = Some(data_version(&mut self.connection).await?);
         Ok(())
     }
@@ -174,7 +208,7 @@ impl Connection for SqliteFile {
     }
 
     async fn close(self: Box<Self>) {
-        // It is gone either way.
+        // The connection is gone either way.
         let _ = sqlx::Connection::close(self.connection).await;
     }
 }
@@ -187,7 +221,7 @@ const FIRST_MILLIS: &str = "100000000000";
 const FIRST_SECONDS: &str = "100000000";
 /// The Julian day of 1970-01-01T00:00:00Z.
 const EPOCH_JULIAN_DAY: f64 = 2_440_587.5;
-const MILLIS_A_DAY: f64 = 86_400_000.0;
+const MILLIS_PER_DAY: f64 = 86_400_000.0;
 /// The Julian days of the years 1 and 10000, and the epoch milliseconds of the latter.
 const FIRST_JULIAN_DAY: &str = "1721425.5";
 const AFTER_LAST_JULIAN_DAY: &str = "5373484.5";
@@ -211,9 +245,10 @@ impl Dialect for SqliteDialect {
     }
 
     fn micros(&self, column: &str) -> String {
-        // Every text is above every number. Julian days are doubles, exact to some 40 µs: rounded to milliseconds.
+        // Every text compares greater than every number. Julian days are doubles, exact to about 40 µs: rounded to
+        // milliseconds.
         let from_julian =
-            |day: &str| format!("CAST(ROUND(({day} - {EPOCH_JULIAN_DAY:.1}) * {MILLIS_A_DAY:.1}) AS INTEGER) * 1000");
+            |day: &str| format!("CAST(ROUND(({day} - {EPOCH_JULIAN_DAY:.1}) * {MILLIS_PER_DAY:.1}) AS INTEGER) * 1000");
         format!(
             "CASE WHEN {column} IS NULL THEN NULL WHEN {column} >= '' THEN {} \
              WHEN {column} >= {AFTER_LAST_MILLIS} THEN NULL \
@@ -230,14 +265,16 @@ impl Dialect for SqliteDialect {
         format!("min({})", self.micros(column))
     }
 
-    fn is_at_most(&self, column: &str, instant: Timestamp) -> Condition {
-        let micros = self.micros(column);
-        let millis = instant.as_millisecond();
-        // The forms have milliseconds at most.
-        Condition::new(format!("{micros} <= ? * 1000"), vec![Bind::Int(millis)])
+    fn comparable(&self, column: &str) -> String {
+        self.micros(column)
     }
 
-    fn between(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
+    fn is_at_most(&self, comparable: &str, instant: Timestamp) -> Condition {
+        // No form is more precise than milliseconds.
+        Condition::new(format!("{comparable} <= ? * 1000"), vec![Bind::Int(instant.as_millisecond())])
+    }
+
+    fn in_range(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
         let ranges = [
             format!("{column} >= {FIRST_MILLIS} AND {column} < ''"),
             format!("{column} >= {FIRST_SECONDS} AND {column} < {FIRST_MILLIS}"),
@@ -271,8 +308,8 @@ impl Dialect for SqliteDialect {
         ]
     }
 
-    fn skip_to(&self, _column: &str, _instant: Timestamp) -> Option<Condition> {
-        // It keeps no entries of what has moved on.
+    fn from_cursor(&self, _column: &str, _cursor: Timestamp) -> Option<Condition> {
+        // SQLite keeps no index entries of jobs that have moved on.
         None
     }
 
@@ -300,90 +337,11 @@ impl Dialect for SqliteDialect {
 /// An instant in the four forms: epoch milliseconds, epoch seconds, a Julian day, text.
 fn forms(instant: Timestamp) -> [Bind; 4] {
     let millis = instant.as_millisecond();
-    #[expect(clippy::cast_precision_loss, reason = "a Julian day is a double, that is its form")]
-    let julian = millis as f64 / MILLIS_A_DAY + EPOCH_JULIAN_DAY;
+    #[expect(clippy::cast_precision_loss, reason = "a Julian day is stored as a double")]
+    let julian = millis as f64 / MILLIS_PER_DAY + EPOCH_JULIAN_DAY;
     let text = instant.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
     [Bind::Int(millis), Bind::Int(instant.as_second()), Bind::Real(julian), Bind::Text(text)]
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use jiff::SignedDuration;
-
-    use super::*;
-    use crate::config::{Config, ReadBounds};
-    use crate::jobrunr::Filter;
-    use crate::storage::cursors::DueState;
-    use crate::storage::plan::{DuePlan, QueuePlan, ReadPlan};
-
-    const TABLES: &str = "
-        CREATE TABLE jobrunr_jobs (id TEXT PRIMARY KEY, jobAsJson TEXT, state TEXT, createdAt TIMESTAMP,
-            updatedAt TIMESTAMP, scheduledAt TIMESTAMP, recurringJobId TEXT);
-        CREATE INDEX state_idx ON jobrunr_jobs (state);
-        CREATE INDEX scheduled_at_idx ON jobrunr_jobs (scheduledAt);
-        CREATE INDEX rci_idx ON jobrunr_jobs (recurringJobId);
-        CREATE INDEX state_updated_idx ON jobrunr_jobs (state, updatedAt);
-        CREATE TABLE jobrunr_recurring_jobs (id TEXT PRIMARY KEY, jobAsJson TEXT, createdAt BIGINT);
-        CREATE TABLE jobrunr_backgroundjobservers (id TEXT PRIMARY KEY, workerPoolSize INT, pollIntervalInSeconds INT,
-            lastHeartbeat TIMESTAMP);";
-
-    /// The statements are explained on a connection of the test's.
-    struct Unused;
-
-    #[async_trait]
-    impl Connection for Unused {
-        async fn rows(&mut self, _: Statement, _: &mut (dyn FnMut(Row) -> bool + Send)) -> Result<(), StorageError> {
-            Ok(())
-        }
-
-        async fn inspect(&mut self, _: &[&str]) -> Result<Inspection, StorageError> {
-            Ok(Inspection::default())
-        }
-
-        async fn close(self: Box<Self>) {}
-    }
-
-    /// SQLite counts no rows, but tells its plan: whatever looks at jobs has to search an index.
-    #[tokio::test]
-    async fn no_statement_scans_the_jobs() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("jobrunr.db");
-        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-        sqlx::raw_sql(TABLES).execute(&mut connection).await.unwrap();
-        let env = HashMap::from([("JOBRUNR_SCALER_URL".to_owned(), format!("sqlite:{}", path.display()))]);
-        let config = Config::load(None, env).unwrap().config.storages.into_values().next().unwrap();
-        let schema = prepare(&mut connection, &path, &config).await.unwrap();
-        let source = SqlSource::new(Box::new(Unused), Box::new(SqliteDialect), schema, &config);
-        let filter = Filter::default();
-        let due = DuePlan { by_instant: true, earliest: Some(Timestamp::UNIX_EPOCH) };
-        let now = Timestamp::UNIX_EPOCH;
-        let until = [60, 600].map(|seconds| now + SignedDuration::from_secs(seconds)).to_vec();
-        let queue = QueuePlan { filter: &filter, cursor: None, until, scheduled: due, awaiting: Some(due) };
-        let plan = ReadPlan {
-            now,
-            count_limit: Some(10_000),
-            bounds: ReadBounds::default(),
-            queues: vec![queue],
-            recurring: true,
-            first_cursor: None,
-        };
-        let mut statements = source.writer().read(&plan);
-        statements.push(source.writer().active_runs_of(&["a"], &["ENQUEUED", "SCHEDULED"]));
-        statements.push(source.writer().probe(Some(now), true));
-        statements.push(source.writer().earliest_due(&filter, DueState::Scheduled, now));
-        let mut n_searches = 0;
-        for statement in statements {
-            let explain = format!("EXPLAIN QUERY PLAN {}", statement.sql);
-            let plan = sqlx::query(sqlx::AssertSqlSafe(explain)).fetch_all(&mut connection).await.unwrap();
-            for row in plan {
-                let step: String = row.try_get("detail").unwrap();
-                assert!(!step.starts_with("SCAN jobrunr_jobs"), "{step}\n{}", statement.sql);
-                n_searches += usize::from(step.starts_with("SEARCH jobrunr_jobs"));
-            }
-        }
-        assert!(20 < n_searches, "{n_searches}");
-    }
-}
+mod tests;

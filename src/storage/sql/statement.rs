@@ -1,23 +1,25 @@
-//! Writes the statements. Everything that a read asks is one `UNION ALL`, so that it is one round trip and one snapshot of
-//! the database; its parts share seven columns, whose meaning depends on the kind:
+//! Writes the statements of a read, and decodes their rows.
+//!
+//! Everything that a read asks is one `UNION ALL`, so that it is one round trip and one snapshot of the database. Its parts
+//! share seven columns, whose meaning depends on the kind of row. Only this module knows them:
 //!
 //! | kind | queue | a | b | c | d | text |
 //! |---|---|---|---|---|---|---|
-//! | enqueued | queue | jobs | oldest, µs | 1: before the cursor | | |
-//! | processing | queue | jobs | with a fresh heartbeat | oldest heartbeat, µs | 1: before the cursor | |
-//! | due | queue | jobs | interval | earliest, µs | look | |
+//! | enqueued | queue | jobs | oldest, µs | 1: the cursor is wrong | | |
+//! | processing | queue | jobs | with a fresh heartbeat | oldest heartbeat, µs | 1: the cursor is wrong | |
+//! | due | queue | jobs | interval | earliest, µs | scan | |
 //! | server | – | workers | poll interval, s | last heartbeat, µs | occupied workers | server tags |
-//! | run | state | jobs looked at | | | | recurringJobId |
+//! | run | state | jobs scanned | | | | recurringJobId |
 //! | recurring | – | definitions | sum of `createdAt` | | | |
 //! | definition | – | `createdAt`, ms | | | | id, line break, JSON |
 //! | migration | – | rows of JobRunr 8's | | | | |
-//! | work | – | 1 where there is some | | | | |
+//! | work | – | 1 if there is any | | | | |
 //! | invalid | – | jobs | | | | |
 //! | earliest | – | earliest, µs | | | | |
 
 use jiff::Timestamp;
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Select};
 use super::schema::Schema;
 use crate::config::ReadBounds;
 use crate::jobrunr::Filter;
@@ -29,23 +31,25 @@ mod decode;
 mod due;
 mod parts;
 
-pub(super) use decode::{ByState, Kind, Row, active_runs, decode, definition, instant, of_kind, recurring_mark};
+pub(super) use decode::{Row, StateScan, active_runs, decode, definition, earliest, has_migration, probe};
 
-/// The states in which a run of a recurring job keeps JobRunr from writing another one (`ProcessRecurringJobsTask`).
+use decode::RowKind;
+
+/// The states in which a run of a recurring job keeps JobRunr from creating another one (`ProcessRecurringJobsTask`).
 const RUN_STATES: [&str; 4] = ["SCHEDULED", "AWAITING", "ENQUEUED", "PROCESSING"];
-/// Parts of a statement. PostgreSQL takes long to plan hundreds of them, and SQLite accepts no more than 500. A queue's
-/// parts are never split, so that a job that moves on is seen in one of its states.
+/// Parts per statement. PostgreSQL takes long to plan hundreds of them, and SQLite accepts at most 500. A queue's parts are
+/// never split, so that a job that changes its state is seen in one of its states.
 const MAX_PARTS: usize = 100;
 /// Damaged rows that are counted.
 const MAX_INVALID: u64 = 100;
-/// Characters of a server's tags that are moved.
+/// Characters of a server's tags that are read.
 const MAX_TAGS_CHARACTERS: usize = 4_096;
-/// Characters of a recurring job's JSON that are moved from each of its ends: what says when it runs is near one of them.
+/// Characters of a recurring job's JSON that are read from each end. What says when the job runs is near one of them.
 const JSON_END_CHARACTERS: usize = 8_192;
-/// Parts the ends of a long JSON. Within JSON it can only stand escaped.
-pub(super) const GAP: char = '\u{1}';
+/// Separates the ends of a long JSON. JSON contains this character only escaped.
+const GAP: char = '\u{1}';
 
-/// A value bound to a statement. No value is ever written into the SQL itself.
+/// A value bound to a statement. No value is ever written into the SQL text.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Bind {
     Text(String),
@@ -60,7 +64,20 @@ pub(super) struct Statement {
     pub(super) binds: Vec<Bind>,
 }
 
-/// Writes a statement, part by part.
+/// A part of a statement: the columns that it fills, and where they come from. Its values must have been bound in the order
+/// in which they appear in the text: columns first, then `from`.
+#[derive(Default)]
+struct Part<'a> {
+    queue: usize,
+    /// The columns `a` to `d`.
+    numbers: [Option<&'a str>; 4],
+    text: Option<&'a str>,
+    from: &'a str,
+    order_by: &'a str,
+    limit: Option<u64>,
+}
+
+/// Writes statements, part by part.
 pub(super) struct Writer<'a> {
     dialect: &'a dyn Dialect,
     schema: &'a Schema,
@@ -76,7 +93,7 @@ impl<'a> Writer<'a> {
         Self { dialect, schema, heartbeat_multiplicand, done, statement, n_parts: 0 }
     }
 
-    /// The statements of a read: more than one where very many filters are asked for.
+    /// The statements of a read: more than one if there are many filters.
     pub(super) fn read(mut self, plan: &ReadPlan<'_>) -> Vec<Statement> {
         for (index, queue) in plan.queues.iter().enumerate() {
             self.break_if_long();
@@ -97,8 +114,8 @@ impl<'a> Writer<'a> {
         self.done
     }
 
-    /// Looks whether there is any work, where there was none: nothing enqueued or being processed, and nothing scheduled
-    /// before `next`. The marks of the servers and of the recurring jobs come along.
+    /// Checks whether there is any work where there was none: a job enqueued or being processed, or scheduled before `next`.
+    /// Also reads one server and, if `recurring`, the version of the recurring jobs' definitions.
     pub(super) fn probe(mut self, next: Option<Timestamp>, recurring: bool) -> Statement {
         self.work(next);
         self.servers(1);
@@ -108,20 +125,22 @@ impl<'a> Writer<'a> {
         self.statement
     }
 
-    /// Searches all jobs of a state for the earliest that is due; one before the calendar counts as its first instant.
+    /// Searches all jobs of a state for the earliest that is due. One before the calendar counts as the calendar's first
+    /// instant.
     pub(super) fn earliest_due(mut self, filter: &Filter, state: DueState, until: Timestamp) -> Statement {
         let first = CALENDAR_MICROS.start();
-        for range in self.dialect.between("scheduledAt", None, until) {
-            self.start_part(Kind::Earliest, 0);
-            let micros = self.dialect.micros("earliest");
-            let earliest =
-                self.dialect.int(&format!("CASE WHEN earliest IS NOT NULL THEN COALESCE({micros}, {first}) END"));
-            self.columns([Some(&earliest), None, None, None], None);
-            let condition = self.condition(&[state.name()], filter);
+        let micros = self.dialect.micros("earliest");
+        let earliest =
+            self.dialect.int(&format!("CASE WHEN earliest IS NOT NULL THEN COALESCE({micros}, {first}) END"));
+        for range in self.dialect.in_range("scheduledAt", None, until) {
+            let condition = self.condition(state.name(), filter);
             let range = self.bound(range);
             let jobs = &self.schema.jobs;
-            self.statement.sql +=
-                &format!(" FROM (SELECT min(scheduledAt) AS earliest FROM {jobs} WHERE {condition} AND {range}) due");
+            let from = format!("(SELECT min(scheduledAt) AS earliest FROM {jobs} WHERE {condition} AND {range}) due");
+            self.part(
+                RowKind::Earliest,
+                &Part { numbers: [Some(&earliest), None, None, None], from: &from, ..Part::default() },
+            );
         }
         self.statement
     }
@@ -129,10 +148,9 @@ impl<'a> Writer<'a> {
     /// Reads the definitions of the recurring jobs.
     pub(super) fn definitions(mut self, bounds: &ReadBounds) -> Statement {
         let Some(recurring) = &self.schema.recurring else { return self.statement };
-        self.start_part(Kind::Definition, 0);
         let dialect = self.dialect;
         let created_at = recurring.has_created_at.then(|| dialect.int("createdAt"));
-        // Made by hand the column may be of the type JSON.
+        // In a table made by hand the column may have the type JSON.
         let json = dialect.text("jobAsJson");
         let first = dialect.first_characters(&json, JSON_END_CHARACTERS);
         let last = dialect.last_characters(&json, JSON_END_CHARACTERS);
@@ -143,34 +161,42 @@ impl<'a> Writer<'a> {
             dialect.concatenated(&[&first, &format!("'{GAP}'"), &last])
         );
         let text = dialect.concatenated(&["id", "'\n'", &json]);
-        self.columns([created_at.as_deref(), None, None, None], Some(&text));
-        self.statement.sql += &format!(" FROM {} ORDER BY id{}", recurring.table, dialect.limit(bounds.definitions));
+        let part = Part {
+            numbers: [created_at.as_deref(), None, None, None],
+            text: Some(&text),
+            from: &recurring.table,
+            order_by: "id",
+            limit: Some(bounds.definitions),
+            ..Part::default()
+        };
+        self.part(RowKind::Definition, &part);
         self.statement
     }
 
     /// Looks for the migration that came with JobRunr 8.0.0 (`v016__alter_jobs_stats_add_awaiting_jobs.sql`).
     pub(super) fn migration(mut self, migrations: &str) -> Statement {
-        self.start_part(Kind::Migration, 0);
-        self.columns([Some(&self.dialect.int("count(*)")), None, None, None], None);
-        self.statement.sql += &format!(" FROM {migrations} WHERE script LIKE 'v016%'");
+        let count = self.dialect.int("count(*)");
+        let from = format!("{migrations} WHERE script LIKE 'v016%'");
+        self.part(
+            RowKind::Migration,
+            &Part { numbers: [Some(&count), None, None, None], from: &from, ..Part::default() },
+        );
         self.statement
     }
 
-    /// Looks whether recurring jobs have a run in one of the states.
+    /// Checks for each of the recurring jobs whether it has a run in one of the states.
     pub(super) fn active_runs_of(mut self, ids: &[&str], states: &[&str]) -> Statement {
         let states = states.join("', '");
         for id in ids {
-            self.start_part(Kind::Run, 0);
             let name = self.bind(Bind::Text((*id).to_owned()));
             let wanted = self.bind(Bind::Text((*id).to_owned()));
-            let jobs = &self.schema.jobs;
-            let found = format!(
-                "(SELECT {} FROM {jobs} WHERE recurringJobId = {wanted} AND state IN ('{states}'){})",
-                self.dialect.int("1"),
-                self.dialect.limit(1)
-            );
+            let from = format!("{} WHERE recurringJobId = {wanted} AND state IN ('{states}')", self.schema.jobs);
+            let one = self.dialect.int("1");
+            let found = Select { columns: &one, from: &from, limit: Some(1), ..Select::default() };
+            let found = format!("({})", self.dialect.select(&found));
             // Both values are the same, so that their order does not matter.
-            self.columns([Some(&found), None, None, None], Some(&name));
+            let part = Part { numbers: [Some(&found), None, None, None], text: Some(&name), ..Part::default() };
+            self.part(RowKind::Run, &part);
         }
         self.statement
     }

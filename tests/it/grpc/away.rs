@@ -62,7 +62,7 @@ impl Session for OneJob {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_sleeps_while_the_database_is_away() {
+async fn stream_sleeps_during_an_outage() {
     let is_away = Arc::new(AtomicBool::new(false));
     let storage = Arc::new(OneJob { is_away: Arc::clone(&is_away) });
     let (refresh, max_staleness) = (Duration::from_secs(1), Duration::from_secs(60));

@@ -31,7 +31,7 @@ async fn an_active_trigger_is_pushed_at_once_and_again_after_a_second() {
     assert_eq!(next_push(&mut stream, SOON).await, Some(true));
     let pause = first.elapsed();
     assert!((Duration::from_millis(900)..Duration::from_millis(2000)).contains(&pause), "{pause:?}");
-    // The next is due in fifteen seconds.
+    // The next is due in a quarter of an hour at the earliest.
     assert_eq!(next_push(&mut stream, Duration::from_millis(1500)).await, None);
 }
 
@@ -71,13 +71,22 @@ async fn a_wrong_trigger_gets_no_stream() {
 
 #[tokio::test]
 async fn the_stream_of_specs_starts_with_the_spec_and_stays_open() {
+    const AUTO: &str = "metric=demand targetValue=auto";
     let (_database, scaler) = empty().await;
-    let mut stream = scaler.client.clone().stream_metric_spec(reference(COUNT)).await.unwrap().into_inner();
+    let mut stream = scaler.client.clone().stream_metric_spec(reference(AUTO)).await.unwrap().into_inner();
     let first = stream.message().await.unwrap().unwrap();
-    assert_eq!(first.metric_specs, [scaler.spec(COUNT).await.unwrap()]);
+    assert_eq!(first.metric_specs, [scaler.spec(AUTO).await.unwrap()]);
     assert!(tokio::time::timeout(Duration::from_millis(500), stream.message()).await.is_err(), "nothing changed");
     scaler.begin_stop();
     assert!(stream.message().await.unwrap().is_none(), "the stream ends well");
+}
+
+/// Each message would make KEDA reconcile the ScaledObject, and none could say anything new.
+#[tokio::test]
+async fn a_target_that_is_a_number_has_no_stream_of_specs() {
+    let (_database, scaler) = empty().await;
+    let error = scaler.client.clone().stream_metric_spec(reference(COUNT)).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unimplemented, "{error:?}");
 }
 
 #[tokio::test]
@@ -150,9 +159,9 @@ async fn a_server_whose_time_is_up_is_seen_without_a_read() {
 #[tokio::test]
 async fn postgres_tells_of_new_jobs_once_it_may() {
     let mut database = Database::new(Kind::Postgres).await.at_present();
-    database.execute(&notify_sql(&"".parse().unwrap())).await;
+    database.execute(&notify_sql(&database.config()).unwrap()).await;
     // Twice is once.
-    database.execute(&notify_sql(&"".parse().unwrap())).await;
+    database.execute(&notify_sql(&database.config()).unwrap()).await;
     let scaler = start_rare(&database).await;
     let mut stream = scaler.watch("metric=demand targetValue=1 pushInactive=true").await;
     assert_eq!(next_push(&mut stream, Duration::from_secs(2)).await, None);

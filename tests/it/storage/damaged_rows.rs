@@ -1,4 +1,4 @@
-//! Rows and questions that a database or a calendar cannot hold: they are answered for by themselves, and spoil nothing.
+//! Rows and questions that a database or the calendar cannot represent: they affect no others.
 
 use jobrunr_scaler::jobrunr::{Filter, QuestionError, Snapshot};
 
@@ -10,7 +10,7 @@ use crate::scaler::start;
 on_every_database!(
     definitions_with_the_largest_created_at_are_read,
     long_definitions_are_read_from_their_ends,
-    servers_with_impossible_numbers_are_left_out,
+    servers_with_impossible_numbers_are_ignored,
 );
 
 fn note<'a>(snapshot: &'a Snapshot, text: &str) -> Option<&'a String> {
@@ -18,17 +18,17 @@ fn note<'a>(snapshot: &'a Snapshot, text: &str) -> Option<&'a String> {
 }
 
 #[tokio::test]
-async fn postgres_rows_outside_the_calendar_spoil_nothing() {
+async fn rows_outside_the_calendar_affect_no_others_on_postgres() {
     for instant in ["294276-12-31", "4713-01-01 BC", "infinity", "-infinity"] {
         let mut database = Database::new(Kind::Postgres).await;
-        let odd = |state: &str| {
+        let damage = |state: &str| {
             format!(
                 "UPDATE jobrunr_jobs SET updatedAt = '{instant}', scheduledAt = '{instant}' WHERE state = '{state}_'"
             )
         };
         for state in ["ENQUEUED", "PROCESSING", "SCHEDULED", "AWAITING"] {
             database.insert_jobs(&[job(state, 5.0).due_in(30.0), job(&format!("{state}_"), 5.0)]).await;
-            database.execute(&odd(state)).await;
+            database.execute(&damage(state)).await;
             database.execute(&format!("UPDATE jobrunr_jobs SET state = '{state}' WHERE state = '{state}_'")).await;
         }
         database.insert_servers(&[server(4, 15, 1.0), server(8, 15, 1.0)]).await;
@@ -38,7 +38,7 @@ async fn postgres_rows_outside_the_calendar_spoil_nothing() {
             ))
             .await;
         let snapshot = read(&database, &database.config(), [demand()]).await.unwrap();
-        // One before the calendar is overdue, as JobRunr sees it; one after it never comes.
+        // A time before the calendar is overdue, as for JobRunr; one after it is never due.
         let n_due = if instant.starts_with("294") || instant == "infinity" { 1 } else { 2 };
         assert_eq!(counts(&snapshot)[..2], [2, 2], "{instant}");
         assert_eq!(counts(&snapshot)[3], n_due, "{instant}");
@@ -52,16 +52,16 @@ async fn postgres_rows_outside_the_calendar_spoil_nothing() {
 }
 
 #[tokio::test]
-async fn sqlite_rows_outside_the_calendar_spoil_nothing() {
+async fn rows_outside_the_calendar_affect_no_others_on_sqlite() {
     for (instant, n_due) in
         [("-9000000000000000000", 2), ("9000000000000000000", 1), ("99999999", 1), ("-1e300", 2), ("'x'", 1)]
     {
         let mut database = Database::new(Kind::Sqlite).await;
         for state in ["ENQUEUED", "PROCESSING", "SCHEDULED"] {
             database.insert_jobs(&[job(state, 5.0).due_in(30.0), job(&format!("{state}_"), 5.0)]).await;
-            let odd =
+            let damage =
                 format!("UPDATE jobrunr_jobs SET updatedAt = {instant}, scheduledAt = {instant}, state = '{state}'");
-            database.execute(&format!("{odd} WHERE state = '{state}_'")).await;
+            database.execute(&format!("{damage} WHERE state = '{state}_'")).await;
         }
         database.insert_servers(&[server(4, 15, 1.0), server(8, 15, 1.0)]).await;
         database
@@ -102,7 +102,7 @@ async fn long_definitions_are_read_from_their_ends(kind: Kind) {
     assert_eq!(known, [("first", true), ("last", true), ("middle", false)], "{kind:?}");
 }
 
-async fn servers_with_impossible_numbers_are_left_out(kind: Kind) {
+async fn servers_with_impossible_numbers_are_ignored(kind: Kind) {
     let mut database = Database::new(kind).await;
     let servers = database.servers();
     let widen = |column: &str| match kind {
@@ -127,26 +127,26 @@ async fn servers_with_impossible_numbers_are_left_out(kind: Kind) {
     }
 }
 
-/// A filter's text that the database's encoding does not have.
+/// A filter with characters that the database's encoding does not have.
 #[tokio::test]
-async fn a_question_that_the_database_rejects_spoils_no_other() {
+async fn rejected_question_affects_no_others() {
     for (kind, encoding) in [(Kind::Postgres, "LATIN1"), (Kind::MariaDb, "latin1"), (Kind::MariaDb, "utf8mb3")] {
         let mut database = Database::with_encoding(kind, Layout { pro: true, ..Layout::default() }, encoding).await;
         database.insert_jobs(&[job("ENQUEUED", 5.0), scheduled(5.0).tag("gpu")]).await;
         let tag = |tag: &str| question(Filter { server_tag: Some(tag.to_owned()), ..Filter::default() }, 60);
-        let odd = tag("\u{1f600}漢字");
-        let snapshot = read(&database, &database.config(), [plain(), odd.clone(), tag("gpu")]).await.unwrap();
+        let unusual = tag("\u{1f600}漢字");
+        let snapshot = read(&database, &database.config(), [plain(), unusual.clone(), tag("gpu")]).await.unwrap();
         assert_eq!(counts(&snapshot), [1, 0, 0, 1], "{kind:?} {encoding}");
         let gpu = queue(&snapshot, &tag("gpu").filter);
         assert_eq!(gpu.scheduled.values().map(|count| count.n_jobs).sum::<u64>(), 1, "{kind:?} {encoding}");
-        match &snapshot.queues[&odd.filter] {
+        match &snapshot.queues[&unusual.filter] {
             Err(QuestionError::Rejected { cause, .. }) => assert!(!cause.is_empty()),
-            // A server that converts what it cannot hold finds no such job.
+            // A server that replaces such characters finds no job.
             Ok(queue) => assert_eq!(queue.enqueued.n_jobs, 0, "{kind:?} {encoding}"),
             other => panic!("{kind:?} {encoding}: {other:?}"),
         }
 
-        // So it is over the wire, again and again.
+        // The same over the wire, repeatedly.
         let scaler = start(database.config()).await;
         for _ in 0..3 {
             assert_eq!(scaler.value("metric=enqueued-count targetValue=1").await.unwrap(), 1.0, "{kind:?} {encoding}");
@@ -159,7 +159,7 @@ async fn a_question_that_the_database_rejects_spoils_no_other() {
 }
 
 #[tokio::test]
-async fn sqlite_text_without_a_date_spoils_no_other() {
+async fn text_without_a_date_affects_no_other_rows_on_sqlite() {
     let mut database = Database::new(Kind::Sqlite).await;
     database.encoding = Encoding::Text;
     database.insert_jobs(&[job("ENQUEUED", 5.0), scheduled(5.0)]).await;

@@ -1,4 +1,4 @@
-//! Instants: SQLite's four forms, and servers and sessions in other time zones.
+//! Forms of times: SQLite's four, and servers and sessions in other time zones.
 
 use jiff::SignedDuration;
 use jobrunr_scaler::jobrunr::Filter;
@@ -7,7 +7,7 @@ use super::{counts, plain, queue, read};
 use crate::database::{Database, Kind, Layout};
 use crate::rows::{Encoding, job, scheduled, seconds, server};
 
-/// Rows whose times are whole seconds, since that is all that one of the forms can keep.
+/// Inserts rows with times in whole seconds, because one of the forms has no fractions.
 async fn insert_rows(database: &mut Database) {
     database
         .insert_jobs(&[
@@ -32,7 +32,7 @@ async fn check(database: &Database, what: &str, n_times: u64) {
 }
 
 #[tokio::test]
-async fn sqlite_reads_the_four_forms_of_its_jdbc_driver() {
+async fn sqlite_reads_each_form_of_its_jdbc_driver() {
     for encoding in Encoding::OF_SQLITE {
         let mut database = Database::new(Kind::Sqlite).await;
         database.encoding = encoding;
@@ -52,7 +52,7 @@ async fn sqlite_reads_all_forms_in_one_table() {
 }
 
 #[tokio::test]
-async fn sqlite_finds_the_oldest_whatever_form_it_has() {
+async fn sqlite_finds_the_oldest_in_any_form() {
     for oldest in Encoding::OF_SQLITE {
         let mut database = Database::new(Kind::Sqlite).await;
         for encoding in Encoding::OF_SQLITE {
@@ -91,7 +91,7 @@ async fn sqlite_reads_text_without_milliseconds() {
 }
 
 #[tokio::test]
-async fn postgres_reads_the_same_whatever_the_time_zones() {
+async fn postgres_reads_the_same_in_every_time_zone() {
     for hand_made in [false, true] {
         for zone in ["America/New_York", "Asia/Kathmandu", "UTC"] {
             let mut database = Database::with(Kind::Postgres, Layout { hand_made, ..Layout::default() }).await;
@@ -120,7 +120,7 @@ async fn postgres_reads_the_same_in_a_role_with_a_time_zone_and_a_date_style() {
 }
 
 #[tokio::test]
-async fn mariadb_reads_the_same_whatever_the_time_zones() {
+async fn mariadb_reads_the_same_in_every_time_zone() {
     for hand_made in [false, true] {
         let mut database = Database::with(Kind::MariaDb, Layout { hand_made, ..Layout::default() }).await;
         insert_rows(&mut database).await;

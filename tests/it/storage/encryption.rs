@@ -39,7 +39,7 @@ impl Drop for Server {
     }
 }
 
-/// What a read comes to. The databases have no tables, and who is told that has logged in.
+/// The error of a read. The databases have no tables, so an error about tables shows that the login succeeded.
 async fn outcome(url: &str) -> String {
     let read = async {
         let mut session = config(url, "").connect().await?;
@@ -51,7 +51,7 @@ async fn outcome(url: &str) -> String {
 const LOGGED_IN: &str = "no table jobrunr_jobs";
 
 #[tokio::test]
-async fn only_the_database_that_is_meant_is_believed() {
+async fn tls_modes_reject_the_wrong_server() {
     let (authority, other) = (Authority::new(), Authority::new());
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
@@ -73,8 +73,8 @@ async fn only_the_database_that_is_meant_is_believed() {
             ),
         };
         let check = async |host: &str, mode: &str, ca: &str, expected: &str| {
-            let said = outcome(&url(host, server.port, mode, ca)).await;
-            assert!(said.contains(expected), "{kind:?} {host} {mode} {ca}: {said}");
+            let error = outcome(&url(host, server.port, mode, ca)).await;
+            assert!(error.contains(expected), "{kind:?} {host} {mode} {ca}: {error}");
         };
         check("localhost", "verify-full", &right, LOGGED_IN).await;
         check("localhost", "verify-ca", &right, LOGGED_IN).await;
@@ -85,12 +85,12 @@ async fn only_the_database_that_is_meant_is_believed() {
         // The certificate is for localhost.
         check("127.0.0.1", "verify-full", &right, "certificate is only valid for DnsName(\"localhost\")").await;
         check("127.0.0.1", "verify-ca", &right, LOGGED_IN).await;
-        // A file that went away while serving, and one that is no certificate.
+        // A file that was deleted while serving, and one that is not a certificate.
         check("localhost", "verify-full", "/nowhere.pem", "`sslrootcert` of the address: cannot read").await;
         check("localhost", "verify-full", &key, "it holds: PRIVATE KEY").await;
-        // A server that speaks no TLS, as somebody in between would make it seem.
+        // A server without TLS, as an attacker in between would pretend.
         let plain = server_url(kind).port().unwrap();
-        let said = outcome(&url("localhost", plain, "verify-full", &right)).await;
-        assert!(said.contains("TLS"), "{kind:?}: {said}");
+        let error = outcome(&url("localhost", plain, "verify-full", &right)).await;
+        assert!(error.contains("TLS"), "{kind:?}: {error}");
     }
 }

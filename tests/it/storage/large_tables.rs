@@ -1,4 +1,4 @@
-//! Tables with more jobs than one look passes: no count is silently wrong, and none is 0 while something is left to do.
+//! Tables with more jobs than one scan covers: no count is silently wrong, and none is 0 while there is something to do.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use crate::database::{Database, Kind, Layout};
 use crate::rows::{job, scheduled};
 
 on_every_database!(
-    overdue_jobs_hidden_from_both_looks_are_seen,
-    a_count_that_ended_at_its_bound_says_so,
-    a_count_limit_above_the_bound_is_reached,
-    jobs_of_a_clock_that_is_behind_are_counted_at_once,
-    many_look_aheads_are_answered_by_one_pass,
-    due_jobs_without_an_index_on_the_instant_are_counted,
-    due_jobs_with_an_index_on_state_and_instant_are_counted_in_its_order,
+    overdue_jobs_beyond_every_scan_are_found,
+    count_that_ended_at_its_bound_is_truncated,
+    count_limit_above_the_bound_is_reached,
+    jobs_before_the_cursor_are_counted_at_once,
+    many_look_aheads_are_answered_by_one_scan,
+    due_jobs_are_counted_without_an_index_on_the_due_time,
+    due_jobs_are_counted_in_the_order_of_an_index_on_state_and_due_time,
 );
 
 fn due(snapshot: &Snapshot, look_ahead_seconds: i64) -> Count {
     queue(snapshot, &Filter::default()).scheduled[&SignedDuration::from_secs(look_ahead_seconds)]
 }
 
-/// 20,000 jobs in two days hide 500 that are overdue from a look by the state; 12,000 that are done hide them from a look
-/// by the instant.
-async fn overdue_jobs_hidden_from_both_looks_are_seen(kind: Kind) {
+/// 20,000 jobs that are due in two days hide 500 overdue ones from a scan of the state; 12,000 finished ones hide them from a
+/// scan by due time.
+async fn overdue_jobs_beyond_every_scan_are_found(kind: Kind) {
     let mut database = Database::new(kind).await;
     database.insert_series("SCHEDULED", 20_000, "-n", Some("172800 + n")).await;
     database.insert_series("SCHEDULED", 500, "-3600", Some("-3600 - n")).await;
@@ -38,7 +38,7 @@ async fn overdue_jobs_hidden_from_both_looks_are_seen(kind: Kind) {
     assert!((1..=500).contains(&count.n_jobs) && count.limited, "{kind:?}: {count:?}");
     assert!(!snapshot.is_idle(&Questions::from_iter([demand()])), "{kind:?}");
 
-    // And when they are gone, they are gone.
+    // Once they are gone, the count is an exact 0.
     let jobs = database.jobs();
     let mut session = database.config().connect().await.unwrap();
     let questions = Questions::from_iter([demand()]);
@@ -53,10 +53,10 @@ async fn overdue_jobs_hidden_from_both_looks_are_seen(kind: Kind) {
     session.close().await;
 }
 
-async fn a_count_that_ended_at_its_bound_says_so(kind: Kind) {
+async fn count_that_ended_at_its_bound_is_truncated(kind: Kind) {
     let mut database = Database::new(kind).await;
     database.insert_series("SCHEDULED", 15_000, "-n", Some("172800 + n")).await;
-    // Those that are due lie among others that are done.
+    // Due jobs are mixed with finished ones.
     database.insert_series("SCHEDULED", 15_000, "-3600", Some("-n * 2")).await;
     database.insert_series("SUCCEEDED", 15_000, "-1", Some("-n * 2 - 1")).await;
     database.analyze().await;
@@ -65,7 +65,7 @@ async fn a_count_that_ended_at_its_bound_says_so(kind: Kind) {
     assert!(count.limited && (1_000..=10_000).contains(&count.n_jobs), "{kind:?}: {count:?}");
 }
 
-async fn a_count_limit_above_the_bound_is_reached(kind: Kind) {
+async fn count_limit_above_the_bound_is_reached(kind: Kind) {
     let mut database = Database::new(kind).await;
     database.insert_series("SCHEDULED", 12_000, "-n", Some("-n")).await;
     for (limit, n_jobs, limited) in [(10_000, 10_000, true), (12_000, 12_000, true), (50_000, 12_000, false)] {
@@ -75,11 +75,11 @@ async fn a_count_limit_above_the_bound_is_reached(kind: Kind) {
     }
 }
 
-/// Two hosts of the application whose clocks are 31 s and more apart: the jobs of one lie before where the jobs of the
-/// other begin.
-async fn jobs_of_a_clock_that_is_behind_are_counted_at_once(kind: Kind) {
+/// Two hosts of the application whose clocks are at least 31 s apart: the jobs of one are before the cursor that the jobs of
+/// the other have set.
+async fn jobs_before_the_cursor_are_counted_at_once(kind: Kind) {
     let mut database = Database::new(kind).await;
-    // Reads begin at their cursors all the time.
+    // Every read begins at its cursors.
     let bounds = ReadBounds {
         full_scan_share: u32::MAX,
         full_scan_interval: Duration::from_secs(3_600),
@@ -104,7 +104,7 @@ async fn jobs_of_a_clock_that_is_behind_are_counted_at_once(kind: Kind) {
     }
 }
 
-async fn many_look_aheads_are_answered_by_one_pass(kind: Kind) {
+async fn many_look_aheads_are_answered_by_one_scan(kind: Kind) {
     let mut database = Database::new(kind).await;
     for due_in in [-5.0, 0.0, 10.0, 10.0, 195.0, 9_999.0] {
         database.insert_jobs(&[scheduled(due_in)]).await;
@@ -125,7 +125,7 @@ async fn many_look_aheads_are_answered_by_one_pass(kind: Kind) {
     }
 }
 
-async fn due_jobs_without_an_index_on_the_instant_are_counted(kind: Kind) {
+async fn due_jobs_are_counted_without_an_index_on_the_due_time(kind: Kind) {
     let mut database = Database::with(kind, Layout { hand_made: true, ..Layout::default() }).await;
     let bounds = ReadBounds { due_jobs: 5, ..ReadBounds::default() };
     let config = StorageConfig { bounds, count_limit: Some(5), ..database.config() };
@@ -138,11 +138,11 @@ async fn due_jobs_without_an_index_on_the_instant_are_counted(kind: Kind) {
     assert_eq!(snapshot.next_scheduled_at(&plain()), Some(database.now + SignedDuration::from_secs(900)), "{kind:?}");
 }
 
-/// As JobRunr Pro has it.
-async fn due_jobs_with_an_index_on_state_and_instant_are_counted_in_its_order(kind: Kind) {
+/// The index of JobRunr Pro.
+async fn due_jobs_are_counted_in_the_order_of_an_index_on_state_and_due_time(kind: Kind) {
     let mut database = Database::new(kind).await;
     let jobs = database.jobs();
-    database.execute(&format!("CREATE INDEX by_state_and_instant ON {jobs} (state, scheduledAt)")).await;
+    database.execute(&format!("CREATE INDEX by_state_and_time ON {jobs} (state, scheduledAt)")).await;
     let bounds = ReadBounds { due_jobs: 5, ..ReadBounds::default() };
     let config = StorageConfig { bounds, count_limit: Some(5), ..database.config() };
     for n in 0..20_u8 {

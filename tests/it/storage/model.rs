@@ -1,11 +1,11 @@
-//! Random tables, compared with the same counted in Rust.
+//! Random tables, compared with a model that counts in Rust.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use jobrunr_scaler::config::{ReadBounds, StorageConfig};
 use jobrunr_scaler::jobrunr::{
-    Count, Filter, LastSeenServers, Planning, Question, Questions, Queue, Recurring, Server, Snapshot,
+    Count, Filter, LastSeenServers, Question, Questions, Queue, Recurring, RunScheduling, Server, Snapshot,
 };
 use jobrunr_scaler::storage::Storage;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ use super::{question, read};
 use crate::database::{Database, Kind, Layout};
 use crate::rows::{Encoding, Job, ServerRow, job, server};
 
-/// Answers the questions by looking at every row.
+/// The model: answers the questions from every row.
 fn expected(jobs: &[Job], servers: &[ServerRow], questions: &[Question], now: Timestamp, limit: u64) -> Snapshot {
     let mut servers: Vec<Server> = servers
         .iter()
@@ -75,7 +75,7 @@ fn expected(jobs: &[Job], servers: &[ServerRow], questions: &[Question], now: Ti
         queues.insert(filter.clone(), Ok(queue));
     }
     let recurring = questions.iter().any(|question| question.demand).then(|| Recurring {
-        planning: Planning::AheadOfTime,
+        scheduling: RunScheduling::Ahead,
         jobs: Vec::new(),
         note: None,
     });
@@ -91,7 +91,7 @@ fn expected(jobs: &[Job], servers: &[ServerRow], questions: &[Question], now: Ti
 }
 
 fn jobs() -> impl Strategy<Value = Vec<Job>> {
-    let state = prop::sample::select(vec!["ENQUEUED", "PROCESSING", "SCHEDULED", "SUCCEEDED", "AWAITING", "ODD"]);
+    let state = prop::sample::select(vec!["ENQUEUED", "PROCESSING", "SCHEDULED", "SUCCEEDED", "AWAITING", "UNKNOWN"]);
     let due_in = prop::option::of(-200_i32..200);
     let queue = prop::option::of(prop::sample::select(vec!["a", "b"]));
     let tag = prop::sample::select(vec!["DEFAULT", "gpu"]);
@@ -167,7 +167,7 @@ fn on_random_input<S: Strategy>(
 }
 
 #[test]
-fn random_tables_read_like_counted_by_hand() {
+fn snapshot_of_random_tables_equals_the_model() {
     on_random_input(24, (jobs(), servers(), questions(), 1_u64..30), async |database, input| {
         let (jobs, servers, questions, limit) = input;
         let config = StorageConfig { count_limit: Some(*limit), ..database.config() };
@@ -176,7 +176,7 @@ fn random_tables_read_like_counted_by_hand() {
         let snapshot = read(database, &config, questions.clone()).await.unwrap();
         let mut expected = expected(jobs, servers, questions, database.now, *limit);
         if database.kind == Kind::Sqlite {
-            // It has no use for it.
+            // SQLite has no cursors, so it does not read it.
             expected.queues.values_mut().flatten().for_each(|queue| queue.oldest_heartbeat_at = None);
         }
         prop_assert_eq!(&snapshot, &expected, "{:?} {:?}", database.kind, database.encoding);
@@ -187,7 +187,7 @@ fn random_tables_read_like_counted_by_hand() {
 /// What happens between two reads of a session.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Jobs are inserted, by hosts whose clocks are apart, for instants that may have passed.
+    /// Jobs are inserted, by hosts whose clocks differ, with due times that may have passed.
     Insert(Vec<Job>),
     /// All jobs in the first state are now in the second.
     Move(&'static str, &'static str),
@@ -211,8 +211,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..12)
 }
 
-/// Jobs that wait for an instant far away, by the state as many as a look passes; jobs that are done or wait otherwise, by the
-/// instant as many; and behind both perhaps one that is overdue.
+/// As many jobs due in the distant future as a scan of the state covers, as many jobs in another state as a scan by due time
+/// covers, and behind both perhaps one that is overdue.
 fn hidden(priority: i32, state: &str, is_overdue: bool) -> Vec<Job> {
     let far = (0..12).map(|n| job_row("SCHEDULED", 50, priority).due_in(f64::from(5_000 + n)));
     let done = (0..12).map(|n| job_row(state, 50, priority).due_in(f64::from(-n)));
@@ -224,7 +224,7 @@ fn job_row(state: &str, ago: i32, priority: i32) -> Job {
     job(state, ago.into()).priority(priority)
 }
 
-/// Does a step, in the database and in what is known of it.
+/// Applies a step to the database and to the model.
 async fn take(step: &Step, database: &mut Database, jobs: &mut Vec<Job>) {
     match step {
         Step::Insert(new) => {
@@ -247,7 +247,7 @@ async fn take(step: &Step, database: &mut Database, jobs: &mut Vec<Job>) {
     }
 }
 
-/// A count is exact or says that it is not; it is never more than there are, and never 0 where there is one.
+/// A count is exact or truncated; it is never more than there are, and never 0 if there is one.
 fn check_count(what: &str, count: Count, exact: Count) -> Result<(), TestCaseError> {
     if count.limited {
         prop_assert!(count.n_jobs <= exact.n_jobs, "{}: {:?} of {:?}", what, count, exact);
@@ -258,7 +258,7 @@ fn check_count(what: &str, count: Count, exact: Count) -> Result<(), TestCaseErr
     Ok(())
 }
 
-/// Whether a session that has read before still sees what there is, whatever happened in between.
+/// Checks that a session reads correctly after each step, whatever happened since its last read.
 async fn check_session(
     database: &mut Database,
     (steps, questions, limit): &(Vec<Step>, Vec<Question>, u64),
@@ -280,7 +280,7 @@ async fn check_session(
         let exact = expected(&jobs, &[], questions, database.now, *limit);
         for (filter, queue) in &snapshot.queues {
             let (queue, exact) = (queue.as_ref().unwrap(), exact.queues[filter].as_ref().unwrap());
-            // Cursors leave out what a clock that is behind has written, until the next full scan.
+            // Cursors miss jobs of a clock that is behind, until the next full scan.
             let is_full = bounds.full_scan_share == 0;
             let counted = |count: Count| Count { limited: count.limited || !is_full, ..count };
             check_count(&format!("{what}: enqueued"), counted(queue.enqueued), exact.enqueued)?;
@@ -304,7 +304,7 @@ async fn check_session(
 }
 
 #[test]
-fn a_session_sees_what_there_is_in_tables_larger_than_every_bound() {
+fn session_is_never_wrong_in_tables_larger_than_every_bound() {
     let bounds = ReadBounds { due_jobs: 7, later_jobs: 3, runs: 3, full_scan_share: 0, ..ReadBounds::default() };
     on_random_input(24, (steps(), questions(), 1_u64..12), async |database, input| {
         check_session(database, input, bounds).await
@@ -312,7 +312,7 @@ fn a_session_sees_what_there_is_in_tables_larger_than_every_bound() {
 }
 
 #[test]
-fn a_session_that_reads_from_its_cursors_sees_whether_there_is_a_job() {
+fn session_that_reads_from_its_cursors_never_misses_the_only_job() {
     let bounds = ReadBounds {
         full_scan_share: u32::MAX,
         full_scan_interval: std::time::Duration::from_secs(3_600),

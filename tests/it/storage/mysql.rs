@@ -1,4 +1,4 @@
-//! MySQL 8 itself: what it does differently from MariaDB.
+//! MySQL 8, where it differs from MariaDB.
 
 use jobrunr_scaler::jobrunr::Questions;
 use jobrunr_scaler::scaling::{Metric, Trigger, decide};
@@ -11,7 +11,7 @@ use crate::rows::{job, scheduled, server};
 /// `caching_sha2_password` is MySQL 8's default. Without TLS the first login since the server's start, of any user, sends the
 /// password encrypted by the server's RSA key; later ones use what the server then remembers.
 #[tokio::test]
-async fn the_default_login_works_without_tls_and_with_nothing_cached() {
+async fn default_login_works_without_tls_and_with_nothing_cached() {
     let mut database = Database::on_mysql().await;
     let user = database.name.clone();
     let create = format!(
@@ -33,7 +33,7 @@ async fn the_default_login_works_without_tls_and_with_nothing_cached() {
 }
 
 #[tokio::test]
-async fn every_metric_is_read() {
+async fn metrics_are_read_on_mysql() {
     let mut database = Database::on_mysql().await;
     database
         .insert_jobs(&[

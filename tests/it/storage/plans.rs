@@ -10,22 +10,22 @@ use crate::database::{Database, Kind};
 use crate::rows::server;
 use crate::scaler::eventually;
 
-/// Rows of an ugly table: done jobs keep the time for which they were scheduled, as with JobRunr 8, and there are so many
-/// enqueued and scheduled ones that neither an index on the state nor one on the instant finds the few that are meant.
+/// Rows of a difficult table: finished jobs keep their due times, as with JobRunr 8, and there are so many enqueued and
+/// scheduled jobs that neither an index on the state nor one on the due time is selective.
 const N_DONE: u32 = 200_000;
 const N_ENQUEUED: u32 = 60_000;
 const N_SCHEDULED: u32 = 60_000;
-/// Counting ends at 10,000 jobs, and so does a look at due jobs, by the state as well as by the instant, for each of two
-/// look-aheads. Walking any of the parts of the table would be more.
+/// Counting stops at 10,000 jobs, and so do the scans for due jobs, by state and by due time, for each of two look-aheads.
+/// Walking any part of the table would be more.
 const MOST_ROWS: i64 = 60_000;
 
-async fn make_ugly(database: &mut Database) {
+async fn fill(database: &mut Database) {
     database.insert_series("SUCCEEDED", N_DONE, "-n", Some("-n - 1")).await;
     database.insert_series("ENQUEUED", N_ENQUEUED, "-n", None).await;
     database.insert_series("SCHEDULED", N_SCHEDULED, "-n", Some("86400 + n")).await;
 }
 
-/// The rows of the jobs table that everybody has read so far, in the table and in its indexes.
+/// The number of rows of the jobs table that all sessions have read, in the table and in its indexes.
 async fn rows_read(database: &mut Database) -> i64 {
     match database.kind {
         Kind::Postgres => {
@@ -40,23 +40,23 @@ async fn rows_read(database: &mut Database) -> i64 {
             let rows = "SELECT CAST(COALESCE(SUM(ROWS_READ), 0) AS SIGNED) FROM information_schema.TABLE_STATISTICS";
             database.number(&format!("{rows} WHERE TABLE_SCHEMA = '{name}' AND TABLE_NAME = 'jobrunr_jobs'")).await
         }
-        Kind::Sqlite => unreachable!("SQLite does not count: its plan is tested beside its dialect"),
+        Kind::Sqlite => unreachable!("SQLite does not count rows; its plans are tested beside its dialect"),
     }
 }
 
-/// The rows read since. PostgreSQL tells what a session has done when it ends, and that may take a moment.
+/// The rows read since then. PostgreSQL reports the work of a session when it ends, which can take a moment.
 async fn touched_since(database: &mut Database, before: i64) -> i64 {
     eventually("the database's count of rows", async || Some(rows_read(database).await - before).filter(|n| 0 < *n))
         .await
 }
 
-async fn a_read_of_an_ugly_table_touches_few_rows(kind: Kind) {
+async fn read_of_a_large_table_touches_few_rows(kind: Kind) {
     let mut database = Database::new(kind).await;
     if kind == Kind::Postgres {
         database.execute("ALTER TABLE jobrunr_jobs SET (autovacuum_enabled = false); ANALYZE jobrunr_jobs").await;
     }
     database.insert_servers(&[server(4, 15, 1.0)]).await;
-    make_ugly(&mut database).await;
+    fill(&mut database).await;
     let questions = Questions::from_iter([demand(), question(Filter::default(), 7_200)]);
     let mut touched = Vec::new();
     for n_reads in [1, 5] {
@@ -69,7 +69,7 @@ async fn a_read_of_an_ugly_table_touches_few_rows(kind: Kind) {
             let oldest = database.now - SignedDuration::from_secs(i64::from(N_ENQUEUED));
             assert_eq!(queue.oldest_enqueued_at, Some(oldest));
             let due = queue.scheduled[&SignedDuration::from_mins(1)];
-            assert_eq!((due.n_jobs, due.limited), (0, false), "it is sure that none is due");
+            assert_eq!((due.n_jobs, due.limited), (0, false), "certain that none is due");
             let next = snapshot.next_scheduled_at(&plain()).unwrap();
             assert_eq!(next, database.now + SignedDuration::from_secs(86_401));
         }
@@ -78,25 +78,25 @@ async fn a_read_of_an_ugly_table_touches_few_rows(kind: Kind) {
     }
     let (first, five) = (touched[0], touched[1]);
     println!("{kind:?}: the first read touched {first} rows, each of four more {}", (five - first) / 4);
-    // Once, all jobs are searched by their state, by their instant, or where the two indexes meet: nothing else shows that
-    // none is due.
+    // One search covers all jobs, by state, by due time, or by an intersection of both indexes: nothing else shows that none
+    // is due.
     assert!(first < 2 * MOST_ROWS + i64::from(N_SCHEDULED + N_DONE), "{kind:?}: the first read touched {first} rows");
     assert!((five - first) / 4 < MOST_ROWS, "{kind:?}: four more reads touched {} rows", five - first);
 }
 
 #[tokio::test]
-async fn postgres_touches_few_rows_of_an_ugly_table() {
-    a_read_of_an_ugly_table_touches_few_rows(Kind::Postgres).await;
+async fn postgres_touches_few_rows_of_a_large_table() {
+    read_of_a_large_table_touches_few_rows(Kind::Postgres).await;
 }
 
 #[tokio::test]
-async fn mariadb_touches_few_rows_of_an_ugly_table() {
-    a_read_of_an_ugly_table_touches_few_rows(Kind::MariaDb).await;
+async fn mariadb_touches_few_rows_of_a_large_table() {
+    read_of_a_large_table_touches_few_rows(Kind::MariaDb).await;
 }
 
 /// PostgreSQL keeps the index entries of jobs that have moved on while somebody might still have to see them there.
 #[tokio::test]
-async fn postgres_walks_over_what_has_moved_on_only_rarely() {
+async fn postgres_rarely_walks_over_entries_of_jobs_that_have_moved_on() {
     const N_DEAD: i64 = 40_000;
     const N_READS: usize = 20;
     let mut database = Database::new(Kind::Postgres).await;

@@ -1,8 +1,8 @@
-//! Recurring jobs: which of them need a server although no job is in the way.
+//! Recurring jobs: which of them need a server.
 
 use jiff::SignedDuration;
 use jobrunr_scaler::config::StorageConfig;
-use jobrunr_scaler::jobrunr::{Planning, Questions, Recurring};
+use jobrunr_scaler::jobrunr::{Questions, Recurring, RunScheduling};
 use jobrunr_scaler::storage::Storage;
 
 use super::{demand, on_every_database, plain, read};
@@ -11,12 +11,12 @@ use crate::rows::{job, scheduled, server};
 
 on_every_database!(
     recurring_jobs_without_a_run_are_found,
-    a_thousand_other_jobs_hide_no_run,
+    runs_are_found_behind_a_thousand_other_jobs,
     definitions_are_read_again_when_they_change,
-    a_malformed_definition_spoils_nothing,
-    the_version_of_jobrunr_is_seen_or_configured,
-    every_layout_has_its_recurring_jobs,
-    without_the_table_the_rest_is_answered,
+    malformed_definitions_affect_no_others,
+    jobrunr_version_is_read_or_configured,
+    recurring_jobs_are_read_in_every_layout,
+    recurring_table_can_be_missing,
 );
 
 async fn recurring(database: &Database) -> Recurring {
@@ -42,12 +42,12 @@ async fn recurring_jobs_without_a_run_are_found(kind: Kind) {
     }
     let recurring = recurring(&database).await;
     assert_eq!(without_run(&recurring), ["deleted", "failed", "nothing", "succeeded"], "{kind:?}");
-    assert_eq!((recurring.planning, &recurring.note), (Planning::AheadOfTime, &None), "{kind:?}");
-    // Whoever does not ask does not pay.
+    assert_eq!((recurring.scheduling, &recurring.note), (RunScheduling::Ahead, &None), "{kind:?}");
+    // Without a question about demand they are not read.
     assert_eq!(read(&database, &database.config(), [plain()]).await.unwrap().recurring, None);
 }
 
-async fn a_thousand_other_jobs_hide_no_run(kind: Kind) {
+async fn runs_are_found_behind_a_thousand_other_jobs(kind: Kind) {
     let mut database = Database::new(kind).await;
     for id in ["enqueued", "nothing", "scheduled", "succeeded"] {
         database.insert_recurring(id, "0 3 * * *").await;
@@ -82,7 +82,7 @@ async fn definitions_are_read_again_when_they_change(kind: Kind) {
     session.close().await;
 }
 
-async fn a_malformed_definition_spoils_nothing(kind: Kind) {
+async fn malformed_definitions_affect_no_others(kind: Kind) {
     let mut database = Database::new(kind).await;
     database.insert_recurring("a", "0 3 * * *").await;
     database.insert_recurring("empty-item", ", * * * *").await;
@@ -97,32 +97,32 @@ async fn a_malformed_definition_spoils_nothing(kind: Kind) {
     assert_eq!(due.map(|job| job.id.as_str()).collect::<Vec<_>>(), ["a"], "{kind:?}");
 }
 
-async fn the_version_of_jobrunr_is_seen_or_configured(kind: Kind) {
+async fn jobrunr_version_is_read_or_configured(kind: Kind) {
     let mut database = Database::new(kind).await;
     database.insert_recurring("a", "0 3 * * *").await;
     database.insert_servers(&[server(4, 30, 1.0)]).await;
-    assert_eq!(recurring(&database).await.planning, Planning::AheadOfTime, "{kind:?}");
+    assert_eq!(recurring(&database).await.scheduling, RunScheduling::Ahead, "{kind:?}");
     database.forget_version_8().await;
     let version_7 = recurring(&database).await;
-    assert_eq!((version_7.planning, version_7.note), (Planning::AtItsTime, None), "{kind:?}");
+    assert_eq!((version_7.scheduling, version_7.note), (RunScheduling::JustInTime, None), "{kind:?}");
     let configured = StorageConfig { jobrunr_version: Some(8), ..database.config() };
-    assert_eq!(recurring_with(&database, &configured).await.planning, Planning::AheadOfTime, "{kind:?}");
+    assert_eq!(recurring_with(&database, &configured).await.scheduling, RunScheduling::Ahead, "{kind:?}");
 
-    // Without the migrations the view tells it, and without both nothing does.
+    // Without the migrations the view shows it; without both nothing does.
     database.execute("DROP TABLE jobrunr_migrations").await;
     let unknown = recurring(&database).await;
-    assert_eq!(unknown.planning, Planning::AtItsTime, "{kind:?}");
+    assert_eq!(unknown.scheduling, RunScheduling::JustInTime, "{kind:?}");
     assert!(unknown.note.unwrap().contains("jobrunrVersion"), "{kind:?}");
     database.execute("CREATE VIEW jobrunr_jobs_stats AS SELECT count(*) AS total FROM jobrunr_jobs").await;
     let view_7 = recurring(&database).await;
-    assert_eq!((view_7.planning, view_7.note), (Planning::AtItsTime, None), "{kind:?}");
+    assert_eq!((view_7.scheduling, view_7.note), (RunScheduling::JustInTime, None), "{kind:?}");
     database.execute("DROP VIEW jobrunr_jobs_stats").await;
     database.execute("CREATE VIEW jobrunr_jobs_stats AS SELECT count(*) AS processed FROM jobrunr_jobs").await;
     let view_8 = recurring(&database).await;
-    assert_eq!((view_8.planning, view_8.note), (Planning::AheadOfTime, None), "{kind:?}");
+    assert_eq!((view_8.scheduling, view_8.note), (RunScheduling::Ahead, None), "{kind:?}");
 }
 
-async fn every_layout_has_its_recurring_jobs(kind: Kind) {
+async fn recurring_jobs_are_read_in_every_layout(kind: Kind) {
     let schemas: &[bool] = if kind == Kind::Sqlite { &[false] } else { &[false, true] };
     for &schema in schemas {
         for hand_made in [false, true] {
@@ -134,7 +134,7 @@ async fn every_layout_has_its_recurring_jobs(kind: Kind) {
             let recurring = recurring(&database).await;
             assert_eq!(without_run(&recurring), ["a.b-c_(x)"], "{kind:?} {layout:?}");
             assert_eq!(recurring.note.is_some(), hand_made, "{kind:?} {layout:?}");
-            // A table made by hand has no indexes here, and that is said.
+            // A table made by hand has no indexes here, which leads to warnings.
             let notes = read(&database, &database.config(), [demand()]).await.unwrap().notes;
             assert_eq!(notes.len(), if hand_made { 2 } else { 0 }, "{kind:?} {layout:?}: {notes:?}");
             assert!(notes.iter().all(|note| note.contains("tbl_jobrunr_jobs (s")), "{notes:?}");
@@ -142,7 +142,7 @@ async fn every_layout_has_its_recurring_jobs(kind: Kind) {
     }
 }
 
-async fn without_the_table_the_rest_is_answered(kind: Kind) {
+async fn recurring_table_can_be_missing(kind: Kind) {
     let mut database = Database::new(kind).await;
     database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
     database.execute("DROP TABLE jobrunr_recurring_jobs").await;

@@ -1,4 +1,4 @@
-//! What a storage may do and does: read, hold no locks, and need few rights.
+//! Rights and locks: a session reads, holds no locks, and needs few rights.
 
 use jobrunr_scaler::jobrunr::Questions;
 use jobrunr_scaler::storage::{Storage, StorageError, grants_sql};
@@ -8,7 +8,7 @@ use super::{counts, demand, plain, read};
 use crate::database::{Database, Kind, Layout, SERVERS};
 use crate::rows::{job, server};
 
-/// A user who may log in to the test's database and nothing more.
+/// Creates a user who can log in to the test's database and has no other rights.
 async fn new_user(database: &mut Database) -> String {
     let user = database.name.clone();
     let create = match database.kind {
@@ -37,7 +37,7 @@ async fn select_on_two_tables_is_enough() {
     }
 }
 
-/// A statement as the scaler's user.
+/// Whether the user of the address can run a statement.
 async fn may(kind: Kind, url: &str, sql: &str) -> bool {
     let sql = sqlx::AssertSqlSafe(sql.to_owned());
     match kind {
@@ -52,7 +52,7 @@ async fn may(kind: Kind, url: &str, sql: &str) -> bool {
     }
 }
 
-/// Somebody with what an ordinary application's user has: JobRunr's tables, and nothing else.
+/// Creates a user who owns JobRunr's tables and nothing else, as an ordinary application's user.
 async fn new_owner(database: &mut Database) -> String {
     let owner = format!("o_{}", database.name);
     let (schema, prefix) = match database.jobs().split_once('.') {
@@ -80,7 +80,7 @@ async fn new_owner(database: &mut Database) -> String {
     owner
 }
 
-/// Runs statements as somebody, each of whom has the same password.
+/// Runs statements as a user; all users have the same password.
 async fn run_as(database: &Database, user: &str, sql: &str) {
     let url = database.url.replace("jobrunr:jobrunr@", &format!("{user}:a-secret@"));
     let sql = sqlx::AssertSqlSafe(sql.to_owned());
@@ -100,7 +100,7 @@ async fn run_as(database: &Database, user: &str, sql: &str) {
     }
 }
 
-/// An administrator makes the role and an ordinary owner gives it its rights, whatever optional tables there are.
+/// An administrator creates the role and an ordinary owner grants its rights, with and without the optional tables.
 async fn role_reads_everything_and_writes_nothing(mut database: Database, has_optional_tables: bool) {
     let (kind, layout) = (database.kind, database.layout);
     database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
@@ -153,7 +153,7 @@ async fn grants_sql_is_run_by_administrator_and_owner() {
     }
 }
 
-/// Where everybody's right on the schema was taken away, the owner of schema and tables gives it to the role.
+/// If PUBLIC has no right on the schema, the owner of schema and tables grants it to the role.
 #[tokio::test]
 async fn grants_sql_opens_a_closed_schema_of_the_search_path() {
     let mut database = Database::with(Kind::Postgres, Layout { schema: true, ..Layout::default() }).await;
@@ -170,9 +170,8 @@ async fn grants_sql_opens_a_closed_schema_of_the_search_path() {
     assert_eq!(counts(&snapshot), [0, 0, 0, 0]);
 }
 
-/// Of several hosts, each one's own error.
 #[tokio::test]
-async fn every_host_that_fails_is_named() {
+async fn error_names_every_host_that_fails() {
     for kind in SERVERS {
         let mut database = Database::new(kind).await;
         let check = async |url: &str, expected: &[&str]| {
@@ -202,7 +201,7 @@ async fn every_host_that_fails_is_named() {
 }
 
 #[tokio::test]
-async fn a_missing_right_is_called_so() {
+async fn missing_right_is_denied() {
     let mut database = Database::new(Kind::Postgres).await;
     new_user(&mut database).await;
     let error = read(&database, &database.config(), [plain()]).await.unwrap_err();
@@ -211,7 +210,7 @@ async fn a_missing_right_is_called_so() {
 }
 
 #[tokio::test]
-async fn a_session_of_postgres_holds_neither_locks_nor_a_transaction() {
+async fn postgres_session_holds_neither_locks_nor_a_transaction() {
     let mut database = Database::new(Kind::Postgres).await;
     let mut session = database.config().connect().await.unwrap();
     session.read(&Questions::from_iter([plain()]), database.now).await.unwrap();
@@ -224,7 +223,7 @@ async fn a_session_of_postgres_holds_neither_locks_nor_a_transaction() {
 }
 
 #[tokio::test]
-async fn sqlite_is_opened_for_reading_and_is_never_created() {
+async fn sqlite_file_is_opened_for_reading_and_never_created() {
     let database = Database::empty(Kind::Sqlite, crate::database::Layout::default()).await;
     let url = format!("{}-missing", database.url);
     let error = read(&database, &crate::database::config(&url, ""), [plain()]).await.unwrap_err();
@@ -234,18 +233,18 @@ async fn sqlite_is_opened_for_reading_and_is_never_created() {
 }
 
 #[tokio::test]
-async fn a_reader_does_not_disturb_a_writer() {
+async fn session_does_not_block_writers() {
     for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
         let mut database = Database::new(kind).await;
         let config = database.config();
         let mut session = config.connect().await.unwrap();
         session.read(&Questions::from_iter([plain()]), database.now).await.unwrap();
-        // A migration needs the table for itself: it would hang here if our session had left something open.
+        // A migration needs an exclusive lock: it would hang if the session had left something open.
         let jobs = database.jobs();
         let migrate = format!("ALTER TABLE {jobs} ADD COLUMN later int NULL");
         tokio::time::timeout(std::time::Duration::from_secs(5), database.execute(&migrate)).await.unwrap();
         database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
-        // And what the session had planned is no longer right, which it has to notice by itself.
+        // The session must notice that its plans are outdated.
         let snapshot = session.read(&Questions::from_iter([plain()]), database.now).await.unwrap();
         assert_eq!(counts(&snapshot), [1, 0, 0, 0], "{kind:?}");
         session.close().await;

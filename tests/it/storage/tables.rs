@@ -1,4 +1,4 @@
-//! Tables as JobRunr makes them, as people make them, and where they are missing.
+//! Tables as JobRunr creates them, as people create them, and missing ones.
 
 use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::jobrunr::Filter;
@@ -9,13 +9,13 @@ use crate::database::{Database, Kind, Layout, SERVERS};
 use crate::rows::{job, scheduled, server};
 
 on_every_database!(
-    every_layout_reads_the_same,
+    layouts_read_the_same,
     missing_tables_are_named_with_the_prefix,
-    a_wrong_prefix_is_named,
+    wrong_prefix_is_named,
     missing_columns_are_named,
 );
 
-async fn every_layout_reads_the_same(kind: Kind) {
+async fn layouts_read_the_same(kind: Kind) {
     let schemas: &[bool] = if kind == Kind::Sqlite { &[false] } else { &[false, true] };
     for &schema in schemas {
         for prefix in ["", "tbl_", "Mixed_Case_"] {
@@ -68,7 +68,7 @@ async fn missing_tables_are_named_with_the_prefix(kind: Kind) {
     assert!(matches!(&error, SchemaError::TablesMissing { tables, .. } if *tables == both[1..]), "{error:?}");
 }
 
-async fn a_wrong_prefix_is_named(kind: Kind) {
+async fn wrong_prefix_is_named(kind: Kind) {
     let database = Database::new(kind).await;
     let config = StorageConfig { table_prefix: "wrong_".parse().unwrap(), ..database.config() };
     let text = schema_error(&database, &config).await.to_string();

@@ -11,7 +11,7 @@ pub(super) const fn up_to(last: u32) -> Bits {
     Bits::MAX >> 63_u32.saturating_sub(last)
 }
 
-/// Which field, and so which values and names.
+/// A field, which determines the allowed values and names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Second,
@@ -74,7 +74,7 @@ impl Field {
         }
     }
 
-    /// Parses a lower-case field and refuses a list without values, such as `,`.
+    /// Parses a lower-case field and rejects a list without values, such as `,`.
     pub(super) fn parse_not_empty(self, token: &str) -> Result<Bits, ScheduleError> {
         match self.parse(token)? {
             0 => Err(ScheduleError::EmptyField { field: self.name(), token: token.to_owned() }),
@@ -102,8 +102,8 @@ impl Field {
         })
     }
 
-    /// Every `step`th value of `base`, counted from its first. A number goes on to the maximum (`10/5` is `10-59/5`), a
-    /// name does not (`mon/2` is `mon`).
+    /// Parses a step: every `step`th value of `base`, counted from its first. A number continues to the maximum (`10/5` is
+    /// `10-59/5`), a name does not (`mon/2` is `mon`).
     fn parse_step(self, base: &str, step: &str) -> Result<Bits, &'static str> {
         let step = self.parse_value(step).filter(|&step| 0 < step).ok_or("its step is not a number above 0")?;
         let bits = match java_text::parse_int(base) {
@@ -111,7 +111,7 @@ impl Field {
             _ => self.parse_range(base)?,
         };
         let first = bits.trailing_zeros();
-        // JobRunr counts on in 32 bits past the maximum, days from zero, and fails where that overflows.
+        // JobRunr counts past the maximum in 32 bits, days from zero, and fails if that overflows.
         let first_index = if self == Field::DayOfMonth { first.saturating_sub(1) } else { first };
         if i32::MAX.cast_unsigned().saturating_sub(first_index) < step {
             return Err("its step is too large");
@@ -120,7 +120,7 @@ impl Field {
         Ok(stepped & bits)
     }
 
-    /// A range, or one value: the parts that a step can be taken of.
+    /// Parses a range or a single value: what a step applies to.
     fn parse_range(self, item: &str) -> Result<Bits, &'static str> {
         if item == "*" {
             return self.range(Some(self.min()), Some(self.max()));
@@ -155,7 +155,7 @@ impl Field {
         Ok(up_to(to) & !(up_to(from) >> 1))
     }
 
-    /// A number, or the name of a month or weekday: the whole name or its first three letters.
+    /// Parses a number, or the name of a month or weekday: the whole name or its first three letters.
     fn parse_value(self, text: &str) -> Option<u32> {
         if let Some(number) = java_text::parse_int(text) {
             return number.try_into().ok();
@@ -170,12 +170,12 @@ impl Field {
     }
 }
 
-/// The `5` of a day of week `5l`.
+/// Returns the `5` of a day of week `5l`.
 pub(super) fn last_weekday(token: &str) -> Option<&str> {
     token.strip_suffix('l').filter(|weekday| weekday.chars().count() == 1)
 }
 
-/// Java's comparison without case also takes the dotless i and the long s for their plain letters.
+/// Java's case-insensitive comparison also treats the dotless i and the long s as their plain letters.
 fn is_same_name(text: &str, name: &str) -> bool {
     let plain = text.chars().map(|c| match c {
         'ı' => 'i',

@@ -1,4 +1,4 @@
-//! The next run of a cron expression: the next date and time on the zone's clock, and the instant that it means.
+//! Finds the next run of a cron expression: the next local date and time of the zone, and the instant that it stands for.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Weekday};
@@ -10,16 +10,14 @@ use super::field::{Bits, up_to};
 /// A time of day in hours, minutes and seconds.
 type Time = (u32, u32, u32);
 
-/// How often the search may start again behind a clock change. Once is enough for every zone there is; the bound is for
-/// zones to come.
+/// How often the search restarts after a clock change. Once is enough for every existing zone; the bound is for future ones.
 const MAX_RESTARTS: usize = 8;
 
 impl Cron {
-    /// The first run after `current`. None beyond the year 9999.
+    /// Returns the first run after `current`; `None` beyond the year 9999.
     ///
-    /// A local time that a clock change leaves out runs as much later as the clock jumps. One that comes twice runs the
-    /// first time only: from the second pass the search goes on at its end, so an hour without a run lies there, even
-    /// for `* * * * *`.
+    /// A local time that a clock change skips runs as much later as the clock jumps. One that occurs twice runs the first time
+    /// only: the search continues at the end of the second pass, so that an hour without a run is there, even for `* * * * *`.
     pub(in crate::jobrunr::schedule) fn next_after(&self, zone: &TimeZone, current: Timestamp) -> Option<Timestamp> {
         let mut from = current;
         for _ in 0..=MAX_RESTARTS {
@@ -39,7 +37,7 @@ impl Cron {
         None
     }
 
-    /// The first matching local time after `base`, which is cut to the second.
+    /// Returns the first matching local time after `base`, which is truncated to the second.
     fn next_local(&self, base: DateTime) -> Option<DateTime> {
         let date = base.date();
         let day = number(date.day());
@@ -54,11 +52,11 @@ impl Cron {
         at(self.next_date(date)?, self.first_time())
     }
 
-    /// The first matching date after `base`.
+    /// Returns the first matching date after `base`.
     fn next_date(&self, base: Date) -> Option<Date> {
         let mut first_of_month = base.first_of_month();
         let mut seen = up_to(number(base.day()));
-        // The months run out at the end of year 9999, so the search does too.
+        // The search ends with the calendar, at the end of year 9999.
         loop {
             if self.months & 1 << number(first_of_month.month()) != 0
                 && let Some(day) = first(self.days_of(first_of_month) & !seen)
@@ -79,7 +77,7 @@ impl Cron {
         (self.hours.trailing_zeros(), self.minutes.trailing_zeros(), self.seconds.trailing_zeros())
     }
 
-    /// The first matching time of the same day after `base`.
+    /// Returns the first matching time of the same day after `base`.
     fn next_time(&self, (hour, minute, second): Time) -> Option<Time> {
         let (_, first_minute, first_second) = self.first_time();
         if self.hours & 1 << hour != 0 {
@@ -96,10 +94,10 @@ impl Cron {
     }
 }
 
-/// The instant before the clock leaves an overlap for good, `during` being one of its first pass.
+/// Returns the last instant of an overlap, `during` being an instant of its first pass.
 fn last_instant_of_overlap(zone: &TimeZone, during: Timestamp, before: Offset) -> Option<Timestamp> {
     let change = zone.following(during).find(|transition| transition.offset() != before)?;
-    // The clock read this when it was set back; the time that it reads the same again ends the overlap.
+    // The clock showed this time when it was set back; when it shows it again, the overlap ends.
     let local_end = before.to_datetime(change.timestamp());
     let end = zone.to_ambiguous_timestamp(local_end).compatible().ok()?;
     end.checked_sub(jiff::SignedDuration::from_nanos(1)).ok()
@@ -115,7 +113,7 @@ fn at(date: Date, (hour, minute, second): Time) -> Option<DateTime> {
     DateTime::new(date.year(), date.month(), date.day(), part(hour)?, part(minute)?, part(second)?, 0).ok()
 }
 
-/// A part of a date or time, which is never negative.
+/// Converts a part of a date or time, which is never negative.
 fn number(part: i8) -> u32 {
     part.unsigned_abs().into()
 }

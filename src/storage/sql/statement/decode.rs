@@ -1,19 +1,19 @@
-//! From the rows of a statement to typed rows.
+//! Decodes the rows of a statement into typed rows.
 
 use jiff::Timestamp;
 
-use super::due::most_passed;
+use super::due::scan_limit;
 use super::{GAP, RUN_STATES};
-use crate::jobrunr::DEFAULT_POLL_INTERVAL_SECONDS;
+use crate::storage::backend::Probe;
 use crate::storage::cursors::DueState;
-use crate::storage::plan::ReadPlan;
+use crate::storage::plan::{QueuePlan, ReadPlan};
 use crate::storage::rows::{
-    ActiveRuns, DefinitionRow, DueRow, Interval, Look, QueueRow, RecurringMark, Rows, ServerNumbers, calendar_instant,
+    ActiveRuns, DefinitionRow, DefinitionsVersion, Interval, QueueRow, Rows, Scan, ServerRow, calendar_instant,
 };
 
 /// The kinds of rows in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(super) enum RowKind {
     Enqueued = 1,
     Processing = 2,
     Due = 3,
@@ -27,30 +27,42 @@ pub(crate) enum Kind {
     Earliest = 11,
 }
 
-/// How a look passes jobs.
+/// The scans of jobs that wait for their due time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    ByState = 0,
+pub(super) enum ScanKind {
+    /// Of the jobs in the state.
+    State = 0,
+    /// By due time, up to the last instant that counts as due.
     Ascending = 1,
+    /// By due time, down from that instant.
     Descending = 2,
+    /// By due time, after that instant.
     Later = 3,
 }
 
-/// Tells the looks of a queue apart.
-pub(super) fn look_code(state: DueState, direction: Direction) -> i64 {
-    match state {
-        DueState::Scheduled => direction as i64,
-        DueState::Awaiting => direction as i64 | 4,
+/// Added to the code of a scan for jobs in state AWAITING.
+const AWAITING_CODE: i64 = 4;
+
+impl ScanKind {
+    /// The number that identifies the scan among those of a queue.
+    pub(super) fn code(self, state: DueState) -> i64 {
+        match state {
+            DueState::Scheduled => self as i64,
+            DueState::Awaiting => self as i64 | AWAITING_CODE,
+        }
     }
 }
 
-/// Where a job is counted that lies in no interval: it has no instant, or none of the calendar, or it is not meant.
-pub(super) const NO_INSTANT: i64 = -1;
+/// The interval of a job without a due time.
+pub(super) const NO_TIME: i64 = -1;
+/// The interval of a job whose due time is before the calendar.
 pub(super) const BEFORE_CALENDAR: i64 = -2;
+/// The interval of a job whose due time is after the calendar.
 pub(super) const AFTER_CALENDAR: i64 = -3;
+/// The interval of a job that is in another state or that the filter does not select.
 pub(super) const OTHER: i64 = -4;
 
-/// A row of an answer.
+/// A row of an answer, as the statement returns it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Row {
     pub(crate) kind: i64,
@@ -62,13 +74,12 @@ pub(crate) struct Row {
     pub(crate) text: Option<String>,
 }
 
-/// The rows of one kind.
-pub(crate) fn of_kind(rows: &[Row], kind: Kind) -> impl Iterator<Item = &Row> {
+fn of_kind(rows: &[Row], kind: RowKind) -> impl Iterator<Item = &Row> {
     rows.iter().filter(move |row| row.kind == kind as i64)
 }
 
 /// An instant from microseconds since 1970; `None` outside the calendar.
-pub(crate) fn instant(micros: Option<i64>) -> Option<Timestamp> {
+fn instant(micros: Option<i64>) -> Option<Timestamp> {
     micros.and_then(calendar_instant)
 }
 
@@ -76,96 +87,95 @@ fn number(n: Option<i64>) -> u64 {
     n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
 }
 
-/// How the look by the state goes, which depends on the indexes that there are.
+/// How the scan of a state works, which depends on the indexes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ByState {
+pub(crate) struct StateScan {
     /// Whether it ends at a bound.
     pub(crate) is_bounded: bool,
-    /// Whether it passes jobs in the order of their instants.
+    /// Whether it is in the order of the due times.
     pub(crate) is_in_order: bool,
 }
 
-/// The answer to a plan.
-pub(crate) fn decode(plan: &ReadPlan<'_>, by_state: ByState, rows: &[Row]) -> Rows {
-    let n_queues = plan.queues.len();
-    let mut decoded = Rows { queues: vec![QueueRow::default(); n_queues], ..Rows::default() };
-    let most = most_passed(plan).unwrap_or(u64::MAX);
-    for (queue, row) in plan.queues.iter().zip(&mut decoded.queues) {
-        let empty =
-            || Look { intervals: vec![Interval::default(); queue.until.len().saturating_add(1)], ..Look::default() };
-        for (due, plan) in [(&mut row.scheduled, Some(&queue.scheduled)), (&mut row.awaiting, queue.awaiting.as_ref())]
-        {
-            due.by_state = Look { is_in_order: by_state.is_in_order, ..empty() };
-            let by_instant = plan.is_some_and(|plan| plan.by_instant);
-            // A look that finds no row has passed all that there are.
-            due.descending = by_instant.then(empty);
-        }
-    }
+/// Decodes the answer to a plan.
+pub(crate) fn decode(plan: &ReadPlan<'_>, state_scan: StateScan, rows: &[Row]) -> Rows {
+    let mut queues: Vec<QueueRow> = plan.queues.iter().map(|queue| empty_queue(queue, state_scan)).collect();
     for row in rows {
-        let queue = usize::try_from(row.queue).ok().and_then(|index| decoded.queues.get_mut(index));
+        let queue = usize::try_from(row.queue).ok().and_then(|index| queues.get_mut(index));
         let Some(queue) = queue else { continue };
         match row.kind {
-            kind if kind == Kind::Enqueued as i64 => enqueued(queue, row),
-            kind if kind == Kind::Processing as i64 => processing(queue, row),
-            kind if kind == Kind::Due as i64 => due(queue, row),
+            kind if kind == RowKind::Enqueued as i64 => add_enqueued(queue, row),
+            kind if kind == RowKind::Processing as i64 => add_processing(queue, row),
+            kind if kind == RowKind::Due as i64 => add_due(queue, row),
             _ => {}
         }
     }
-    for queue in &mut decoded.queues {
-        for due in [&mut queue.scheduled, &mut queue.awaiting] {
-            due.by_state.is_truncated = by_state.is_bounded && most <= due.by_state.n_passed;
-            for look in [&mut due.ascending, &mut due.descending].into_iter().flatten() {
-                look.is_truncated = most <= look.n_passed;
-            }
+    let limit = scan_limit(plan).unwrap_or(u64::MAX);
+    for due in queues.iter_mut().flat_map(|queue| [&mut queue.scheduled, &mut queue.awaiting]) {
+        due.of_state.is_truncated = state_scan.is_bounded && limit <= due.of_state.n_scanned;
+        for scan in [&mut due.ascending, &mut due.descending].into_iter().flatten() {
+            scan.is_truncated = limit <= scan.n_scanned;
         }
     }
-    for row in of_kind(rows, Kind::Server) {
-        decoded.servers.extend(server(row).into_server(DEFAULT_POLL_INTERVAL_SECONDS));
+    let servers: Vec<_> = of_kind(rows, RowKind::Server).filter_map(|row| server(row).into_server()).collect();
+    let n_invalid_servers = of_kind(rows, RowKind::Server).count().saturating_sub(servers.len()) as u64;
+    Rows {
+        queues,
+        servers,
+        n_invalid_servers,
+        n_invalid_jobs: of_kind(rows, RowKind::Invalid).map(|row| number(row.a)).sum(),
+        runs: active_runs(rows, plan.bounds.runs),
+        definitions_version: definitions_version(rows),
     }
-    let n_servers = of_kind(rows, Kind::Server).count().saturating_sub(decoded.servers.len());
-    decoded.n_invalid_servers = n_servers as u64;
-    decoded.n_invalid_jobs = of_kind(rows, Kind::Invalid).map(|row| number(row.a)).sum();
-    decoded.runs = active_runs(rows, plan.bounds.runs);
-    decoded.recurring = recurring_mark(rows);
-    decoded
 }
 
-/// The earlier of two instants.
-fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
-    a.into_iter().chain(b).min()
+/// A queue in which no job was found.
+fn empty_queue(queue: &QueuePlan<'_>, state_scan: StateScan) -> QueueRow {
+    let n_intervals = queue.until.len().saturating_add(1);
+    let mut row = QueueRow::default();
+    let scans = [(&mut row.scheduled, Some(&queue.scheduled)), (&mut row.awaiting, queue.awaiting.as_ref())];
+    for (due, plan) in scans {
+        due.of_state = Scan { is_in_order: state_scan.is_in_order, ..empty_scan(n_intervals) };
+        // A scan that returns no row has covered all jobs that there are.
+        due.descending = plan.is_some_and(|plan| plan.scan_by_time).then(|| empty_scan(n_intervals));
+    }
+    row
 }
 
-fn enqueued(queue: &mut QueueRow, row: &Row) {
+fn empty_scan(n_intervals: usize) -> Scan {
+    Scan { intervals: vec![Interval::default(); n_intervals], ..Scan::default() }
+}
+
+fn add_enqueued(queue: &mut QueueRow, row: &Row) {
     queue.n_enqueued = queue.n_enqueued.max(number(row.a));
-    queue.oldest_enqueued_at = earlier(queue.oldest_enqueued_at, instant(row.b));
-    queue.is_before_cursor |= row.c == Some(1);
+    queue.oldest_enqueued_at = queue.oldest_enqueued_at.into_iter().chain(instant(row.b)).min();
+    queue.is_cursor_wrong |= row.c == Some(1);
 }
 
-fn processing(queue: &mut QueueRow, row: &Row) {
+fn add_processing(queue: &mut QueueRow, row: &Row) {
     queue.n_processing = number(row.a);
     queue.n_processing_alive = number(row.b);
     queue.oldest_heartbeat_at = instant(row.c);
-    queue.is_before_cursor |= row.d == Some(1);
+    queue.is_cursor_wrong |= row.d == Some(1);
 }
 
-fn due(queue: &mut QueueRow, row: &Row) {
-    let n_intervals = queue.scheduled.by_state.intervals.len();
+fn add_due(queue: &mut QueueRow, row: &Row) {
+    let n_intervals = queue.scheduled.of_state.intervals.len();
     let code = row.d.unwrap_or_default();
-    let due: &mut DueRow = if code < 4 { &mut queue.scheduled } else { &mut queue.awaiting };
-    let new = || Look { intervals: vec![Interval::default(); n_intervals], ..Look::default() };
-    let look = match code % 4 {
+    let due = if code < AWAITING_CODE { &mut queue.scheduled } else { &mut queue.awaiting };
+    let new = || empty_scan(n_intervals);
+    let scan = match code % AWAITING_CODE {
         1 => due.ascending.get_or_insert_with(new),
         2 => due.descending.get_or_insert_with(new),
         3 => due.later.get_or_insert_with(new),
-        _ => &mut due.by_state,
+        _ => &mut due.of_state,
     };
     let n_jobs = number(row.a);
-    look.n_passed = look.n_passed.saturating_add(n_jobs);
+    scan.n_scanned = scan.n_scanned.saturating_add(n_jobs);
     match row.b {
-        Some(BEFORE_CALENDAR) => look.n_before_calendar = n_jobs,
-        Some(AFTER_CALENDAR) => look.n_after_calendar = n_jobs,
+        Some(BEFORE_CALENDAR) => scan.n_before_calendar = n_jobs,
+        Some(AFTER_CALENDAR) => scan.n_after_calendar = n_jobs,
         nth => {
-            let interval = nth.and_then(|nth| usize::try_from(nth).ok()).and_then(|nth| look.intervals.get_mut(nth));
+            let interval = nth.and_then(|nth| usize::try_from(nth).ok()).and_then(|nth| scan.intervals.get_mut(nth));
             if let Some(interval) = interval {
                 *interval = Interval { n_jobs, earliest: instant(row.c) };
             }
@@ -173,8 +183,8 @@ fn due(queue: &mut QueueRow, row: &Row) {
     }
 }
 
-fn server(row: &Row) -> ServerNumbers {
-    ServerNumbers {
+fn server(row: &Row) -> ServerRow {
+    ServerRow {
         worker_pool_size: row.a,
         poll_interval_seconds: row.b,
         last_heartbeat: instant(row.c),
@@ -183,24 +193,43 @@ fn server(row: &Row) -> ServerNumbers {
     }
 }
 
-/// Which recurring jobs have a run, from looks at so many jobs of each state.
-pub(crate) fn active_runs(rows: &[Row], most: u64) -> ActiveRuns {
-    let is_there = |row: &&Row| row.a.is_some_and(|n| 0 < n);
-    let ids = of_kind(rows, Kind::Run).filter(is_there).filter_map(|row| row.text.as_deref());
+/// Decodes which recurring jobs have an active run. `limit` is the number of jobs of each state that were scanned.
+pub(crate) fn active_runs(rows: &[Row], limit: u64) -> ActiveRuns {
+    let exists = |row: &&Row| row.a.is_some_and(|n| 0 < n);
+    let ids = of_kind(rows, RowKind::Run).filter(exists).filter_map(|row| row.text.as_deref());
     let ids = ids.map(|id| id.trim_end().to_owned());
-    let n_seen = |state: usize| -> u64 {
-        of_kind(rows, Kind::Run).filter(|row| row.queue == state as i64).map(|row| number(row.a)).sum()
+    let n_scanned = |state: usize| -> u64 {
+        of_kind(rows, RowKind::Run).filter(|row| row.queue == state as i64).map(|row| number(row.a)).sum()
     };
-    let truncated = RUN_STATES.iter().enumerate().filter(|(state, _)| most <= n_seen(*state));
+    let truncated = RUN_STATES.iter().enumerate().filter(|(state, _)| limit <= n_scanned(*state));
     ActiveRuns { ids: ids.collect(), truncated_states: truncated.map(|(_, name)| *name).collect() }
 }
 
-pub(crate) fn recurring_mark(rows: &[Row]) -> Option<RecurringMark> {
-    let row = of_kind(rows, Kind::Recurring).next()?;
-    Some(RecurringMark { n_definitions: number(row.a), sum: row.b })
+fn definitions_version(rows: &[Row]) -> Option<DefinitionsVersion> {
+    let row = of_kind(rows, RowKind::Recurring).next()?;
+    Some(DefinitionsVersion { n_definitions: number(row.a), sum: row.b })
 }
 
-/// A definition; `None` for a row without an id.
+/// Decodes the answer to [`Writer::probe`](super::Writer::probe).
+pub(crate) fn probe(rows: &[Row]) -> Probe {
+    Probe {
+        has_work: of_kind(rows, RowKind::Work).any(|row| row.a != Some(0)),
+        has_server: of_kind(rows, RowKind::Server).next().is_some(),
+        definitions_version: definitions_version(rows),
+    }
+}
+
+/// Decodes the answer to [`Writer::earliest_due`](super::Writer::earliest_due).
+pub(crate) fn earliest(rows: &[Row]) -> Option<Timestamp> {
+    of_kind(rows, RowKind::Earliest).filter_map(|row| instant(row.a)).min()
+}
+
+/// Decodes the answer to [`Writer::migration`](super::Writer::migration).
+pub(crate) fn has_migration(rows: &[Row]) -> bool {
+    of_kind(rows, RowKind::Migration).any(|row| row.a.is_some_and(|n| 0 < n))
+}
+
+/// Decodes a row of [`Writer::definitions`](super::Writer::definitions); `None` for a row without an id.
 pub(crate) fn definition(row: Row) -> Option<DefinitionRow> {
     let text = row.text?;
     let (id, json) = text.split_once('\n')?;

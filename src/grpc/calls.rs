@@ -1,0 +1,160 @@
+//! Calls as they come in: how long one may take to begin its answer, and what the calls hold in memory.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Context, Poll};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::{Request, Response};
+use tokio::time::timeout;
+use tonic::Status;
+use tonic::codegen::Service;
+use tonic::service::Routes;
+
+use super::paced::Backlog;
+use crate::connections::{Call, Held, Memory, RateLimitedLog, Ticket};
+
+/// Until its answer begins, the body of its request included. KEDA sends a request at once, and is answered within a second.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// What an open call takes in memory: HTTP/2's state, its task, its stream. Measured with many, and rounded up.
+const CALL_BYTES: usize = 3 * 1024;
+/// What it takes besides until its answer begins: its headers, and what waits for the message.
+const UNANSWERED_BYTES: usize = 4 * 1024;
+/// What health and reflection take besides: their buffers are larger.
+const OTHER_BYTES: usize = 12 * 1024;
+/// A request's bytes lie twice in memory while they come in: as they came, and in the buffer of the message.
+const COPIES: usize = 2;
+const SERVICE: &str = "/externalscaler.ExternalScaler/";
+
+/// What calls may hold. For one address that is 10,000 streams and some hundred calls at a time, all of KEDA's; and all together leave
+/// the process below 64 MiB.
+pub(super) fn memory() -> Memory {
+    const KIB: usize = 1024;
+    const MIB: usize = 1024 * KIB;
+    Memory::new(32 * KIB, 36 * MIB, 48 * MIB)
+}
+
+/// Refused calls, one line a minute.
+static REFUSED: RateLimitedLog = RateLimitedLog::new();
+
+/// Answers a call, if there is memory for it. What is refused is dropped before a task begins for it.
+pub(super) fn answer(
+    routes: &Routes,
+    ticket: &Arc<Ticket>,
+    backlog: &Arc<Backlog>,
+    request: Request<Incoming>,
+) -> BoxFuture<'static, Result<Response<Answer>, Infallible>> {
+    let other = if request.uri().path().starts_with(SERVICE) { 0 } else { OTHER_BYTES };
+    let waits = backlog.add();
+    // Boxed, since a stream keeps the place of this future for as long as it is open.
+    match (ticket.hold(CALL_BYTES + UNANSWERED_BYTES + other), ticket.hold(0)) {
+        (Some(held), Some(received)) => {
+            let request = request.map(|body| Received { body, held: received });
+            let (routes, call) = (routes.clone(), ticket.call());
+            async move {
+                drop(waits);
+                ask(routes, call, held, request).await
+            }
+            .boxed()
+        }
+        _ => {
+            REFUSED.warn("calls were refused: their clients have too many open", &ticket.peer());
+            async move {
+                drop(waits);
+                Ok(refusal(Status::resource_exhausted("too many calls and streams are open; close some")))
+            }
+            .boxed()
+        }
+    }
+}
+
+async fn ask(
+    mut routes: Routes,
+    mut call: Call,
+    mut held: Held,
+    request: Request<Received>,
+) -> Result<Response<Answer>, Infallible> {
+    match timeout(CALL_TIMEOUT, routes.call(request)).await {
+        Ok(response) => response.map(|response| {
+            held.less(UNANSWERED_BYTES);
+            if response.body().is_end_stream() {
+                call.answered();
+            }
+            response.map(|body| Answer { body, open: Some((call, held)), has_begun: false })
+        }),
+        Err(_) => {
+            REFUSED.warn("calls were given up: their requests were not complete in time", &call.peer());
+            let text = format!("the request was not complete within {CALL_TIMEOUT:?}");
+            Ok(refusal(Status::deadline_exceeded(text)))
+        }
+    }
+}
+
+fn refusal(status: Status) -> Response<Answer> {
+    status.into_http().map(|body| Answer { body, open: None, has_begun: false })
+}
+
+/// The body of a request. What has come of it counts as held until the message is complete.
+struct Received {
+    body: Incoming,
+    held: Held,
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = tonic::codegen::StdError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let n_bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+        if !self.held.more(COPIES * n_bytes) {
+            let status = Status::resource_exhausted("too many requests are incomplete; finish some");
+            return Poll::Ready(Some(Err(status.into())));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of an answer. Its call is open until all of it is sent.
+pub(super) struct Answer {
+    body: tonic::body::Body,
+    open: Option<(Call, Held)>,
+    /// Whether some of it was given to HTTP/2, which asks for more when the client has taken that.
+    has_begun: bool,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if std::mem::take(&mut self.has_begun)
+            && let Some((call, _)) = &mut self.open
+        {
+            call.answered();
+        }
+        let frame = task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.has_begun = true;
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

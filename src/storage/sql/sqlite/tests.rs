@@ -1,0 +1,80 @@
+//! The plans of the statements on SQLite.
+
+use std::collections::HashMap;
+
+use jiff::SignedDuration;
+
+use super::*;
+use crate::config::{Config, ReadBounds};
+use crate::jobrunr::Filter;
+use crate::storage::cursors::DueState;
+use crate::storage::plan::{DuePlan, QueuePlan, ReadPlan};
+
+const TABLES: &str = "
+    CREATE TABLE jobrunr_jobs (id TEXT PRIMARY KEY, jobAsJson TEXT, state TEXT, createdAt TIMESTAMP,
+        updatedAt TIMESTAMP, scheduledAt TIMESTAMP, recurringJobId TEXT);
+    CREATE INDEX state_idx ON jobrunr_jobs (state);
+    CREATE INDEX scheduled_at_idx ON jobrunr_jobs (scheduledAt);
+    CREATE INDEX rci_idx ON jobrunr_jobs (recurringJobId);
+    CREATE INDEX state_updated_idx ON jobrunr_jobs (state, updatedAt);
+    CREATE TABLE jobrunr_recurring_jobs (id TEXT PRIMARY KEY, jobAsJson TEXT, createdAt BIGINT);
+    CREATE TABLE jobrunr_backgroundjobservers (id TEXT PRIMARY KEY, workerPoolSize INT, pollIntervalInSeconds INT,
+        lastHeartbeat TIMESTAMP);";
+
+/// The test runs the statements on its own connection.
+struct Unused;
+
+#[async_trait]
+impl SqlConnection for Unused {
+    async fn rows(&mut self, _: Statement, _: &mut (dyn FnMut(Row) -> bool + Send)) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    async fn inspect(&mut self, _: &[&str]) -> Result<Inspection, StorageError> {
+        Ok(Inspection::default())
+    }
+
+    async fn close(self: Box<Self>) {}
+}
+
+/// SQLite does not count rows, but shows its plan: every access to the jobs must search an index.
+#[tokio::test]
+async fn statements_never_scan_the_jobs_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobrunr.db");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql(TABLES).execute(&mut connection).await.unwrap();
+    let env = HashMap::from([("JOBRUNR_SCALER_URL".to_owned(), format!("sqlite:{}", path.display()))]);
+    let config = Config::load(None, env).unwrap().config.storages.into_values().next().unwrap();
+    let schema = prepare(&mut connection, &path, &config).await.unwrap();
+    let backend = SqlBackend::new(Box::new(Unused), Box::new(SqliteDialect), schema, &config);
+    let filter = Filter::default();
+    let due = DuePlan { scan_by_time: true, earliest: Some(Timestamp::UNIX_EPOCH) };
+    let now = Timestamp::UNIX_EPOCH;
+    let until = [60, 600].map(|seconds| now + SignedDuration::from_secs(seconds)).to_vec();
+    let queue = QueuePlan { filter: &filter, cursor: None, until, scheduled: due, awaiting: Some(due) };
+    let plan = ReadPlan {
+        now,
+        count_limit: Some(10_000),
+        bounds: ReadBounds::default(),
+        queues: vec![queue],
+        recurring: true,
+        first_cursor: None,
+    };
+    let mut statements = backend.writer().read(&plan);
+    statements.push(backend.writer().active_runs_of(&["a"], &["ENQUEUED", "SCHEDULED"]));
+    statements.push(backend.writer().probe(Some(now), true));
+    statements.push(backend.writer().earliest_due(&filter, DueState::Scheduled, now));
+    let mut n_searches = 0;
+    for statement in statements {
+        let explain = format!("EXPLAIN QUERY PLAN {}", statement.sql);
+        let plan = sqlx::query(sqlx::AssertSqlSafe(explain)).fetch_all(&mut connection).await.unwrap();
+        for row in plan {
+            let step: String = row.try_get("detail").unwrap();
+            assert!(!step.starts_with("SCAN jobrunr_jobs"), "{step}\n{}", statement.sql);
+            n_searches += usize::from(step.starts_with("SEARCH jobrunr_jobs"));
+        }
+    }
+    assert!(20 < n_searches, "{n_searches}");
+}
