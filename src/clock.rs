@@ -1,33 +1,33 @@
-//! The clock, as a value: the demo lets time run faster, everything else takes it as it comes.
+//! The clock as a value: real time, and faster time for the demo.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// Where the present comes from.
+/// The source of the current time.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
     /// The machine's clock.
     System,
-    /// A clock that started at an instant and runs faster than the machine's.
+    /// A clock that runs faster than the machine's.
     Fast {
-        /// What it showed when it started.
+        /// The time that it showed when it started.
         start: Timestamp,
-        /// When that was.
+        /// When it started, by the machine's clock.
         since: Instant,
-        /// Its seconds for each second of the machine's.
+        /// Its seconds per second of the machine's clock.
         speed: f64,
     },
 }
 
 impl Clock {
-    /// A clock that shows the present now and runs `speed` times as fast from here on.
+    /// Returns a clock that shows the current time and runs `speed` times as fast from now on.
     #[must_use]
     pub fn fast(speed: f64) -> Self {
         Self::Fast { start: Timestamp::now(), since: Instant::now(), speed }
     }
 
-    /// The present.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match self {
@@ -39,7 +39,7 @@ impl Clock {
         }
     }
 
-    /// How long the machine takes for `duration` on this clock.
+    /// Returns the real time that passes during `duration` on this clock.
     #[must_use]
     pub fn real(&self, duration: Duration) -> Duration {
         match self {

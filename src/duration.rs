@@ -14,8 +14,8 @@ pub struct DurationError {
 const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 366 * 10_000);
 
 /// Parses weeks, days, hours, minutes and seconds, the last of them with decimals: `PT30S`, `PT1M30S`, `PT0.5S`, `P1D`. Case
-/// and surrounding blanks do not matter; a minus sign may come first. A day is 24 hours, as in Java. Years and months have no fixed
-/// length and are rejected.
+/// and surrounding blanks do not matter; a minus sign may come first. A day is 24 hours, as in Java. Years and months have no
+/// fixed length and are rejected.
 ///
 /// # Errors
 /// [`DurationError`] names the text and shows the form.

@@ -1,14 +1,13 @@
-//! `jobrunr-scaler explain`: what do KEDA and the HPA make of these ScaledObjects, and why?
+//! `jobrunr-scaler explain`: what KEDA and the HPA do with ScaledObjects, and why.
 
-mod ask;
+mod client_tls;
+mod evaluate;
 mod input;
-mod json;
-mod outcome;
 mod report;
+mod source;
+mod summary;
 mod table;
-mod tls;
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,17 +19,17 @@ use tonic::transport::Uri;
 
 use crate::config::{Config, ConfigErrors, variables};
 use crate::kubernetes::manifest::ScaledObject;
-use crate::terminal::Style;
-use ask::{Asker, Database, Remote};
+use crate::terminal;
+use client_tls::TlsArgs;
+pub use client_tls::TlsArgsError;
 pub use input::InputErrors;
 pub use report::{ReplicasReport, Report, ScaledObjectReport, StorageReport, TriggerReport};
-use tls::TlsArgs;
-pub use tls::TlsArgsError;
+use source::{Local, Remote, Source};
 
-/// Say what KEDA and the HPA make of ScaledObjects, and why
+/// Explain what KEDA and the HPA do with ScaledObjects, and why
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExplainArgs {
-    /// A file with ScaledObjects, YAML, any number of documents; - for standard input. May be given several times
+    /// A YAML file with ScaledObjects, in any number of documents; - for standard input. Can be given several times
     #[arg(long = "filename", short, value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
@@ -38,22 +37,22 @@ pub struct ExplainArgs {
     #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Ask this running scaler as KEDA would, instead of the database. No configuration is needed then
-    #[arg(long, value_name = "HOST:PORT", value_parser = ask::address)]
+    /// Ask a running scaler, as KEDA does, instead of the database. No configuration is needed then
+    #[arg(long, value_name = "HOST:PORT", value_parser = source::parse_address)]
     pub scaler: Option<Uri>,
 
     #[command(flatten)]
     tls: TlsArgs,
 
-    /// How many replicas the workload has, all of them ready. Without it 1 is assumed, and marked so
+    /// The current number of replicas, all of them ready. If omitted, 1 is assumed, and the report says so
     #[arg(long, value_name = "N")]
     pub replicas: Option<u32>,
 
-    /// For people or for machines
+    /// The format of the report
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 
-    /// Ask again every so many seconds, 2 if none are given, until interrupted
+    /// Repeat every SECONDS, 2 if omitted, until interrupted
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub watch: Option<u64>,
@@ -64,7 +63,7 @@ pub struct ExplainArgs {
 pub enum Output {
     /// For people.
     Table,
-    /// For machines. With --watch, one document a line.
+    /// For machines. With --watch, one document per line.
     Json,
 }
 
@@ -74,7 +73,7 @@ pub enum ExplainError {
     /// The configuration is wrong.
     #[error(transparent)]
     Configuration(#[from] ConfigErrors),
-    /// The files of TLS cannot be used.
+    /// TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsArgsError),
     /// The manifests are wrong.
@@ -85,62 +84,62 @@ pub enum ExplainError {
     Output(#[from] io::Error),
 }
 
-/// Runs the command: the report goes to standard output. Returns whether every trigger of ours answered.
+/// Runs the command: prints the report to standard output. Returns whether every trigger for this scaler answered.
 ///
 /// # Errors
 /// [`ExplainError`]
 pub async fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
-    let asker = asker(args)?;
+    let source = source(args)?;
     let objects = input::scaled_objects(&args.files)?;
     loop {
-        let scaled_objects = answers(&objects, &asker, args.replicas).await;
-        let report = Report { scaled_objects, storages: asker.storages().await };
+        let scaled_objects = evaluate(&objects, &source, args.replicas).await;
+        let report = Report { scaled_objects, storages: source.storages().await };
         print(&report, args)?;
         let Some(seconds) = args.watch else { return Ok(report.is_healthy()) };
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 }
 
-fn asker(args: &ExplainArgs) -> Result<Asker, ExplainError> {
+fn source(args: &ExplainArgs) -> Result<Source, ExplainError> {
     if let Some(address) = &args.scaler {
-        return Ok(Asker::Remote(Remote::new(args.tls.endpoint(address)?, address, args.tls.hint())));
+        return Ok(Source::Remote(Remote::new(args.tls.endpoint(address)?, address, args.tls.hint())));
     }
     let loaded = Config::load_to_connect(args.config.as_deref(), variables())?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    let storages: BTreeMap<_, _> =
-        loaded.config.storages.into_iter().map(|(name, storage)| (name.as_str().to_owned(), storage)).collect();
-    Ok(Asker::Database(Box::new(Database::new(&storages))))
+    let storages = loaded.config.storages.into_iter().map(|(name, storage)| (name.as_str().to_owned(), storage));
+    Ok(Source::Local(Box::new(Local::new(storages.collect()))))
 }
 
 /// Asks for all triggers at once, so that one read of a storage answers them all.
-async fn answers(objects: &[ScaledObject], asker: &Asker, replicas: Option<u32>) -> Vec<ScaledObjectReport> {
+async fn evaluate(objects: &[ScaledObject], source: &Source, replicas: Option<u32>) -> Vec<ScaledObjectReport> {
     let reports = objects.iter().map(|object| async move {
-        let answers = object.triggers.iter().map(|trigger| async move {
-            if trigger.is_ours() { Some(asker.ask(object, trigger).await) } else { None }
-        });
-        ScaledObjectReport::new(object, join_all(answers).await, replicas)
+        let replies = object
+            .triggers
+            .iter()
+            .map(|spec| async move { if spec.is_ours() { Some(source.reply(object, spec).await) } else { None } });
+        evaluate::evaluate(object, join_all(replies).await, replicas)
     });
     join_all(reports).await
 }
 
 fn print(report: &Report, args: &ExplainArgs) -> io::Result<()> {
-    let mut output = io::stdout().lock();
     let watching = args.watch.is_some();
+    let mut output = io::stdout();
     match args.output {
-        Output::Json => output.write_all(json::text(report, watching)?.as_bytes())?,
+        Output::Json => output.write_all(report.json(watching)?.as_bytes())?,
         Output::Table => {
             if watching {
                 output.write_all(heading(output.is_terminal()).as_bytes())?;
             }
-            output.write_all(table::text(report, Style::of_stdout()).as_bytes())?;
+            terminal::stdout().write_all(table::text(report).as_bytes())?;
         }
     }
     output.flush()
 }
 
-/// What precedes a table that is printed again and again. A terminal is cleared, so that the table stays in its place.
+/// Returns what precedes a repeated table. A terminal is cleared, so that the table stays in its place.
 fn heading(is_terminal: bool) -> String {
     const CLEAR: &str = "\x1b[H\x1b[2J";
     let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");

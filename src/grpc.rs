@@ -12,7 +12,7 @@ mod server;
 mod warnings;
 
 pub use certificates::{CertificateState, Certificates};
-pub use scaler::{Entries, Scaler, StorageEntry};
+pub use scaler::Scaler;
 pub use server::{ServeError, serve};
 
 /// Streams end and calls finish within this time after the stop; what is left then is cut off.

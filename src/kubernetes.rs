@@ -1,5 +1,5 @@
-//! The rules of others: ScaledObjects as manifests, what KEDA does with them, and the HPA's algorithm. Pure, and knows nothing of
-//! JobRunr.
+//! The rules of other projects: manifests with ScaledObjects, what KEDA does with them, and the HPA's algorithm. Pure, and
+//! independent of JobRunr.
 
 pub mod hpa;
 pub mod keda;

@@ -13,7 +13,7 @@ mod line;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use self::buffer::{Buffer, Dropped, Lane};
 use crate::config::{LogConfig, LogFormat};
 use crate::metrics::Metrics;
+use crate::terminal::shows_colors;
 
 /// How long shutdown waits until the last lines are written.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -46,7 +47,7 @@ impl Log {
         let writer = Arc::clone(&buffer);
         std::thread::spawn(move || writer.run(io::stderr(), report));
         let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-        let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colors = shows_colors(&io::stderr());
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(Lines { buffer: Arc::clone(&buffer), colors })

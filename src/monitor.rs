@@ -5,6 +5,7 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+mod handles;
 mod listener;
 mod outage;
 mod pace;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use handles::{AnswerError, StorageHandle, StorageHandles};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -64,8 +66,8 @@ pub enum AskError {
     #[error(
         "too many different combinations of filters and scheduledIn for this storage: at most {} filters and {} combinations \
          per namespace are allowed",
-        MAX_FILTERS.of_namespace,
-        MAX_QUESTIONS.of_namespace
+        MAX_FILTERS.per_namespace,
+        MAX_QUESTIONS.per_namespace
     )]
     TooManyQuestions,
 }

@@ -3,11 +3,13 @@
 mod decide;
 mod key;
 mod metric;
+mod reason;
 mod target;
 mod trigger;
 
 pub use decide::{Decision, decide};
 pub use key::{KeyError, ScaledObjectKey};
 pub use metric::Metric;
-pub use target::Target;
+pub use reason::{DemandParts, JobCount, Reason, RecurringReason};
+pub use target::{Target, WorkersSource};
 pub use trigger::{MetadataError, MetadataErrors, Settings, Trigger};

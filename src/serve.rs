@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::storages::Storages;
-pub use self::storages::entry;
+pub use self::storages::start_storage;
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, StorageConfig};
 use crate::grpc::{self, Certificates, Scaler, ServeError};
@@ -89,7 +89,7 @@ pub async fn run(
     // The readers end with the storages, after the server: calls in flight still get their answers.
     let by_name = storages_by_name(config.clone());
     let storages = Storages::start(&by_name, Clock::System, metrics.clone(), tasks.clone(), stop.clone());
-    let scaler = Scaler::new(storages.entries(), Clock::System, metrics.clone());
+    let scaler = Scaler::new(storages.handles(), Clock::System, metrics.clone());
     // A panic in one of these ends the process like any in `main`.
     tokio::select! {
         result = serve_scaler(listener, certificates.clone(), scaler, &tasks, stop) => result,
@@ -142,7 +142,7 @@ pub async fn serve(
 ) -> Result<(), RunError> {
     let tasks = Tasks::default();
     let storages = Storages::start(storages, clock, metrics.clone(), tasks.clone(), stop.clone());
-    serve_scaler(listener, None, Scaler::new(storages.entries(), clock, metrics), &tasks, stop).await
+    serve_scaler(listener, None, Scaler::new(storages.handles(), clock, metrics), &tasks, stop).await
 }
 
 /// Serves until `stop`, or until a task fails that the answers depend on.
@@ -199,7 +199,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (metrics, tasks, stop) = (Metrics::default(), Tasks::default(), CancellationToken::new());
         let storages = Storages::start(&BTreeMap::new(), Clock::System, metrics.clone(), tasks.clone(), stop.clone());
-        let scaler = Scaler::new(storages.entries(), Clock::System, metrics);
+        let scaler = Scaler::new(storages.handles(), Clock::System, metrics);
         tasks.spawn("reader of orders", async { panic!("no row like that") });
         let error = serve_scaler(listener, None, scaler, &tasks, stop).await.unwrap_err();
         assert_eq!(error.to_string(), "the task `reader of orders` failed: it panicked: no row like that");

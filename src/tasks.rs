@@ -1,5 +1,5 @@
-//! Supervision of long-lived tasks: a task that panics takes the process with it, or is caught and started again. A
-//! process that seems to work while one of its tasks is dead must not exist.
+//! Supervision of long-lived tasks: a task that panics ends the process, or is caught and restarted, so that no process seems
+//! to work while one of its tasks is dead.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tracing::error;
 
-/// Why a long-lived task has ended.
+/// A long-lived task has failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("the task `{task}` failed: {cause}")]
 pub struct TaskFailed {
@@ -24,7 +24,7 @@ pub struct TaskFailed {
 pub struct Tasks(watch::Sender<Option<TaskFailed>>);
 
 impl Tasks {
-    /// Runs a task until it returns. If it panics, [`failed`](Self::failed) returns.
+    /// Spawns a task. If it panics, [`failed`](Self::failed) returns.
     pub fn spawn(&self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
         let (tasks, name) = (self.clone(), name.into());
         tokio::spawn(async move {
@@ -34,15 +34,15 @@ impl Tasks {
         });
     }
 
-    /// Reports that a task has ended with an error.
+    /// Reports that a task has failed.
     pub fn fail(&self, task: impl Into<String>, cause: impl Into<String>) {
         let failed = TaskFailed { task: task.into(), cause: cause.into() };
-        error!(task = failed.task, cause = failed.cause, "a task failed");
-        // The first failure is the one to report.
+        error!(task = failed.task, cause = failed.cause, "task failed");
+        // Only the first failure is reported.
         self.0.send_if_modified(|first| first.is_none() && first.replace(failed).is_none());
     }
 
-    /// Waits for a task to fail.
+    /// Waits until a task fails. Returns the first failure.
     pub async fn failed(&self) -> TaskFailed {
         let mut failed = self.0.subscribe();
         loop {
@@ -58,8 +58,8 @@ impl Tasks {
     }
 }
 
-/// Runs a future to its end; a panic becomes an error with the panic's message. What the future has changed before it
-/// panicked stays changed: the caller drops it, or knows that it is right.
+/// Runs a future; a panic becomes an error with the panic's message. The future's changes before the panic remain: the caller
+/// drops what it has changed, or ensures that it is consistent.
 ///
 /// # Errors
 /// The panic's message.
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_panics_is_reported_and_one_that_returns_is_not() {
+    async fn failed_reports_a_task_that_panics_and_none_that_returns() {
         let tasks = Tasks::default();
         tasks.spawn("short", async {});
         assert_eq!(timeout(Duration::from_secs(60), tasks.failed()).await.ok(), None);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_becomes_an_error_with_its_message() {
+    async fn catch_panic_returns_the_message() {
         assert_eq!(catch_panic(async { 1 }).await, Ok(1));
         assert_eq!(catch_panic(async { panic!("fixed text") }).await, Err::<(), _>("fixed text".to_owned()));
         assert_eq!(catch_panic(async { std::panic::panic_any(1) }).await, Err::<(), _>("no message".to_owned()));

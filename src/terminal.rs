@@ -1,42 +1,54 @@
-//! Text for a terminal: colours where they are wanted, and lines that fit.
+//! Text for a terminal: colors, and lines that fit.
+//!
+//! Text is always painted. [`stdout`] removes the colors where nobody wants them.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
+use std::io::{self, StdoutLock};
 
-/// Lines are broken to fit in here. Wider ones are hard to read on any terminal.
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+
+use crate::text::printable;
+
+/// Headings and what matters most.
+pub const BOLD: Style = Style::new().bold();
+/// What matters least.
+pub const DIM: Style = Style::new().dimmed();
+/// Errors.
+pub const RED: Style = AnsiColor::Red.on_default();
+/// What is good.
+pub const GREEN: Style = AnsiColor::Green.on_default();
+/// Warnings.
+pub const YELLOW: Style = AnsiColor::Yellow.on_default();
+/// What only has to differ from the rest.
+pub const CYAN: Style = AnsiColor::Cyan.on_default();
+
+/// Paragraphs are wrapped to this width. Longer lines are hard to read on any terminal.
 const WIDTH: usize = 100;
 
-/// Colours, or none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Style {
-    colours: bool,
+/// Returns the text in a style.
+#[must_use]
+pub fn painted(text: &str, style: Style) -> String {
+    format!("{style}{text}{style:#}")
 }
 
-impl Style {
-    /// For standard output: colours on a terminal, unless the environment says no (<https://no-color.org>).
-    pub(crate) fn of_stdout() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { colours: std::io::stdout().is_terminal() && !refused && !dumb }
-    }
-
-    pub(crate) fn paint(self, text: &str, colour: Colour) -> String {
-        if self.colours { format!("\x1b[{}m{text}\x1b[0m", colour as u8) } else { text.to_owned() }
-    }
+/// Whether a stream shows colors: it is a terminal, and neither `NO_COLOR`, `CLICOLOR` nor `TERM` says otherwise
+/// (<https://no-color.org>, <https://bixense.com/clicolors>).
+#[must_use]
+pub fn shows_colors<S: RawStream>(stream: &S) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
 }
 
-/// The numbers of ECMA-48.
-#[derive(Clone, Copy)]
-pub(crate) enum Colour {
-    Bold = 1,
-    Dim = 2,
-    Red = 31,
-    Green = 32,
-    Yellow = 33,
+/// Standard output, which drops colors where it does not [show](shows_colors) them.
+#[must_use]
+pub fn stdout() -> AutoStream<StdoutLock<'static>> {
+    AutoStream::auto(io::stdout().lock())
 }
 
-/// Adds a text, broken between words; its second and further lines stand further in.
-pub(crate) fn paragraph(text: &mut String, indent: &str, words: &str, paint: impl Fn(&str) -> String) {
+/// Appends a paragraph to a text, wrapped between words. Its second and further lines are indented by two more. Characters that
+/// are not [printable](crate::text::is_printable) are replaced.
+pub fn paragraph(text: &mut String, indent: &str, words: &str, paint: impl Fn(&str) -> String) {
     let further = format!("{indent}  ");
     let mut indent = indent;
     let mut line = String::new();
@@ -50,12 +62,28 @@ pub(crate) fn paragraph(text: &mut String, indent: &str, words: &str, paint: imp
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(&plain(word));
+        line.push_str(&printable(word, usize::MAX));
     }
     let _ = writeln!(text, "{indent}{}", paint(&line));
 }
 
-/// A text from outside without what a terminal would take for a command.
-pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn painted_text_ends_its_style() {
+        assert_eq!(painted("ok", GREEN), "\x1b[32mok\x1b[0m");
+        assert_eq!(painted("ok", Style::new()), "ok");
+    }
+
+    #[test]
+    fn paragraph_wraps_and_indents() {
+        let mut text = String::new();
+        paragraph(&mut text, " ", &"word\u{1b} ".repeat(20), |line| format!("<{line}>"));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].starts_with(" <word\u{fffd} word") && lines[1].starts_with("   <word"), "{text}");
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH + 2), "{text}");
+    }
 }

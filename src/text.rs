@@ -1,15 +1,20 @@
-//! Text from outside, made fit to be shown.
+//! Text for people: untrusted text made printable, numbers, nouns, lists, and suggestions for misspelled words.
 
-/// Whether a character can be shown without harm: it does not control the terminal, end the line, or turn the direction
-/// in which its neighbors are read (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069).
+use std::fmt::Display;
+
+pub mod suggest;
+
+/// Whether a character can be shown without harm: it does not control the terminal, end the line, or change the direction in which
+/// its neighbors are read (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069).
 #[must_use]
 pub fn is_printable(c: char) -> bool {
-    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !c.is_control() && !turns
+    let changes_direction =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !changes_direction
 }
 
-/// The text as it may stand in an error or a log: at most `max_chars` characters and then `…`, with U+FFFD in place of
-/// what is not [printable](is_printable).
+/// Returns untrusted text as an error or a log may show it: at most `max_chars` characters and then `…`, with U+FFFD in place of
+/// every character that is not [printable](is_printable).
 #[must_use]
 pub fn printable(text: &str, max_chars: usize) -> String {
     let mut chars = text.chars();
@@ -21,15 +26,59 @@ pub fn printable(text: &str, max_chars: usize) -> String {
     shown
 }
 
-/// A number with its noun: `1 job`, `2 jobs`.
+/// Returns a number with its noun: `1 job`, `2 jobs`.
 #[must_use]
 pub fn counted(n: u64, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+    format!("{n} {noun}{}", plural(n))
+}
+
+/// Returns the ending of a noun after a number: nothing after 1, else `s`.
+#[must_use]
+pub fn plural(n: u64) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}
+
+/// Returns a number as people write it: with at most `max_decimals` decimals and no trailing zeros.
+#[must_use]
+pub fn number(value: f64, max_decimals: usize) -> String {
+    let text = format!("{value:.max_decimals$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    // A small negative number is rounded to -0.
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
+/// Returns the texts of all items with a separator between them.
+#[must_use]
+pub fn joined<T: Display>(items: impl IntoIterator<Item = T>, separator: &str) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(separator)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn number_has_no_trailing_zeros() {
+        let check = |value: f64, max_decimals: usize, expected: &str| {
+            assert_eq!(number(value, max_decimals), expected, "{value} {max_decimals}");
+        };
+        check(0.0, 3, "0");
+        check(100.0, 3, "100");
+        check(100.0, 0, "100");
+        check(0.375, 3, "0.375");
+        check(0.375, 2, "0.38");
+        check(1.2999, 3, "1.3");
+        check(34.25, 1, "34.2");
+        check(0.0004, 3, "0");
+        check(-0.0004, 3, "0");
+        check(-1.5, 3, "-1.5");
+    }
+
+    #[test]
+    fn counted_noun_has_its_ending() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "job")), ["0 jobs", "1 job", "2 jobs"]);
+        assert_eq!(joined([1, 2], ", "), "1, 2");
+    }
 
     #[test]
     fn printable_cuts_and_replaces() {

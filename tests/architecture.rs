@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom. A room imports rooms of lower floors only, and none beside it.
-const FLOORS: [&[&str]; 15] = [
+const FLOORS: [&[&str]; 16] = [
     &["cli"],
     &["demo"],
     &["explain"],
@@ -21,13 +21,14 @@ const FLOORS: [&[&str]; 15] = [
     &["config"],
     &["tls"],
     &["jobrunr"],
-    &["clock", "connections", "duration", "tasks", "terminal", "text", "yaml"],
+    &["clock", "connections", "duration", "tasks", "terminal"],
+    &["text", "yaml"],
 ];
 
-/// Rooms that know nothing of the rest: their rules are others', and can be read by themselves.
+/// Rooms with the rules of other projects, to be read by themselves: they import nothing but general tools.
 const ALONE: [&str; 1] = ["kubernetes"];
 
-/// Rooms that a room alone may use all the same: they know nothing of JobRunr, KEDA or us.
+/// Tools that know nothing of JobRunr, KEDA or us.
 const TOOLS: [&str; 2] = ["text", "yaml"];
 
 const MAX_LINES: usize = 450;

@@ -13,9 +13,6 @@ use jobrunr_scaler::scaling::{Metric, Trigger};
 #[path = "docs/agree.rs"]
 mod agree;
 
-/// The place where the keys of a trigger are listed: the texts of constants, up to the list of them.
-const KEYS_OF_TRIGGERS: &str = include_str!("../src/scaling/trigger/metadata.rs");
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -124,7 +121,7 @@ fn every_scaled_object_is_valid_and_gives_no_warning() {
         for (_, place, block) in page.blocks().iter().filter(|(.., block)| is_keda(block)) {
             for object in scaled_objects(place, block) {
                 // KEDA's own triggers are what is moved away from: they may be as people have them.
-                if object.triggers.iter().all(manifest::Trigger::is_ours) {
+                if object.triggers.iter().all(manifest::TriggerSpec::is_ours) {
                     assert_eq!(manifest::warnings(&object), Vec::<String>::new(), "{place}");
                 }
                 for trigger in object.triggers.iter().filter(|trigger| trigger.is_ours()) {
@@ -166,11 +163,7 @@ fn every_configuration_loads() {
 fn the_reference_has_every_metric_and_key_of_a_trigger() {
     let page = Page::read("docs/triggers.md");
     let first_cells: Vec<&str> = page.rows().into_iter().map(|row| row[0]).collect();
-    let (keys, _) = KEYS_OF_TRIGGERS.split_once("const OUR_KEYS").unwrap();
-    let keys: Vec<&str> =
-        keys.lines().filter_map(|line| line.split_once(": &str = \"")?.1.strip_suffix("\";")).collect();
-    assert!(keys.contains(&"targetValue"), "{keys:?}");
-    for name in Metric::ALL.map(Metric::name).iter().chain(&keys) {
+    for name in Metric::ALL.map(Metric::name).iter().chain(&Trigger::KEYS) {
         assert!(first_cells.contains(&format!("`{name}`").as_str()), "docs/triggers.md has no row for `{name}`");
     }
 }

@@ -16,7 +16,6 @@ use serde_json::{Value as Json, json};
 
 const TRIGGERS: &str = include_str!("../k8s/policy/policy.yaml");
 const HINTS: &str = include_str!("../k8s/policy/hints.yaml");
-const KEYS: &str = include_str!("../src/scaling/trigger/metadata.rs");
 
 #[derive(Deserialize)]
 struct Manifest {
@@ -199,7 +198,7 @@ fn what_is_not_for_this_scaler_passes() {
 }
 
 #[test]
-fn what_was_there_before_can_be_labelled_and_deleted() {
+fn what_was_there_before_can_be_labeled_and_deleted() {
     let policy = Policy::read(TRIGGERS);
     let old = object(&metadata(&[("metric", "x")]));
     let mut new = old.clone();
@@ -404,12 +403,7 @@ fn hints_warn_of_what_is_rarely_intended() {
 #[test]
 fn the_hints_know_every_key() {
     let hints = Policy::read(HINTS);
-    let known = KEYS.split_once("const OUR_KEYS").unwrap();
-    let ours = known.0.lines().filter_map(|line| line.split_once(": &str = \"")?.1.strip_suffix("\";"));
-    let keda = known.1.split_once("const KEDA_KEYS").unwrap().1;
-    let keda = keda.split_once("];").unwrap().0.split('"').skip(1).step_by(2);
-    let keys: Vec<&str> = ours.chain(keda).collect();
-    assert!(keys.contains(&"workersPerPod") && keys.contains(&"tlsCertFile") && keys.len() == 19, "{keys:?}");
+    let keys = [&Trigger::KEYS[..], &Trigger::KEDA_KEYS].concat();
     let mut object = object(&keys.iter().map(|key| (*key, "jobrunr-scaler")).collect());
     object["spec"]["advanced"] = json!({ "horizontalPodAutoscalerConfig": { "behavior": {} } });
     assert_eq!(hints.complaints(&object, None), Vec::<String>::new());

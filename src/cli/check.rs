@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::{load_config, storage_named};
 use crate::config::ConfigErrors;
 use crate::storage::{Finding, Level, check};
-use crate::terminal::{Colour, Style, paragraph};
+use crate::terminal::{BOLD, GREEN, RED, YELLOW, painted, paragraph, stdout};
 
 /// The options of `check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -87,30 +87,32 @@ pub async fn run(args: &CheckArgs) -> Result<bool, CheckError> {
         });
     }
     let report = CheckReport { storages };
-    let text = match args.output {
-        Output::Table => table(&report, Style::of_stdout()),
-        Output::Json => serde_json::to_string_pretty(&report).map_err(std::io::Error::from)? + "\n",
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
+    match args.output {
+        Output::Table => stdout().write_all(table(&report).as_bytes())?,
+        Output::Json => {
+            let text = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
+            writeln!(std::io::stdout(), "{text}")?;
+        }
+    }
     Ok(report.storages.iter().all(|storage| storage.healthy))
 }
 
-fn table(report: &CheckReport, style: Style) -> String {
+fn table(report: &CheckReport) -> String {
     let mut text = String::new();
     for storage in &report.storages {
         if !text.is_empty() {
             text.push('\n');
         }
-        paragraph(&mut text, "", &format!("storage {}", storage.name), |line| style.paint(line, Colour::Bold));
+        paragraph(&mut text, "", &format!("storage {}", storage.name), |line| painted(line, BOLD));
         for finding in &storage.findings {
-            let (mark, colour) = match finding.level {
-                Level::Ok => ("ok", Colour::Green),
-                Level::Warning => ("warning", Colour::Yellow),
-                Level::Problem => ("problem", Colour::Red),
+            let (mark, style) = match finding.level {
+                Level::Ok => ("ok", GREEN),
+                Level::Warning => ("warning", YELLOW),
+                Level::Problem => ("problem", RED),
             };
             let line = format!("{mark}: {}: {}", finding.topic, finding.text);
             paragraph(&mut text, "  ", &line, |line| match line.strip_prefix(mark) {
-                Some(rest) => style.paint(mark, colour) + rest,
+                Some(rest) => painted(mark, style) + rest,
                 None => line.to_owned(),
             });
         }

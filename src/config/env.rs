@@ -1,7 +1,8 @@
 //! The environment: every setting as a variable, which overrides the file.
-use super::problem::{Diagnostics, Origin, nearest, similarity};
+use super::problem::{Diagnostics, Origin};
 use super::raw::{RawConfig, RawStorage, RawValue, StorageKey};
 use super::{StorageName, libpq};
+use crate::text::suggest::{closest, hint, likeness};
 
 /// The prefix of all our variables.
 const PREFIX: &str = "JOBRUNR_SCALER_";
@@ -114,19 +115,19 @@ fn variable(name: &str) -> String {
 
 fn suggestion(name: &str) -> String {
     let suffixes = StorageKey::ALL.map(|(.., suffix)| suffix);
-    let nearest = match name.strip_prefix("STORAGES_") {
-        Some(rest) => nearest_of_storage(rest, &suffixes).map(|nearest| format!("STORAGES_{nearest}")),
-        None => nearest(name, suffixes.into_iter().chain(GENERAL)).map(str::to_owned),
+    let likely = match name.strip_prefix("STORAGES_") {
+        Some(rest) => closest_of_storage(rest, &suffixes).map(|likely| format!("STORAGES_{likely}")),
+        None => closest(name, suffixes.into_iter().chain(GENERAL)).map(str::to_owned),
     };
-    nearest.map(|nearest| format!("; did you mean `{}`?", variable(&nearest))).unwrap_or_default()
+    hint(likely.map(|likely| variable(&likely)))
 }
 
 /// The storage's name may contain any number of `_`, so every suffix is compared with every key.
-fn nearest_of_storage(rest: &str, keys: &[&str]) -> Option<String> {
+fn closest_of_storage(rest: &str, keys: &[&str]) -> Option<String> {
     rest.match_indices('_')
         .map(|(at, _)| (&rest[..at], &rest[at + 1..]))
-        .filter_map(|(storage, suffix)| Some((storage, suffix, nearest(suffix, keys.iter().copied())?)))
-        .max_by(|(_, a, key_a), (_, b, key_b)| similarity(a, key_a).total_cmp(&similarity(b, key_b)))
+        .filter_map(|(storage, suffix)| Some((storage, suffix, closest(suffix, keys.iter().copied())?)))
+        .max_by(|(_, a, key_a), (_, b, key_b)| likeness(a, key_a).total_cmp(&likeness(b, key_b)))
         .map(|(storage, _, key)| format!("{storage}_{key}"))
 }
 

@@ -3,8 +3,9 @@ use std::fmt;
 use std::path::Path;
 
 use super::StorageName;
-use super::problem::{Diagnostics, Origin, did_you_mean};
+use super::problem::{Diagnostics, Origin};
 use super::raw::{RawConfig, RawStorage, RawTls, RawValue, StorageKey};
+use crate::text::suggest::did_you_mean;
 use crate::yaml::{self, Entry, Node, Position, SyntaxError, SyntaxErrorKind, Value};
 
 /// Reads a file. `None` if nothing is known about its content, because it is missing or not YAML.

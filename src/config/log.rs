@@ -1,6 +1,7 @@
 //! What to log, and how.
 
-use super::problem::{did_you_mean, quoted};
+use super::problem::quoted;
+use crate::text::suggest::did_you_mean;
 
 /// What to log, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]

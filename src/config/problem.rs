@@ -121,29 +121,3 @@ pub(super) fn quoted(value: &str) -> String {
     }
     format!("`{}`", printable(value, MAX_CHARS))
 }
-
-/// Returns `; did you mean …?` if one of the candidates is close to the word, ignoring case, `_` and `-`.
-pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    match nearest(word, candidates) {
-        Some(name) => format!("; did you mean `{name}`?"),
-        None => String::new(),
-    }
-}
-
-/// The candidate that is closest to the word, if one is close.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Below this, a similarity is more often chance than a slip.
-    const MIN_SIMILARITY: f64 = 0.6;
-    candidates
-        .into_iter()
-        .map(|candidate| (similarity(word, candidate), candidate))
-        .filter(|(similarity, _)| MIN_SIMILARITY <= *similarity)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
-}
-
-/// From 0, nothing in common, to 1, equal but for case, `_` and `-`.
-pub(super) fn similarity(a: &str, b: &str) -> f64 {
-    let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
-    strsim::normalized_damerau_levenshtein(&plain(a), &plain(b))
-}

@@ -43,10 +43,9 @@ fn formula(metric: &str, reading: &MetricReading, value: f64, ready: u32) -> Str
     }
 }
 
-/// A number as people write it: no trailing zeros, at most two decimals.
+/// A number as people write it, with at most two decimals.
 pub(super) fn shown(number: f64) -> String {
-    let text = format!("{number:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    crate::text::number(number, 2)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::kubernetes::manifest::{self, Manifests, ScaledJob, ScaledObject};
 
-/// Everything that is wrong with the manifests, one thing a line.
+/// All errors in the manifests, one per line.
 #[derive(Debug, Error)]
 pub struct InputErrors(Vec<String>);
 
@@ -18,10 +18,10 @@ impl fmt::Display for InputErrors {
     }
 }
 
-/// Reads the ScaledObjects of all files, in their order. What else the files hold is named on standard error.
+/// Reads the ScaledObjects of all files, in their order. ScaledJobs are reported on standard error.
 ///
 /// # Errors
-/// All that is wrong in any of the files, or that there is no ScaledObject in them.
+/// All errors in any of the files, or that there is no ScaledObject in them.
 pub(super) fn scaled_objects(files: &[PathBuf]) -> Result<Vec<ScaledObject>, InputErrors> {
     let mut objects = Vec::new();
     let mut errors = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn scaled_objects(files: &[PathBuf]) -> Result<Vec<ScaledObject>, Inp
         match read(file) {
             Ok(manifests) => {
                 objects.extend(manifests.scaled_objects);
-                manifests.scaled_jobs.iter().for_each(tell_of_job);
+                manifests.scaled_jobs.iter().for_each(report_skipped);
                 others.extend(manifests.scaled_jobs.iter().map(|_| "ScaledJob".to_owned()));
                 others.extend(manifests.skipped);
             }
@@ -38,7 +38,7 @@ pub(super) fn scaled_objects(files: &[PathBuf]) -> Result<Vec<ScaledObject>, Inp
         }
     }
     if objects.is_empty() && errors.is_empty() {
-        errors.push(nothing(&others));
+        errors.push(no_scaled_object(&others));
     }
     if errors.is_empty() { Ok(objects) } else { Err(InputErrors(errors)) }
 }
@@ -51,19 +51,19 @@ fn read(file: &Path) -> Result<Manifests, String> {
     } else {
         (file.display().to_string(), std::fs::read_to_string(file))
     };
-    let text = text.map_err(|error| format!("{name}: cannot be read: {error}"))?;
+    let text = text.map_err(|error| format!("{name}: cannot read the file: {error}"))?;
     manifest::read(&name, &text).map_err(|error| error.to_string())
 }
 
-/// Neither HPA nor cooldown is behind a ScaledJob, so there is nothing of it to show here but what is odd about it.
-fn tell_of_job(job: &ScaledJob) {
-    eprintln!("ScaledJob {} is passed over: only ScaledObjects are explained", job.name);
+/// A ScaledJob has neither an HPA nor a cooldown, so only its warnings are shown.
+fn report_skipped(job: &ScaledJob) {
+    eprintln!("ScaledJob {} is skipped: only ScaledObjects are explained", job.name);
     for warning in manifest::job_warnings(job) {
         eprintln!("warning: ScaledJob {}: {warning}", job.name);
     }
 }
 
-fn nothing(others: &[String]) -> String {
-    let found = if others.is_empty() { "nothing at all".to_owned() } else { others.join(", ") };
+fn no_scaled_object(others: &[String]) -> String {
+    let found = if others.is_empty() { "nothing".to_owned() } else { others.join(", ") };
     format!("there is no ScaledObject to explain; found: {found}")
 }

@@ -2,61 +2,61 @@
 
 use std::fmt::Write;
 
-use super::outcome::replicas_text;
-use super::{Report, ScaledObjectReport, StorageReport, TriggerReport};
-use crate::terminal::{Colour, Style, paragraph, plain};
+use super::report::{Report, ScaledObjectReport, StorageReport, TriggerReport};
+use crate::terminal::{BOLD, DIM, GREEN, RED, YELLOW, painted, paragraph};
+use crate::text::{counted, number, printable};
 
-/// Where a value is not known.
+/// In place of a value that is not known.
 const NONE: &str = "–";
 
-/// The report as text, one block a ScaledObject.
-pub(super) fn text(report: &Report, style: Style) -> String {
-    let objects = report.scaled_objects.iter().map(|object| block(object, style));
-    let storages = report.storages.iter().map(|storage| storage_block(storage, style));
+/// Returns the report as text, one block per ScaledObject.
+pub(super) fn text(report: &Report) -> String {
+    let objects = report.scaled_objects.iter().map(block);
+    let storages = report.storages.iter().map(storage_block);
     let blocks: Vec<String> = objects.chain(storages).collect();
     blocks.join("\n")
 }
 
-fn storage_block(storage: &StorageReport, style: Style) -> String {
+fn storage_block(storage: &StorageReport) -> String {
     let mut text = String::new();
-    paragraph(&mut text, "", &format!("storage {}: {}", storage.name, storage.activation), |line| line.to_owned());
+    paragraph(&mut text, "", &format!("storage {}: {}", storage.name, storage.activation), str::to_owned);
     for warning in &storage.warnings {
-        paragraph(&mut text, "  ", &format!("warning: {warning}"), |line| style.paint(line, Colour::Yellow));
+        paragraph(&mut text, "  ", &format!("warning: {warning}"), |line| painted(line, YELLOW));
     }
     text
 }
 
-fn block(object: &ScaledObjectReport, style: Style) -> String {
+fn block(object: &ScaledObjectReport) -> String {
     let replicas = object.replicas;
-    let name = style.paint(&plain(&format!("{}/{}", object.namespace, object.name)), Colour::Bold);
+    let name = painted(&printable(&format!("{}/{}", object.namespace, object.name), usize::MAX), BOLD);
     let assumed = if replicas.assumed { " (assumed: no --replicas)" } else { "" };
-    let now = format!("{} now{assumed}", replicas_text(replicas.now));
-    let wanted = style.paint(&format!("{} wanted", replicas.wanted), Colour::Bold);
+    let now = format!("{} now{assumed}", counted(replicas.now.into(), "replica"));
+    let wanted = painted(&format!("{} wanted", replicas.wanted), BOLD);
     let mut text = format!("{name}: {now}, {wanted} (min {}, max {})\n", replicas.min, replicas.max);
-    for sentence in &object.outcome {
-        paragraph(&mut text, "  ", sentence, |line| line.to_owned());
+    for sentence in &object.summary {
+        paragraph(&mut text, "  ", sentence, str::to_owned);
     }
     for needs in &object.needs_keda {
         let words = format!("needs KEDA {}: {}", needs.version, needs.because);
-        paragraph(&mut text, "  ", &words, |line| line.to_owned());
+        paragraph(&mut text, "  ", &words, str::to_owned);
     }
     text.push('\n');
-    triggers(&mut text, object, style);
+    triggers(&mut text, object);
     if !object.warnings.is_empty() {
         text.push('\n');
     }
     for warning in &object.warnings {
-        paragraph(&mut text, "  ", &format!("warning: {warning}"), |line| style.paint(line, Colour::Yellow));
+        paragraph(&mut text, "  ", &format!("warning: {warning}"), |line| painted(line, YELLOW));
     }
     text
 }
 
 const HEADINGS: [&str; 7] = ["#", "metric", "value", "target", "metricType", "active", "pods"];
-/// Numbers stand at the right of their column.
+/// Numbers are aligned to the right.
 const TO_THE_RIGHT: [bool; 7] = [false, false, true, true, false, false, true];
 const ACTIVE: usize = 5;
 
-fn triggers(text: &mut String, object: &ScaledObjectReport, style: Style) {
+fn triggers(text: &mut String, object: &ScaledObjectReport) {
     let rows: Vec<[String; 7]> = object.triggers.iter().map(cells).collect();
     let mut widths = HEADINGS.map(|heading| heading.chars().count());
     for row in &rows {
@@ -65,33 +65,33 @@ fn triggers(text: &mut String, object: &ScaledObjectReport, style: Style) {
         }
     }
     let headings = line(&HEADINGS.map(str::to_owned), &widths, |_, cell| cell.to_owned());
-    let _ = writeln!(text, "{}", style.paint(&headings, Colour::Dim));
+    let _ = writeln!(text, "{}", painted(&headings, DIM));
     for (trigger, row) in object.triggers.iter().zip(&rows) {
-        let coloured = |column: usize, cell: &str| match trigger.active {
-            Some(true) if column == ACTIVE => style.paint(cell, Colour::Green),
+        let colored = |column: usize, cell: &str| match trigger.active {
+            Some(true) if column == ACTIVE => painted(cell, GREEN),
             _ => cell.to_owned(),
         };
-        let _ = writeln!(text, "{}", line(row, &widths, coloured));
-        details(text, trigger, style);
+        let _ = writeln!(text, "{}", line(row, &widths, colored));
+        details(text, trigger);
     }
 }
 
 fn cells(trigger: &TriggerReport) -> [String; 7] {
-    let number = |number: Option<f64>| number.map_or_else(|| NONE.to_owned(), shown);
+    let shown = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), |value| number(value, 3));
     let metric = trigger.metric.as_deref().unwrap_or(&trigger.kind);
     let active = trigger.active.map_or(NONE, |active| if active { "yes" } else { "no" });
     [
         trigger.index.to_string(),
-        plain(metric),
-        number(trigger.value),
-        number(trigger.target),
+        printable(metric, usize::MAX),
+        shown(trigger.value),
+        shown(trigger.target),
         trigger.metric_type.to_owned(),
         active.to_owned(),
         trigger.pods_wanted.map_or_else(|| NONE.to_owned(), |pods| pods.to_string()),
     ]
 }
 
-/// One line of the table. Cells are painted after they are padded, since colours have no width.
+/// Returns one line of the table. Cells are painted after padding, because colors have no width.
 fn line(cells: &[String; 7], widths: &[usize; 7], paint: impl Fn(usize, &str) -> String) -> String {
     let padded = cells.iter().zip(widths).zip(TO_THE_RIGHT).enumerate().map(|(column, ((cell, width), right))| {
         let cell = if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
@@ -100,21 +100,15 @@ fn line(cells: &[String; 7], widths: &[usize; 7], paint: impl Fn(usize, &str) ->
     format!("  {}", padded.collect::<Vec<_>>().join("  "))
 }
 
-fn details(text: &mut String, trigger: &TriggerReport, style: Style) {
+fn details(text: &mut String, trigger: &TriggerReport) {
     const INDENT: &str = "     ";
     for reason in &trigger.reasons {
-        paragraph(text, INDENT, reason, |line| line.to_owned());
+        paragraph(text, INDENT, reason, str::to_owned);
     }
     if let Some(error) = &trigger.error {
-        paragraph(text, INDENT, &format!("error: {error}"), |line| style.paint(line, Colour::Red));
+        paragraph(text, INDENT, &format!("error: {error}"), |line| painted(line, RED));
     }
     for warning in &trigger.warnings {
-        paragraph(text, INDENT, &format!("warning: {warning}"), |line| style.paint(line, Colour::Yellow));
+        paragraph(text, INDENT, &format!("warning: {warning}"), |line| painted(line, YELLOW));
     }
-}
-
-/// A number as people write it: no trailing zeros, at most three decimals.
-fn shown(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

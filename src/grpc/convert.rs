@@ -4,7 +4,7 @@ use tonic::Status;
 
 use super::proto::{GetMetricSpecResponse, GetMetricsResponse, MetricSpec, MetricValue};
 use crate::jobrunr::QuestionError;
-use crate::monitor::AskError;
+use crate::monitor::{AnswerError, AskError};
 use crate::scaling::{Decision, KeyError, MetadataErrors, Trigger};
 
 /// The one spec of a trigger. KEDA before 2.17 reads the whole number only; later ones the fraction, where it is above 0.
@@ -50,10 +50,16 @@ pub(super) fn ask_error_status(storage: &str, error: &AskError) -> Status {
     }
 }
 
-pub(super) fn question_status(storage: &str, error: &QuestionError) -> Status {
-    let text = format!("storage `{storage}`: {error}");
+pub(super) fn answer_status(error: &AnswerError) -> Status {
     match error {
-        QuestionError::UnsupportedFilter(_) => Status::failed_precondition(text),
-        QuestionError::Rejected { .. } => Status::invalid_argument(text),
+        AnswerError::UnknownStorage { .. } => Status::not_found(error.to_string()),
+        AnswerError::ForbiddenStorage { .. } => Status::permission_denied(error.to_string()),
+        AnswerError::NoAnswer { storage, cause } => ask_error_status(storage, cause),
+        AnswerError::Question { cause: QuestionError::UnsupportedFilter(_), .. } => {
+            Status::failed_precondition(error.to_string())
+        }
+        AnswerError::Question { cause: QuestionError::Rejected { .. }, .. } => {
+            Status::invalid_argument(error.to_string())
+        }
     }
 }

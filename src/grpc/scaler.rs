@@ -1,12 +1,8 @@
 //! KEDA's five calls.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use futures::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 use tracing::info;
 
@@ -16,33 +12,13 @@ use super::warnings::Warnings;
 use super::{convert, push};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, StreamKind};
-use crate::monitor::Monitor;
-use crate::scaling::{Decision, ScaledObjectKey, Trigger, decide};
-use crate::text::printable;
-
-/// A storage that triggers may name.
-#[derive(Clone)]
-pub struct StorageEntry {
-    /// Its owner.
-    pub monitor: Monitor,
-    /// The namespaces that may use it; `None` for all.
-    pub namespaces: Option<Vec<String>>,
-    /// Ends its streams, with OK: when the server stops, and when the storage is changed or removed.
-    pub end: CancellationToken,
-}
-
-/// The storages that triggers may name, by name.
-pub type Entries = Arc<BTreeMap<String, StorageEntry>>;
-
-impl StorageEntry {
-    fn is_open_to(&self, namespace: &str) -> bool {
-        self.namespaces.as_ref().is_none_or(|allowed| allowed.iter().any(|name| name == namespace))
-    }
-}
+use crate::monitor::{StorageHandle, StorageHandles};
+use crate::scaling::{Decision, ScaledObjectKey, Trigger};
+use crate::text::{joined, printable};
 
 /// Answers KEDA. Nothing of a decision is kept here: two of these agree.
 pub struct Scaler {
-    storages: watch::Receiver<Entries>,
+    storages: watch::Receiver<StorageHandles>,
     clock: Clock,
     metrics: Metrics,
     warnings: Warnings,
@@ -52,22 +28,14 @@ pub struct Scaler {
 struct Asked {
     key: ScaledObjectKey,
     trigger: Trigger,
-    storage: StorageEntry,
+    storage: StorageHandle,
 }
 
 impl Scaler {
     /// A scaler for these storages, which may change.
     #[must_use]
-    pub fn new(storages: watch::Receiver<Entries>, clock: Clock, metrics: Metrics) -> Self {
+    pub fn new(storages: watch::Receiver<StorageHandles>, clock: Clock, metrics: Metrics) -> Self {
         Self { storages, clock, metrics, warnings: Warnings::default() }
-    }
-
-    /// What the trigger of this call comes to, before it becomes a message: for `explain`, which shows what KEDA gets.
-    ///
-    /// # Errors
-    /// The status that KEDA gets.
-    pub async fn explain(&self, reference: &ScaledObjectRef) -> Result<Decision, Status> {
-        self.decision(&self.asked(reference)?).await
     }
 
     fn asked(&self, reference: &ScaledObjectRef) -> Result<Asked, Status> {
@@ -78,7 +46,10 @@ impl Scaler {
         })?;
         let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let trigger = Trigger::parse(metadata).map_err(|errors| convert::metadata_status(&errors));
-        let found = trigger.and_then(|trigger| Ok((self.storage(&trigger.storage, key.namespace())?, trigger)));
+        let found = trigger.and_then(|trigger| {
+            let storage = self.storages.borrow().find(&trigger.storage, key.namespace()).cloned();
+            Ok((storage.map_err(|error| convert::answer_status(&error))?, trigger))
+        });
         match found {
             Ok((storage, mut trigger)) => {
                 // Taken out, because a stream keeps the trigger for its whole life.
@@ -94,31 +65,9 @@ impl Scaler {
         }
     }
 
-    /// A storage that is not open to the namespace is to it as one that is not there: the same code, the same text.
-    fn storage(&self, name: &str, namespace: &str) -> Result<StorageEntry, Status> {
-        let storages = Arc::clone(&self.storages.borrow());
-        if let Some(storage) = storages.get(name).filter(|storage| storage.is_open_to(namespace)) {
-            return Ok(storage.clone());
-        }
-        let open = storages.iter().filter(|(_, storage)| storage.is_open_to(namespace));
-        let names: Vec<&str> = open.map(|(name, _)| name.as_str()).collect();
-        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        if storages.values().all(|storage| storage.namespaces.is_none()) {
-            return Err(Status::not_found(format!(
-                "`storage` is `{name}`, which is not configured; there are: {names}"
-            )));
-        }
-        Err(Status::permission_denied(format!(
-            "`storage` is `{name}`, which is not configured, or not open to the namespace `{namespace}`; open to it are: \
-             {names}"
-        )))
-    }
-
     async fn decision(&self, Asked { key, trigger, storage }: &Asked) -> Result<Decision, Status> {
-        let answer = storage.monitor.ask(&trigger.question, key.namespace()).await;
-        let snapshot = answer.map_err(|error| convert::ask_error_status(&trigger.storage, &error))?;
-        let decision = decide(trigger, &snapshot, self.clock.now())
-            .map_err(|error| convert::question_status(&trigger.storage, &error))?;
+        let decision = storage.answer(trigger, key.namespace(), self.clock).await;
+        let decision = decision.map_err(|error| convert::answer_status(&error))?;
         tell(&self.metrics, key, trigger, &decision);
         Ok(decision)
     }
@@ -178,14 +127,14 @@ pub(super) fn tell(metrics: &Metrics, key: &ScaledObjectKey, trigger: &Trigger, 
         active = decision.active,
         pods = change.pods,
         "{}",
-        decision.reasons.join("; ")
+        joined(&decision.reasons, "; ")
     );
 }
 
 /// A trigger's target. This never fails, whatever the database does: KEDA's fallback works only while GetMetricSpec does
 /// (KEDA#8056). A number never touches the database; a computed target waits for it as long as any call does, and then
 /// takes what was last known.
-async fn target(trigger: &Trigger, storage: &StorageEntry, namespace: &str) -> f64 {
+async fn target(trigger: &Trigger, storage: &StorageHandle, namespace: &str) -> f64 {
     if !trigger.target.is_auto() {
         return trigger.target_at(None).0;
     }

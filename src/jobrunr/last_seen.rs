@@ -93,7 +93,7 @@ mod tests {
     fn last_seen_servers_keep_the_smallest_of_each_tag() {
         let mut seen = LastSeenServers::default();
         let check = |seen: &LastSeenServers, tag: Option<&str>, expected: Option<u64>| {
-            let filter = Filter { server_tag: tag.map(str::to_owned), ..Filter::default() };
+            let filter = Filter { server_tag: tag.map(Into::into), ..Filter::default() };
             assert_eq!(seen.smallest_for(&filter).map(|seen| seen.server.worker_pool_size), expected, "{tag:?}");
         };
         check(&seen, None, None);

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// Selects jobs. An empty filter selects all of them.
 ///
@@ -14,9 +16,9 @@ pub struct Filter {
     /// The job's `priority`; 0 is the highest.
     pub priority: Option<i32>,
     /// The job's `serverTag`, compared as a whole.
-    pub server_tag: Option<String>,
+    pub server_tag: Option<Arc<str>>,
     /// The job's `dynamicQueue`, compared as a whole.
-    pub dynamic_queue: Option<String>,
+    pub dynamic_queue: Option<Arc<str>>,
 }
 
 impl fmt::Display for Filter {
@@ -29,6 +31,23 @@ impl fmt::Display for Filter {
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         if parts.is_empty() { Ok(()) } else { write!(f, " with {}", parts.join(" and ")) }
+    }
+}
+
+/// With the keys of a trigger's metadata, as far as they are given.
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(priority) = self.priority {
+            map.serialize_entry("priority", &priority)?;
+        }
+        if let Some(tag) = &self.server_tag {
+            map.serialize_entry("serverTag", &**tag)?;
+        }
+        if let Some(queue) = &self.dynamic_queue {
+            map.serialize_entry("dynamicQueue", &**queue)?;
+        }
+        map.end()
     }
 }
 

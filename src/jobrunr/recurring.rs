@@ -33,9 +33,9 @@ impl RunScheduling {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
     /// The job's id, which its runs name as their `recurringJobId`.
-    pub id: String,
+    pub id: Arc<str>,
     /// When it runs, or why that is unknown.
-    pub timing: Result<Timing, String>,
+    pub timing: Result<Timing, Arc<str>>,
 }
 
 /// When a recurring job runs.
@@ -62,7 +62,8 @@ impl Definition {
     pub fn parse(id: &str, json: &str, created_at_millis: Option<i64>) -> Self {
         let json =
             serde_json::from_str(json).map_err(|error| format!("its definition is not readable as JSON: {error}"));
-        Self { id: id.trim_end().to_owned(), timing: json.and_then(|json| Timing::new(json, created_at_millis)) }
+        let timing = json.and_then(|json| Timing::new(json, created_at_millis));
+        Self { id: id.trim_end().into(), timing: timing.map_err(Arc::from) }
     }
 
     /// Parses a definition whose JSON is so long that only its two ends were read. The fields that say when the job runs are
@@ -76,7 +77,7 @@ impl Definition {
             Err("its definition is very long, and neither its beginning nor its end has a scheduleExpression"
                 .to_owned())
         };
-        Self { id: id.trim_end().to_owned(), timing }
+        Self { id: id.trim_end().into(), timing: timing.map_err(Arc::from) }
     }
 }
 
@@ -157,12 +158,12 @@ impl Timing {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecurringJob {
     /// Its id.
-    pub id: String,
+    pub id: Arc<str>,
     /// Whether a run of it exists that is not finished: AWAITING, SCHEDULED, ENQUEUED or PROCESSING. Such a run is counted as
     /// the job that it is.
     pub has_run: bool,
     /// The next run as JobRunr computes it, or the one that a master can still create: see [`Recurring::new`].
-    pub next_at: Result<Timestamp, String>,
+    pub next_at: Result<Timestamp, Arc<str>>,
 }
 
 /// The recurring jobs of a storage at the instant of a read.
@@ -173,7 +174,7 @@ pub struct Recurring {
     /// The jobs, in the order of their ids.
     pub jobs: Vec<RecurringJob>,
     /// A warning about how they are read: that they are not, or that JobRunr's version is a guess.
-    pub note: Option<String>,
+    pub note: Option<Arc<str>>,
 }
 
 impl Recurring {
@@ -195,10 +196,10 @@ impl Recurring {
             RunScheduling::Ahead => now,
             RunScheduling::JustInTime => now.checked_sub(grace).unwrap_or(Timestamp::MIN),
         };
-        let next = |timing: &Timing| timing.next_after(since.max(timing.created_at.min(now)));
+        let next = |timing: &Timing| timing.next_after(since.max(timing.created_at.min(now))).map_err(Arc::from);
         let job = |definition: &Arc<Definition>| RecurringJob {
             id: definition.id.clone(),
-            has_run: with_run.contains(&definition.id),
+            has_run: with_run.contains(&*definition.id),
             next_at: definition.timing.as_ref().map_err(Clone::clone).and_then(next),
         };
         Self { scheduling, jobs: definitions.iter().map(job).collect(), note: None }
@@ -215,19 +216,19 @@ impl Recurring {
 
     /// Returns the next instant beyond the look-ahead at which a job without a run needs a server, and that job's id.
     #[must_use]
-    pub fn next(&self, now: Timestamp, look_ahead: SignedDuration) -> Option<(Timestamp, &str)> {
+    pub fn next(&self, now: Timestamp, look_ahead: SignedDuration) -> Option<(Timestamp, &Arc<str>)> {
         if self.scheduling == RunScheduling::Ahead {
             return None;
         }
         let until = now.checked_add(look_ahead).unwrap_or(Timestamp::MAX);
         let waiting = self.jobs.iter().filter(|job| !job.has_run);
-        let later = waiting.filter_map(|job| Some((*job.next_at.as_ref().ok()?, job.id.as_str())));
+        let later = waiting.filter_map(|job| Some((*job.next_at.as_ref().ok()?, &job.id)));
         later.filter(|(at, _)| until < *at).min()
     }
 
     /// The jobs whose schedule cannot be computed, and why. Of these only existing runs are counted.
-    pub fn unknown(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.jobs.iter().filter_map(|job| Some((job.id.as_str(), job.next_at.as_ref().err()?.as_str())))
+    pub fn unknown(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        self.jobs.iter().filter_map(|job| Some((&job.id, job.next_at.as_ref().err()?)))
     }
 }
 

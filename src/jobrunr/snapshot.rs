@@ -1,6 +1,7 @@
 //! What a storage answered at one instant, and what follows from it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
@@ -95,6 +96,18 @@ impl Queue {
     pub fn n_orphans(&self) -> u64 {
         self.processing.n_jobs.saturating_sub(self.processing_alive.n_jobs)
     }
+
+    /// Jobs in state SCHEDULED that are due within a look-ahead; 0 if nobody asked for it.
+    #[must_use]
+    pub fn scheduled_within(&self, look_ahead: SignedDuration) -> Count {
+        self.scheduled.get(&look_ahead).copied().unwrap_or_default()
+    }
+
+    /// Jobs in state AWAITING whose deadline is within a look-ahead; 0 if nobody asked for it.
+    #[must_use]
+    pub fn awaiting_within(&self, look_ahead: SignedDuration) -> Count {
+        self.awaiting.get(&look_ahead).copied().unwrap_or_default()
+    }
 }
 
 /// The next job that becomes due.
@@ -105,7 +118,7 @@ pub struct NextDue<'a> {
     /// When it enters the look-ahead and is counted.
     pub counts_from: Timestamp,
     /// The id of the recurring job, if the run exists only in its schedule so far.
-    pub recurring_job: Option<&'a str>,
+    pub recurring_job: Option<&'a Arc<str>>,
 }
 
 /// A background job server, as it last reported itself.

@@ -1,11 +1,11 @@
-//! Kubernetes' HorizontalPodAutoscaler, as far as KEDA uses it: external metrics and scaling behaviour.
+//! Kubernetes' HorizontalPodAutoscaler, as far as KEDA uses it: external metrics and scaling behavior.
 //!
-//! KEDA moves a workload between zero and its first pod (see [`keda`](super::keda)); from there on the HPA decides. Its rules
-//! are those of `pkg/controller/podautoscaler/{horizontal,replica_calculator}.go` in Kubernetes 1.36:
+//! KEDA moves a workload between zero and its first pod (see [`keda`](super::keda)); above that, the HPA decides. Its rules are those
+//! of `pkg/controller/podautoscaler/{horizontal,replica_calculator}.go` in Kubernetes 1.36:
 //!
-//! - [`formula`]: how many pods one metric asks for, and all of them together.
-//! - [`behavior`]: how fast the workload may go there.
-//! - [`Hpa`]: both, with the memory that the second one needs.
+//! - [`formula`]: how many pods a metric asks for, and all metrics together.
+//! - [`behavior`]: how fast the workload may scale to that number.
+//! - [`Hpa`]: both, with the history that the second one needs.
 
 pub mod behavior;
 pub mod formula;
@@ -17,13 +17,13 @@ pub use formula::{FormulaError, MetricReading, MetricType, Replicas, Tolerance, 
 
 use behavior::{Limited, ScaleEvents, Stabilized};
 
-/// How often the HPA looks at a workload: `--horizontal-pod-autoscaler-sync-period` of kube-controller-manager, its default.
+/// How often the HPA evaluates a workload: `--horizontal-pod-autoscaler-sync-period` of kube-controller-manager, its default.
 pub const SYNC_PERIOD: SignedDuration = SignedDuration::from_secs(15);
 
 /// How long a recommendation keeps pods alive: `--horizontal-pod-autoscaler-downscale-stabilization`, its default.
 pub const DOWNSCALE_STABILIZATION: SignedDuration = SignedDuration::from_secs(300);
 
-/// One HPA with its memory: what it recommended and how it scaled in the last minutes.
+/// An HPA with its recent history: what it recommended, and how it scaled.
 ///
 /// ```
 /// use jobrunr_scaler::kubernetes::hpa::{Hpa, HpaReason, MetricReading, MetricType, Replicas};
@@ -45,50 +45,50 @@ pub struct Hpa {
     events: ScaleEvents,
 }
 
-/// What the HPA wanted at one moment, before it was stabilised and limited.
+/// What the metrics asked for at one instant, before it was stabilized and limited.
 #[derive(Debug, Clone, Copy)]
 struct Recommendation {
     at: Timestamp,
     replicas: u32,
 }
 
-/// What one look of the HPA led to.
+/// The result of one evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HpaOutcome {
-    /// The workload's `spec.replicas` from now on. The same as before where the HPA changes nothing.
+    /// The workload's `spec.replicas` from now on, unchanged if the HPA changes nothing.
     pub replicas: u32,
     /// Why.
     pub reason: HpaReason,
 }
 
-/// Why the HPA came to its number. The names are those of its conditions (`kubectl describe hpa`) where it has one.
+/// Why the HPA chose its number of replicas. The names are those of its conditions (`kubectl describe hpa`) if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HpaReason {
     /// The workload has zero replicas: only KEDA can start it.
     #[error("the HPA does nothing at zero replicas")]
     ScalingDisabled,
-    /// More replicas than allowed: down to the maximum, whatever the metrics say.
+    /// There were more replicas than allowed: down to the maximum, regardless of the metrics.
     #[error("more replicas than the maximum")]
     AboveMaximum,
-    /// Fewer replicas than allowed: up to the minimum, whatever the metrics say.
+    /// There were fewer replicas than allowed: up to the minimum, regardless of the metrics.
     #[error("fewer replicas than the minimum")]
     BelowMinimum,
-    /// No metric could be read, or one could not and the others would scale down.
-    #[error("the metrics could not be read, the replicas stay")]
+    /// No metric could be read, or one could not be read and the others would scale down.
+    #[error("the metrics could not be read, so the replicas stay as they are")]
     MetricsInvalid,
-    /// The metrics got what they asked for.
+    /// The metrics get what they ask for.
     #[error("what the metrics ask for")]
     DesiredWithinRange,
-    /// A higher recommendation of the last minutes still counts.
+    /// A recent, higher recommendation still counts.
     #[error("recent recommendations were higher than the current one")]
     ScaleDownStabilized,
-    /// A lower recommendation of the last minutes still counts.
+    /// A recent, lower recommendation still counts.
     #[error("recent recommendations were lower than the current one")]
     ScaleUpStabilized,
-    /// The metrics ask for more than may be added at once.
+    /// The metrics ask for more pods than may be added at once.
     #[error("limited by the rate of scaling up")]
     ScaleUpLimit,
-    /// The metrics ask to remove more than may be removed at once.
+    /// The metrics ask to remove more pods than may be removed at once.
     #[error("limited by the rate of scaling down")]
     ScaleDownLimit,
     /// The metrics ask for more than the maximum.
@@ -100,16 +100,16 @@ pub enum HpaReason {
 }
 
 impl Hpa {
-    /// An HPA that has seen nothing yet.
+    /// Creates an HPA without a history.
     ///
-    /// `min` is the HPA's own minimum, so at least 1 (KEDA gives it `max(1, minReplicaCount)`: `GetHPAMinReplicas` in its
-    /// `scaledobject_types.go`). `behavior` is that of the manifest; KEDA leaves it out by default.
+    /// `min` is the HPA's own minimum, at least 1 (KEDA passes `max(1, minReplicaCount)`: `GetHPAMinReplicas` in its
+    /// `scaledobject_types.go`). `behavior` is that of the manifest; KEDA omits it by default.
     #[must_use]
     pub fn new(min: u32, max: u32, behavior: Option<Behavior>) -> Self {
         Self { min, max, behavior, recommendations: Vec::new(), seen: false, events: ScaleEvents::default() }
     }
 
-    /// One look at the workload, as the HPA takes every [`SYNC_PERIOD`]. `now` must not go back between calls.
+    /// Evaluates the workload, as the HPA does every [`SYNC_PERIOD`]. `now` must not decrease between calls.
     ///
     /// Follows `reconcileAutoscaler` in Kubernetes' `horizontal.go`.
     pub fn sync(&mut self, now: Timestamp, replicas: Replicas, metrics: &[MetricReading]) -> HpaOutcome {
@@ -121,7 +121,7 @@ impl Hpa {
         outcome
     }
 
-    /// A new HPA must not shrink a workload that it meets for the first time, so the size it has is a recommendation too.
+    /// A new HPA must not shrink a workload at once, so the size that it finds is a recommendation too.
     fn record_first_sight(&mut self, now: Timestamp, spec: u32) {
         if !self.seen {
             self.seen = true;
@@ -154,7 +154,7 @@ impl Hpa {
         HpaOutcome { replicas: limited.replicas, reason: reason(&stabilized, &limited) }
     }
 
-    /// Compares what the metrics ask for with the recommendations of the last minutes, then remembers it.
+    /// Compares what the metrics ask for with recent recommendations, then records it.
     fn stabilize(&mut self, now: Timestamp, spec: u32, wanted: u32) -> Stabilized {
         let (up, down) = match &self.behavior {
             None => (SignedDuration::ZERO, DOWNSCALE_STABILIZATION),
@@ -168,7 +168,7 @@ impl Hpa {
             self.recommendations.iter().filter(move |r| young(r.at)).map(|r| r.replicas)
         };
         let stabilized = match &self.behavior {
-            // Without a behaviour, Kubernetes counts a recommendation that is exactly five minutes old. With one, it does not.
+            // Without a behavior, Kubernetes counts a recommendation that is exactly five minutes old. With one, it does not.
             None => behavior::stabilize_by_default(wanted, self.recommendations.iter().map(|r| r.replicas)),
             Some(_) => behavior::stabilize(spec, wanted, recent(up), recent(down)),
         };
@@ -177,7 +177,7 @@ impl Hpa {
     }
 }
 
-/// The one reason worth telling. A limit only slows the way, a stabilisation changes where it leads, so it comes first.
+/// Returns the more important reason. A limit only slows scaling down, a stabilization changes its result.
 fn reason(stabilized: &Stabilized, limited: &Limited) -> HpaReason {
     stabilized.reason.or(limited.reason).unwrap_or(HpaReason::DesiredWithinRange)
 }

@@ -1,7 +1,7 @@
 //! KEDA's own part of scaling: between zero and the first pod, the cooldown, and the fallback.
 //!
 //! The rules are those of `RequestScale` in KEDA's `pkg/scaling/executor/scale_scaledobjects.go` and of `pkg/fallback/fallback.go`,
-//! versions 2.19 and later. From the first pod on, the [`Hpa`](super::hpa::Hpa) decides.
+//! versions 2.19 and later. Above zero, the [`Hpa`](super::hpa::Hpa) decides.
 
 mod address;
 mod fallback;
@@ -23,7 +23,7 @@ pub struct ReplicaBounds {
     pub min: u32,
     /// `maxReplicaCount`.
     pub max: u32,
-    /// `idleReplicaCount`: the replicas while no trigger is active, in place of `min`.
+    /// `idleReplicaCount`: the replicas while no trigger is active, instead of `min`.
     pub idle: Option<u32>,
 }
 
@@ -34,25 +34,25 @@ impl Default for ReplicaBounds {
 }
 
 impl ReplicaBounds {
-    /// The minimum that KEDA gives to the HPA, which cannot go to zero itself. Also the size that an activation starts with.
+    /// Returns the minimum that KEDA gives the HPA, which cannot scale to zero itself. An activation starts with that number.
     #[must_use]
     pub fn hpa_min(&self) -> u32 {
         self.min.max(1)
     }
 }
 
-/// What a ScaledObject says about scaling, with KEDA's defaults filled in.
+/// How a ScaledObject scales, with KEDA's defaults for what it omits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScaledObjectRules {
-    /// How many replicas it allows.
+    /// The number of replicas that it allows.
     pub bounds: ReplicaBounds,
-    /// `pollingInterval`: how often KEDA asks whether the triggers are active.
+    /// `pollingInterval`: how often KEDA polls the triggers.
     pub polling_interval: SignedDuration,
-    /// `cooldownPeriod`: how long after the last activity KEDA waits before it scales to zero or idle.
+    /// `cooldownPeriod`: how long KEDA waits after the last activity before it scales to zero or idle.
     pub cooldown: SignedDuration,
-    /// `initialCooldownPeriod`: the same after the ScaledObject was created, as long as nothing has been active.
+    /// `initialCooldownPeriod`: the same after the creation of the ScaledObject, until a trigger has been active.
     pub initial_cooldown: SignedDuration,
-    /// `fallback`: what to do if a metric cannot be read for long.
+    /// `fallback`: what to do if a metric repeatedly cannot be read.
     pub fallback: Option<Fallback>,
 }
 
@@ -73,9 +73,9 @@ impl Default for ScaledObjectRules {
 pub enum TriggerAnswer {
     /// Its metric is above the activation target.
     Active,
-    /// It is not.
+    /// Its metric is not above the activation target.
     Inactive,
-    /// It could not be asked, or answered with an error.
+    /// It could not be reached, or answered with an error.
     Failed,
 }
 
@@ -92,26 +92,26 @@ impl<E> From<Result<bool, E>> for TriggerAnswer {
 /// What KEDA does after a poll or a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KedaDecision {
-    /// The workload's `spec.replicas` from now on. The same as before where KEDA changes nothing.
+    /// The workload's `spec.replicas` from now on, unchanged if KEDA changes nothing.
     pub replicas: u32,
     /// Why.
     pub reason: KedaReason,
 }
 
-/// Why KEDA came to its number.
+/// Why KEDA chose its number of replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KedaReason {
     /// A trigger is active, and the workload was at zero or idle.
-    #[error("a trigger is active, the workload is started")]
+    #[error("a trigger is active, so the workload is started")]
     Activated,
-    /// A trigger is active and pods are there: the cooldown begins anew, the HPA does the rest.
-    #[error("a trigger is active, the HPA decides")]
+    /// A trigger is active, and there are pods: the cooldown restarts, and the HPA decides.
+    #[error("a trigger is active, so the HPA decides")]
     StaysActive,
-    /// As above, but another trigger failed. KEDA does not begin the cooldown anew then.
-    #[error("a trigger is active but another failed, the cooldown goes on")]
+    /// The same, but another trigger failed. KEDA then does not restart the cooldown.
+    #[error("a trigger is active but another failed, so the cooldown continues")]
     ActiveWithFailures,
-    /// No trigger is active and one failed: it might have been, so KEDA leaves the replicas alone.
-    #[error("a trigger failed and none is active, the replicas stay")]
+    /// No trigger is active, but one failed and might be, so KEDA leaves the replicas as they are.
+    #[error("a trigger failed and none is active, so the replicas stay as they are")]
     Failed,
     /// No trigger is active, and the cooldown is not over.
     #[error("no trigger is active, cooling down")]
@@ -122,15 +122,15 @@ pub enum KedaReason {
     /// The cooldown is over, and there is an `idleReplicaCount`.
     #[error("no trigger is active and the cooldown is over, scaled to idle")]
     ScaledToIdle,
-    /// No trigger is active, and someone scaled the workload below its minimum.
+    /// No trigger is active, and the workload was scaled below its minimum.
     #[error("fewer replicas than minReplicaCount")]
     RaisedToMinimum,
-    /// No trigger is active, and nothing is to be done.
+    /// No trigger is active, and there is nothing to do.
     #[error("no trigger is active, nothing to do")]
     Inactive,
 }
 
-/// What KEDA remembers about one ScaledObject.
+/// What KEDA knows about a ScaledObject from earlier polls and pushes.
 ///
 /// ```
 /// use jobrunr_scaler::kubernetes::keda::{KedaReason, KedaState, ScaledObjectRules, TriggerAnswer};
@@ -150,20 +150,20 @@ pub struct KedaState {
 }
 
 impl KedaState {
-    /// The state of a ScaledObject that was created at `created` and has not been polled yet.
+    /// Returns the state of a ScaledObject that was created at `created` and has not been polled yet.
     #[must_use]
     pub fn new(rules: ScaledObjectRules, created: Timestamp) -> Self {
         Self { rules, created: whole_seconds(created), last_active: None, failures: Failures::default() }
     }
 
-    /// When a trigger was last seen active, in whole seconds; `None` if never.
+    /// Returns when a trigger was last active, in whole seconds; `None` if never.
     #[must_use]
     pub fn last_active(&self) -> Option<Timestamp> {
         self.last_active
     }
 
-    /// KEDA polled the triggers, as it does every `pollingInterval`. `replicas` is the workload's `spec.replicas`, and `triggers`
-    /// come in the order of the manifest.
+    /// Handles a poll of the triggers, as KEDA does one every `pollingInterval`. `replicas` is the workload's `spec.replicas`, and
+    /// `triggers` are in the order of the manifest.
     pub fn poll(&mut self, now: Timestamp, replicas: u32, triggers: &[TriggerAnswer]) -> KedaDecision {
         let mut active = false;
         let mut failed = false;
@@ -172,7 +172,7 @@ impl KedaState {
             match answer {
                 TriggerAnswer::Active => active = true,
                 TriggerAnswer::Inactive => {}
-                // A metric that KEDA replaces by the fallback's counts as active and not as failed.
+                // A metric that the fallback replaces counts as active, not as failed.
                 TriggerAnswer::Failed if self.falls_back(trigger) => active = true,
                 TriggerAnswer::Failed => failed = true,
             }
@@ -180,14 +180,14 @@ impl KedaState {
         if active { self.active(now, replicas, failed) } else { self.inactive(now, replicas, failed) }
     }
 
-    /// A trigger of type `external-push` sent `true`. (KEDA from 2.18 on ignores a `false`.)
+    /// Handles a `true` from a trigger of type `external-push`. (KEDA 2.18 and later ignore a `false`.)
     pub fn push_true(&mut self, now: Timestamp, replicas: u32) -> KedaDecision {
         self.active(now, replicas, false)
     }
 
-    /// What the HPA gets when it asks KEDA for the metric of trigger number `trigger`: the reading itself or the fallback's.
+    /// Returns what the HPA gets when it asks KEDA for the metric of trigger number `trigger`: the reading, or that of the fallback.
     ///
-    /// A failed reading counts towards the fallback here as in a poll, which is why it comes sooner while there are pods.
+    /// A failed reading counts towards the fallback as in a poll, so that the fallback comes sooner while there are pods.
     pub fn hpa_reading(&mut self, trigger: usize, reading: MetricReading, replicas: Replicas) -> MetricReading {
         self.failures.count(trigger, reading.value.is_none());
         match &self.rules.fallback {
@@ -218,7 +218,7 @@ impl KedaState {
 
     fn inactive(&self, now: Timestamp, replicas: u32, failed: bool) -> KedaDecision {
         let bounds = self.rules.bounds;
-        // With `fallback.replicas: 0` KEDA goes on as if nothing had failed: that is an order to scale to zero.
+        // With `fallback.replicas: 0`, KEDA continues as if nothing had failed: it is an order to scale to zero.
         let fallback_is_zero = self.rules.fallback.as_ref().is_some_and(|fallback| fallback.replicas == 0);
         if failed && !fallback_is_zero {
             return KedaDecision { replicas, reason: KedaReason::Failed };
@@ -248,39 +248,39 @@ impl KedaState {
     }
 }
 
-/// Kubernetes keeps times of status fields and of creation in whole seconds, so a cooldown may end up to a second early.
+/// Kubernetes stores instants in whole seconds, so a cooldown may end up to a second early.
 fn whole_seconds(time: Timestamp) -> Timestamp {
     time.checked_sub(SignedDuration::from_nanos(time.subsec_nanosecond().into())).unwrap_or(time)
 }
 
-/// Where a ScaledObject leads a workload if everything stays as it is: within min and max, and to zero or idle once the cooldown is
-/// over. The fallback is not considered. How fast it goes there is another question (see [`KedaState`] and [`Hpa`](super::hpa::Hpa)).
+/// Returns the replicas that KEDA and the HPA settle on if everything stays as it is: within min and max, and zero or idle once the
+/// cooldown is over. Without the fallback, and regardless of how fast it goes (see [`KedaState`] and [`Hpa`](super::hpa::Hpa)).
 ///
-/// `replicas_now` is the workload's `spec.replicas`, `active` whether any trigger is, and `pods_wanted` what each trigger asks for
+/// `replicas_now` is the workload's `spec.replicas`, `active` whether any trigger is active, and `pods_wanted` what each trigger asks for
 /// (see [`pods_wanted`](super::hpa::pods_wanted)), `None` for one that failed.
 #[must_use]
-pub fn answer(bounds: ReplicaBounds, replicas_now: u32, active: bool, pods_wanted: &[Option<u32>]) -> u32 {
+pub fn wanted_replicas(bounds: ReplicaBounds, replicas_now: u32, active: bool, pods_wanted: &[Option<u32>]) -> u32 {
     let failed = pods_wanted.iter().any(Option::is_none);
     let may_stop = bounds.idle.is_some() || bounds.min == 0;
     if !active && failed {
-        // KEDA leaves the replicas alone, as does the HPA unless the others ask for more. At zero it does nothing at all.
-        return if replicas_now == 0 { 0 } else { hpa_answer(bounds, replicas_now, pods_wanted) };
+        // KEDA leaves the replicas as they are, and so does the HPA unless other metrics ask for more. At zero it does nothing.
+        return if replicas_now == 0 { 0 } else { hpa_replicas(bounds, replicas_now, pods_wanted) };
     }
     if !active && may_stop {
         return bounds.idle.unwrap_or(0);
     }
-    hpa_answer(bounds, replicas_now, pods_wanted)
+    hpa_replicas(bounds, replicas_now, pods_wanted)
 }
 
-fn hpa_answer(bounds: ReplicaBounds, replicas_now: u32, pods_wanted: &[Option<u32>]) -> u32 {
+fn hpa_replicas(bounds: ReplicaBounds, replicas_now: u32, pods_wanted: &[Option<u32>]) -> u32 {
     let failed = pods_wanted.iter().any(Option::is_none);
     let most = pods_wanted.iter().flatten().copied().max();
     let wanted = match most {
         Some(most) if !failed => most,
-        // A metric that cannot be read might ask for more than the others do, so the HPA does not scale down.
+        // A metric that cannot be read might ask for more than the others, so the HPA does not scale down.
         most => most.unwrap_or(0).max(replicas_now),
     };
-    // Not `clamp`, which panics if a manifest has them the wrong way round.
+    // Not `clamp`, which panics if min is above max.
     wanted.max(bounds.hpa_min()).min(bounds.max)
 }
 

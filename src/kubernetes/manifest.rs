@@ -1,8 +1,8 @@
-//! Reads the manifests that KEDA gets: ScaledObjects, as far as they decide how a workload scales.
+//! Reads manifests for KEDA: ScaledObjects, as far as they decide how a workload scales.
 //!
 //! The fields and their limits are those of KEDA's `apis/keda/v1alpha1/{scaledobject,scaledjob,scaletriggers}_types.go`, and of
-//! Kubernetes' `autoscaling/v2` for the behaviour. [`read`] finds everything that is wrong in a file, not only the first; what is
-//! allowed but rarely intended is reported by [`warnings`].
+//! Kubernetes' `autoscaling/v2` for the behavior. [`read`] finds all errors in a file; [`warnings`] reports what is allowed
+//! but rarely intended.
 
 mod annotations;
 mod behavior;
@@ -15,15 +15,16 @@ mod warnings;
 use std::collections::BTreeMap;
 use std::fmt;
 
-pub use versions::{NeedsVersion, needed_versions};
+pub use versions::{KedaRequirement, keda_requirements};
 pub use warnings::{job_warnings, warnings};
 
 use super::hpa::{Behavior, MetricType};
 use super::keda::ScaledObjectRules;
+use crate::text::joined;
 use crate::yaml;
 use fields::Problems;
 
-/// What a file contains.
+/// The contents of a file.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Manifests {
     /// Its ScaledObjects, in the order of the file.
@@ -34,10 +35,10 @@ pub struct Manifests {
     pub skipped: Vec<String>,
 }
 
-/// A ScaledObject, with KEDA's defaults for what the manifest leaves out.
+/// A ScaledObject, with KEDA's defaults for what the manifest omits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScaledObject {
-    /// `metadata.namespace`; `None` means the namespace that kubectl is told.
+    /// `metadata.namespace`; `None` leaves it to kubectl.
     pub namespace: Option<String>,
     /// `metadata.name`.
     pub name: String,
@@ -45,69 +46,90 @@ pub struct ScaledObject {
     pub target: String,
     /// Replicas, intervals, cooldown and fallback.
     pub rules: ScaledObjectRules,
-    /// `spec.advanced.horizontalPodAutoscalerConfig.behavior`, complete. `None` if there is no such block, which is not the same
-    /// as all its defaults.
+    /// `spec.advanced.horizontalPodAutoscalerConfig.behavior`, complete. `None` if there is no such block, which differs from a
+    /// block with every default.
     pub behavior: Option<Behavior>,
     /// Whether `spec.advanced.scalingModifiers` is used: a formula over all triggers, which is not computed here.
     pub scaling_modifiers: bool,
-    /// `spec.triggers`, in their order: KEDA numbers them.
-    pub triggers: Vec<Trigger>,
-    /// Whether an annotation keeps KEDA from scaling at all.
+    /// `spec.triggers`, in their order, by which KEDA numbers them.
+    pub triggers: Vec<TriggerSpec>,
+    /// Set if an annotation keeps KEDA from scaling at all.
     pub paused: Option<Paused>,
-    /// What other annotations keep KEDA from, or make it do, as sentences.
+    /// What other annotations prevent or force, one sentence each.
     pub pauses: Vec<String>,
-    /// Fields and annotations that KEDA does not have, as sentences. Kubernetes drops such fields.
+    /// Fields and annotations that KEDA does not know, one sentence each. Kubernetes drops such fields.
     pub unknown_fields: Vec<String>,
 }
 
-/// A ScaledObject that an annotation has paused: KEDA asks for nothing and there is no HPA.
+/// An annotation that pauses a ScaledObject: KEDA does not poll, and there is no HPA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paused {
     /// The annotation's name.
     pub annotation: &'static str,
-    /// The replicas that it keeps; `None` for as many as there are.
+    /// The replicas that it keeps; `None` for the current number.
     pub replicas: Option<u32>,
 }
 
-/// A ScaledJob. KEDA starts a Kubernetes Job for each unit of work, so neither HPA nor cooldown is involved.
+/// A ScaledJob. KEDA starts a Kubernetes Job for each unit of work, without an HPA or a cooldown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScaledJob {
-    /// `metadata.namespace`; `None` means the namespace that kubectl is told.
+    /// `metadata.namespace`; `None` leaves it to kubectl.
     pub namespace: Option<String>,
     /// `metadata.name`.
     pub name: String,
     /// `spec.triggers`, in their order.
-    pub triggers: Vec<Trigger>,
+    pub triggers: Vec<TriggerSpec>,
 }
 
 /// One of `spec.triggers`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trigger {
+pub struct TriggerSpec {
     /// `type`.
     pub kind: TriggerKind,
     /// `name`.
     pub name: Option<String>,
-    /// `metricType`, `AverageValue` if there is none. `None` is `Utilization`, which only triggers that are not ours can have.
+    /// `metricType`, `AverageValue` if there is none. `None` is `Utilization`, which only triggers of other scalers can have.
     pub metric_type: Option<MetricType>,
-    /// `metadata`. KEDA sends it along with every call.
+    /// `metadata`. KEDA sends it with every call.
     pub metadata: BTreeMap<String, String>,
     /// `useCachedMetrics`: the HPA gets the value of the last poll.
     pub use_cached_metrics: bool,
-    /// The line of the file that it begins in, counted from 1.
+    /// The line in which it begins, counted from 1.
     pub line: u64,
 }
 
-impl Trigger {
-    /// Whether an external scaler answers it, so that it may be for us.
+impl TriggerSpec {
+    /// Whether an external scaler answers it, such as this one.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         !matches!(self.kind, TriggerKind::Other(_))
     }
 
-    /// The metric it names, if it is ours and names one.
+    /// The metric that it names, if an external scaler answers it.
     #[must_use]
     pub fn metric(&self) -> Option<&str> {
         if self.is_ours() { self.metadata.get("metric").map(|name| name.trim()) } else { None }
+    }
+
+    /// How messages call it: its position in the manifest, and its name, metric or type.
+    #[must_use]
+    pub fn label(&self, index: usize) -> String {
+        let kind = match &self.kind {
+            TriggerKind::Other(kind) => Some(kind.as_str()),
+            _ => None,
+        };
+        match self.name.as_deref().or(self.metric()).or(kind) {
+            Some(name) => format!("trigger {index} ({name})"),
+            None => format!("trigger {index}"),
+        }
+    }
+}
+
+impl ScaledObject {
+    /// Its namespace; `default`, as with kubectl, if the manifest names none.
+    #[must_use]
+    pub fn namespace_or_default(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("default")
     }
 }
 
@@ -116,9 +138,9 @@ impl Trigger {
 pub enum TriggerKind {
     /// `external`: KEDA polls.
     External,
-    /// `external-push`: KEDA polls, and listens to a stream as well.
+    /// `external-push`: KEDA polls, and also listens to a stream.
     ExternalPush,
-    /// Any other type: KEDA deals with it without us.
+    /// Any other type, for which KEDA has a scaler.
     Other(String),
 }
 
@@ -132,7 +154,7 @@ impl fmt::Display for TriggerKind {
     }
 }
 
-/// One thing that is wrong in a manifest, and where.
+/// An error in a manifest, and its position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}:{column}: {message}")]
 pub struct Problem {
@@ -146,20 +168,16 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Everything that is wrong in a file; as text, one problem a line.
+/// All errors in a file; as text, one per line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", lines(problems))]
+#[error("{}", joined(problems, "\n"))]
 pub struct ManifestError {
-    /// The problems, in the order of the file. Never empty.
+    /// The errors, in the order of the file. Never empty.
     pub problems: Vec<Problem>,
 }
 
-fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// Reads a file of YAML documents. `file` is its name, for messages only. Lists (`kind: List`) are looked into, and documents of
-/// other kinds are skipped.
+/// Reads a file of YAML documents. `file` is its name, for messages only. Items of lists (`kind: List`) are read too; documents of other
+/// kinds are skipped.
 ///
 /// ```
 /// let text = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n";
@@ -169,7 +187,7 @@ fn lines(problems: &[Problem]) -> String {
 /// ```
 ///
 /// # Errors
-/// All that KEDA or Kubernetes would refuse in a ScaledObject, and YAML that cannot be read.
+/// Everything in a ScaledObject that KEDA or Kubernetes would reject, and invalid YAML.
 pub fn read(file: &str, text: &str) -> Result<Manifests, ManifestError> {
     let mut problems = Problems::new(file);
     let mut manifests = Manifests::default();
@@ -180,13 +198,13 @@ pub fn read(file: &str, text: &str) -> Result<Manifests, ManifestError> {
             }
         }
         Err(error) => {
-            problems.add(error.at.unwrap_or_default(), format!("not YAML that can be read: {}", error.message))
+            problems.add(error.at.unwrap_or_default(), format!("invalid YAML: {}", error.message));
         }
     }
     problems.into_result(manifests)
 }
 
-/// Go's `strconv.ParseBool`, by which KEDA reads booleans that are text.
+/// Parses a boolean like Go's `strconv.ParseBool`, which KEDA uses for booleans in strings.
 fn go_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),

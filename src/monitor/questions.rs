@@ -11,20 +11,20 @@ use crate::jobrunr::{Question, Questions};
 /// A question that was not asked for this long is dropped. KEDA asks every 30 s by default, the HPA every 15 s.
 pub(super) const UNUSED_TIMEOUT: Duration = Duration::from_secs(45);
 /// The number of distinct filters. Each costs a read some index scans. More are a mistake or an attack.
-pub(super) const MAX_FILTERS: Quota = Quota { of_namespace: 100, in_all: 400 };
+pub(super) const MAX_FILTERS: Quota = Quota { per_namespace: 100, in_total: 400 };
 /// The number of distinct questions, each a filter and a look-ahead. One scan answers all look-aheads of a filter.
-pub(super) const MAX_QUESTIONS: Quota = Quota { of_namespace: 500, in_all: 2_000 };
+pub(super) const MAX_QUESTIONS: Quota = Quota { per_namespace: 500, in_total: 2_000 };
 
 /// A limit per namespace, and one in total.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quota {
-    pub(super) of_namespace: usize,
-    pub(super) in_all: usize,
+    pub(super) per_namespace: usize,
+    pub(super) in_total: usize,
 }
 
 impl Quota {
-    fn has_room(self, n_of_namespace: usize, n_in_all: usize) -> bool {
-        n_of_namespace < self.of_namespace && n_in_all < self.in_all
+    fn has_room(self, n_of_namespace: usize, n_in_total: usize) -> bool {
+        n_of_namespace < self.per_namespace && n_in_total < self.in_total
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn namespace_limit_does_not_affect_other_namespaces() {
         let mut asked = AskedQuestions::default();
-        for number in 0..MAX_QUESTIONS.of_namespace {
+        for number in 0..MAX_QUESTIONS.per_namespace {
             assert_eq!(asked.register(&question(number), "greedy", 0), Ok(true));
         }
         let more = |asked: &mut AskedQuestions, namespace: &str| asked.register(&question(1_000), namespace, 0);
@@ -144,11 +144,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn filter_limit_counts_filters_and_not_look_aheads() {
         let mut asked = AskedQuestions::default();
-        for number in 0..MAX_FILTERS.of_namespace {
+        for number in 0..MAX_FILTERS.per_namespace {
             assert_eq!(asked.register(&filter(number), "greedy", 0), Ok(true));
         }
         assert_eq!(asked.register(&filter(1_000), "greedy", 0), Err(AskError::TooManyQuestions));
-        // One more look-ahead of a filter that is there costs hardly anything.
+        // Another look-ahead of a known filter costs little.
         let further = Question { look_ahead: SignedDuration::from_hours(1), ..filter(7) };
         assert_eq!(asked.register(&further, "greedy", 0), Ok(true));
         assert_eq!(asked.register(&filter(1_000), "shop", 0), Ok(true));
@@ -156,7 +156,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn total_limit_applies_to_all_namespaces() {
-        for (max, new) in [(MAX_QUESTIONS.in_all, question as fn(usize) -> Question), (MAX_FILTERS.in_all, filter)] {
+        for (max, new) in [(MAX_QUESTIONS.in_total, question as fn(usize) -> Question), (MAX_FILTERS.in_total, filter)]
+        {
             let mut asked = AskedQuestions::default();
             for number in 0..max {
                 let namespace = format!("namespace-{}", number / 10);

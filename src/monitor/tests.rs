@@ -97,7 +97,7 @@ async fn watcher_keeps_the_storage_read_and_is_notified_of_each_read() {
 #[tokio::test(start_paused = true)]
 async fn questions_are_limited_per_namespace_and_dropped_when_unused() {
     let (monitor, _fake) = start();
-    let limit = i32::try_from(MAX_FILTERS.of_namespace).unwrap();
+    let limit = i32::try_from(MAX_FILTERS.per_namespace).unwrap();
     let fill = join_all((0..limit).map(|n| {
         let monitor = monitor.clone();
         async move { monitor.ask(&question(n), "greedy").await }

@@ -1,4 +1,4 @@
-//! Which ScaledObject a call is about.
+//! The ScaledObject that a call is about.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use thiserror::Error;
 
 use crate::text::printable;
 
-/// No name in Kubernetes is longer: a DNS subdomain of RFC 1123.
+/// The longest name in Kubernetes: a DNS subdomain of RFC 1123.
 const MAX_LENGTH: usize = 253;
 
-/// The namespace and the name of a ScaledObject. Both are ASCII and bounded, so that they can be kept, logged and used as
-/// labels as they are. Either is empty where a call leaves it out, as a call by hand may.
+/// The namespace and the name of a ScaledObject. Both are ASCII and bounded, so they can be stored, logged and used as labels
+/// unchanged. Either is empty if a call leaves it out, as a manual call may.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ScaledObjectKey {
     namespace: Box<str>,
     name: Box<str>,
 }
 
-/// A namespace or a name that Kubernetes does not allow.
+/// A namespace or a name that is invalid in Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "the {part} of the ScaledObject is `{value}`; allowed are at most {MAX_LENGTH} characters of a-z, 0-9, `-` and `.`"
@@ -28,15 +28,15 @@ pub struct KeyError {
 }
 
 impl ScaledObjectKey {
-    /// Checks what a call says.
+    /// Parses the namespace and the name in a call.
     ///
     /// # Errors
-    /// [`KeyError`] names the first part that is wrong.
+    /// [`KeyError`] names the first invalid part.
     pub fn parse(namespace: &str, name: &str) -> Result<Self, KeyError> {
         Ok(Self { namespace: part("namespace", namespace)?, name: part("name", name)? })
     }
 
-    /// The namespace, as the caller says; only TLS with client certificates makes it trustworthy.
+    /// The namespace, as the caller states it. Only TLS with client certificates makes it trustworthy.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_has_names_of_kubernetes() {
+    fn key_accepts_names_of_kubernetes_only() {
         let check = |namespace: &str, name: &str, expected: Result<&str, &str>| match (
             ScaledObjectKey::parse(namespace, name),
             expected,

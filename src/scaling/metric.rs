@@ -1,29 +1,29 @@
-//! The catalogue of metrics.
+//! The metrics.
 
 use std::fmt;
 
-/// What a trigger scales on. Names follow JobRunr Pro's metrics API, which has all but the last.
+/// What a trigger scales on. The names are those of JobRunr Pro's metrics API, which has all but the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Metric {
-    /// Seconds that the oldest enqueued job has waited; 0 when none waits.
+    /// How many seconds the oldest job in the queue has waited; 0 if the queue is empty.
     EnqueuedLatency,
     /// Jobs in the queue.
     EnqueuedCount,
-    /// Jobs scheduled to run within the look-ahead, overdue ones included.
+    /// Scheduled jobs that are due within the look-ahead, or overdue.
     ScheduledCount,
-    /// Occupied workers ÷ workers of live servers, a ratio from 0 to 1; 0 without servers.
+    /// Occupied workers ÷ workers of the live servers, a ratio from 0 to 1; 0 without servers.
     WorkerUsage,
-    /// Workers of live servers.
+    /// Workers of the live servers.
     TotalWorkers,
     /// Workers that run a job.
     OccupiedWorkers,
-    /// Jobs that want a worker now or within the look-ahead: enqueued, being processed, scheduled and recurring ones due,
-    /// orphans. Never 0 while something is left to do.
+    /// Jobs that need a worker now or within the look-ahead: enqueued, processing, orphaned, and due scheduled and recurring
+    /// ones. Never 0 while something is left to do.
     Demand,
 }
 
 impl Metric {
-    /// Every metric, in the order of the documentation.
+    /// All metrics, in the order of the documentation.
     pub const ALL: [Self; 7] = [
         Self::EnqueuedLatency,
         Self::EnqueuedCount,
@@ -34,7 +34,7 @@ impl Metric {
         Self::Demand,
     ];
 
-    /// The name in a trigger's metadata.
+    /// Returns the name in a trigger's metadata.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ impl Metric {
         }
     }
 
-    /// Whether the value is a number of jobs, so that a pod's workers are a target for it.
+    /// Whether the value is a number of jobs, so that the workers of a pod can be its target.
     #[must_use]
     pub fn counts_jobs(self) -> bool {
         matches!(self, Self::EnqueuedCount | Self::ScheduledCount | Self::Demand)
@@ -60,7 +60,7 @@ impl Metric {
         matches!(self, Self::ScheduledCount | Self::Demand)
     }
 
-    /// The metric of that name.
+    /// Returns the metric of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|metric| metric.name() == name)

@@ -1,19 +1,24 @@
-//! What the HPA steers for: a number, or a pod's worth of jobs.
+//! The HPA's target: a number, or as many jobs as a pod has workers.
 
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Reason;
 use crate::jobrunr::{Filter, Server, Snapshot};
 
-/// Workers of a JobRunr server with one CPU and platform threads (`BackgroundJobServerThreadType`). With virtual threads
-/// it is twice that; too small a number brings a pod too many, too large a one lets jobs wait.
+/// Workers of a JobRunr server with one CPU and platform threads (`BackgroundJobServerThreadType`); with virtual threads it has
+/// twice as many. Too small a number costs an additional pod, too large a number lets jobs wait.
 pub(super) const DEFAULT_WORKERS: u64 = 8;
 
-/// The value that the HPA steers for.
+/// The HPA's target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
     /// A number, in the metric's unit.
     Fixed(f64),
     /// The workers of one pod times `usage`.
     Auto {
-        /// How much of its workers a pod shall use, a ratio.
+        /// The fraction of a pod's workers to plan for.
         usage: f64,
         /// The workers of a pod, until a server has been seen.
         workers_per_pod: Option<u32>,
@@ -27,36 +32,76 @@ impl Target {
         matches!(self, Self::Auto { .. })
     }
 
-    /// The target at the instant of a snapshot; and why, where it was computed. While a server lives, or the row of one is
-    /// left, all replicas of the scaler give the same. At zero pods those do that have seen the same servers.
+    /// Returns the target at the instant of a snapshot, and how it was computed unless it is fixed. While a server is alive, or its
+    /// row is still there, all replicas of the scaler return the same. At zero pods, those do that have seen the same servers.
     #[must_use]
-    pub fn at(self, filter: &Filter, snapshot: Option<&Snapshot>) -> (f64, Option<String>) {
-        let (usage, workers_per_pod) = match self {
+    pub fn at(self, filter: &Filter, snapshot: Option<&Snapshot>) -> (f64, Option<Reason>) {
+        let (usage, metadata) = match self {
             Self::Fixed(target) => return (target, None),
             Self::Auto { usage, workers_per_pod } => (usage, workers_per_pod),
         };
-        let (workers, source) = workers(filter, snapshot, workers_per_pod);
+        let (workers_per_pod, source) = workers_per_pod(filter, snapshot, metadata);
         #[expect(clippy::cast_precision_loss, reason = "workers are far below 2^53")]
-        let target = (workers as f64 * usage).max(0.001);
-        let times = if (usage - 1.0).abs() < f64::EPSILON { String::new() } else { format!(" × targetUsage {usage}") };
-        let plural = if workers == 1 { "" } else { "s" };
-        (target, Some(format!("target: {workers} worker{plural} a pod{times}, {source}")))
+        let target = (workers_per_pod as f64 * usage).max(0.001);
+        (target, Some(Reason::Target { workers_per_pod, usage, source }))
     }
 }
 
-/// The workers of one pod, and where that comes from.
+/// Where the number of workers of a pod comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "source", rename_all = "camelCase")]
+pub enum WorkersSource {
+    /// The live servers, which all have that many.
+    LiveServers {
+        /// How many servers.
+        servers: usize,
+    },
+    /// The smallest of the live servers.
+    SmallestLiveServer {
+        /// How many servers.
+        servers: usize,
+    },
+    /// The last server seen, which is dead and has left its row.
+    DeadServer,
+    /// The last server seen, which has stopped and left nothing.
+    StoppedServer,
+    /// `workersPerPod` in the trigger's metadata.
+    Metadata,
+    /// JobRunr's default.
+    Default,
+}
+
+impl fmt::Display for WorkersSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LiveServers { servers: 1 } => f.write_str("as the live server has"),
+            Self::LiveServers { servers } => write!(f, "as each of the {servers} live servers has"),
+            Self::SmallestLiveServer { servers } => write!(f, "as the smallest of the {servers} live servers has"),
+            Self::DeadServer => f.write_str("as the last server seen had"),
+            Self::StoppedServer => f.write_str(
+                "as the last server seen had, which has stopped since; a scaler that has not seen it uses workersPerPod",
+            ),
+            Self::Metadata => f.write_str("from workersPerPod, because no server has been seen"),
+            Self::Default => {
+                f.write_str("JobRunr's default for one CPU, because no server has been seen; set workersPerPod")
+            }
+        }
+    }
+}
+
+/// The workers of one pod, and where the number comes from.
 ///
-/// Of servers of several sizes the smallest decides: with it, there are enough pods whichever of them comes next.
-fn workers(filter: &Filter, snapshot: Option<&Snapshot>, workers_per_pod: Option<u32>) -> (u64, String) {
+/// If live servers differ in size, the smallest decides: there are then enough pods, whatever the size of the next one.
+fn workers_per_pod(filter: &Filter, snapshot: Option<&Snapshot>, metadata: Option<u32>) -> (u64, WorkersSource) {
     let counts = |server: &&Server| 0 < server.worker_pool_size && server.is_for(filter);
-    let live: Vec<u64> = snapshot.map_or_else(Vec::new, |snapshot| {
-        snapshot.live_servers().filter(counts).map(|server| server.worker_pool_size).collect()
-    });
-    if let Some(&smallest) = live.iter().min() {
-        let source = match live.len() {
-            1 => "as the live server has".to_owned(),
-            n if live.iter().all(|size| *size == smallest) => format!("as each of the {n} live servers has"),
-            n => format!("the smallest of the {n} live servers"),
+    let live = || snapshot.into_iter().flat_map(Snapshot::live_servers).filter(counts);
+    if let Some(smallest) = live().map(|server| server.worker_pool_size).min() {
+        let servers = live().count();
+        let are_equal = live().all(|server| server.worker_pool_size == smallest);
+        let source = if are_equal {
+            WorkersSource::LiveServers { servers }
+        } else {
+            WorkersSource::SmallestLiveServer { servers }
         };
         return (smallest, source);
     }
@@ -64,19 +109,13 @@ fn workers(filter: &Filter, snapshot: Option<&Snapshot>, workers_per_pod: Option
     let row = snapshot.and_then(|snapshot| snapshot.servers.iter().find(counts));
     let remembered = snapshot.and_then(|snapshot| snapshot.last_seen_servers.smallest_for(filter));
     let remembered = remembered.filter(|seen| row.is_none_or(|row| row.last_heartbeat <= seen.at));
-    match (remembered, row, workers_per_pod) {
-        (Some(seen), _, _) => (seen.server.worker_pool_size, REMEMBERED.to_owned()),
-        (None, Some(row), _) => (row.worker_pool_size, "as the server seen last had".to_owned()),
-        (None, None, Some(workers)) => (workers.into(), "from workersPerPod, as no server was seen".to_owned()),
-        (None, None, None) => {
-            (DEFAULT_WORKERS, "JobRunr's default for one CPU, as no server was seen; set workersPerPod".to_owned())
-        }
+    match (remembered, row, metadata) {
+        (Some(seen), _, _) => (seen.server.worker_pool_size, WorkersSource::StoppedServer),
+        (None, Some(row), _) => (row.worker_pool_size, WorkersSource::DeadServer),
+        (None, None, Some(workers)) => (workers.into(), WorkersSource::Metadata),
+        (None, None, None) => (DEFAULT_WORKERS, WorkersSource::Default),
     }
 }
-
-/// Why, where a server's row is gone.
-const REMEMBERED: &str =
-    "as the server seen last had, which has stopped since; a scaler that has not seen it takes workersPerPod";
 
 #[cfg(test)]
 mod tests {
@@ -101,11 +140,11 @@ mod tests {
     }
 
     fn tagged(tag: Option<&str>) -> Filter {
-        Filter { server_tag: tag.map(str::to_owned), ..Filter::default() }
+        Filter { server_tag: tag.map(Into::into), ..Filter::default() }
     }
 
     #[test]
-    fn a_pods_worth_of_jobs_is_computed_from_the_servers() {
+    fn target_is_computed_from_the_servers() {
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
         let server = |workers: u64, heartbeat_seconds_ago: i64, tags: Option<&str>| Server {
             worker_pool_size: workers,
@@ -120,27 +159,35 @@ mod tests {
                 let filter = tagged(tag);
                 let (at, reason) = Target::Auto { usage, workers_per_pod: given }.at(&filter, Some(&snapshot));
                 assert_eq!(at, target, "{why}");
-                assert_eq!(reason.unwrap(), format!("target: {why}"));
+                assert_eq!(reason.unwrap().to_string(), format!("target: {why}"));
             };
         let live = |workers| server(workers, 1, None);
-        check(vec![live(8)], None, 1.0, Some(3), 8.0, "8 workers a pod, as the live server has");
-        check(vec![live(8)], None, 0.8, None, 6.4, "8 workers a pod × targetUsage 0.8, as the live server has");
-        check(vec![live(4), live(4)], None, 1.0, None, 4.0, "4 workers a pod, as each of the 2 live servers has");
+        check(vec![live(8)], None, 1.0, Some(3), 8.0, "8 workers per pod, as the live server has");
+        check(vec![live(8)], None, 0.8, None, 6.4, "8 workers per pod × targetUsage 0.8, as the live server has");
+        check(vec![live(4), live(4)], None, 1.0, None, 4.0, "4 workers per pod, as each of the 2 live servers has");
         check(
             vec![live(16), live(1), live(8)],
             None,
             1.0,
             None,
             1.0,
-            "1 worker a pod, the smallest of the 3 live servers",
+            "1 worker per pod, as the smallest of the 3 live servers has",
         );
         let (dead, older) = (server(16, 61, None), server(4, 99, None));
-        check(vec![dead.clone(), older], None, 1.0, Some(3), 16.0, "16 workers a pod, as the server seen last had");
-        check(vec![live(8), dead], None, 1.0, None, 8.0, "8 workers a pod, as the live server has");
+        check(vec![dead.clone(), older], None, 1.0, Some(3), 16.0, "16 workers per pod, as the last server seen had");
+        check(vec![live(8), dead], None, 1.0, None, 8.0, "8 workers per pod, as the live server has");
         let tagged = vec![server(2, 1, Some("DEFAULT")), server(32, 1, Some("gpu,DEFAULT"))];
-        check(tagged, Some("gpu"), 1.0, None, 32.0, "32 workers a pod, as the live server has");
-        check(vec![live(0)], None, 1.0, Some(3), 3.0, "3 workers a pod, from workersPerPod, as no server was seen");
-        let default = "8 workers a pod, JobRunr's default for one CPU, as no server was seen; set workersPerPod";
+        check(tagged, Some("gpu"), 1.0, None, 32.0, "32 workers per pod, as the live server has");
+        check(
+            vec![live(0)],
+            None,
+            1.0,
+            Some(3),
+            3.0,
+            "3 workers per pod, from workersPerPod, because no server has been seen",
+        );
+        let default =
+            "8 workers per pod, JobRunr's default for one CPU, because no server has been seen; set workersPerPod";
         check(vec![], None, 1.0, None, 8.0, default);
         assert_eq!(Target::Fixed(3.5).at(&Filter::default(), None), (3.5, None));
     }
@@ -148,14 +195,14 @@ mod tests {
     const KINDS: [Option<&str>; 3] = [None, Some("SERVER=1,DEFAULT"), Some("SERVER=2,gpu")];
 
     prop_compose! {
-        /// A row that is alive, or dead for long, which `second` orders.
+        /// The row of a server that is alive, or has been dead for an hour or more.
         fn row()(workers in 0_u64..5, kind in 0_usize..3, is_alive: bool) -> (u64, usize, bool) { (workers, kind, is_alive) }
     }
 
     proptest! {
-        /// Servers come, go and crash. Where no live one is left for a filter, the target stays what it was.
+        /// Servers come, stop and crash. Once no live one is left for a filter, the target keeps its value.
         #[test]
-        fn the_target_never_jumps_when_the_last_server_stops(
+        fn target_stays_when_the_last_server_stops(
             reads in prop::collection::vec(prop::collection::vec(row(), 0..4), 1..8)
         ) {
             let mut seen = LastSeenServers::default();

@@ -1,4 +1,4 @@
-//! A trigger, parsed from the metadata that KEDA sends along with every call.
+//! A trigger, parsed from the metadata that KEDA sends with every call.
 
 mod error;
 mod intended;
@@ -6,41 +6,51 @@ mod metadata;
 mod settings;
 mod warnings;
 
-use super::{Metric, Target};
+use super::{Metric, Reason, Target};
 use crate::jobrunr::{Question, Snapshot};
 pub use error::{MetadataError, MetadataErrors};
-use metadata::Reader;
+use metadata::MetadataReader;
 pub use settings::Settings;
 
-/// What one trigger of a ScaledObject asks for.
+/// A trigger of a ScaledObject that names this scaler.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trigger {
-    /// Name of the storage in our configuration.
+    /// The name of the storage in our configuration.
     pub storage: String,
     /// What is measured.
     pub metric: Metric,
-    /// The value that the HPA steers for, in the metric's unit.
+    /// The HPA's target, in the metric's unit.
     pub target: Target,
-    /// Active above this value, in the metric's unit.
+    /// The trigger is active above this value, in the metric's unit.
     pub activation_target: f64,
-    /// Which jobs, and how far ahead.
+    /// Which jobs are counted, and how far ahead.
     pub question: Question,
-    /// Stay active while jobs that this trigger can see are being processed.
+    /// Whether the trigger stays active while jobs that match its filter are being processed.
     pub keep_while_processing: bool,
-    /// Send the falling edge on streams, for clients other than KEDA.
+    /// Whether streams also send when the trigger becomes inactive, for clients other than KEDA.
     pub push_inactive: bool,
-    /// What is odd about the metadata but no error.
+    /// What in the metadata is valid but likely not intended.
     pub warnings: Vec<String>,
 }
 
 impl Trigger {
-    /// Reads the metadata of an `external` or `external-push` trigger.
+    /// The metadata keys that this scaler reads.
+    pub const KEYS: [&'static str; 12] = metadata::KEYS;
+
+    /// The metadata keys that KEDA itself reads and also sends.
+    pub const KEDA_KEYS: [&'static str; 7] = metadata::KEDA_KEYS;
+
+    /// The warning about a `metricType` in the metadata.
+    pub const MISPLACED_METRIC_TYPE: &'static str =
+        "`metricType` in the metadata is ignored: it belongs one level up, beside `type`";
+
+    /// Parses the metadata of an `external` or `external-push` trigger.
     ///
     /// # Errors
-    /// All mistakes at once, each with its key, its value and what is allowed. Unknown keys are no error, since KEDA
-    /// sends its own along; they become [`warnings`](Self::warnings).
+    /// All errors at once, each with its key, its value and what is allowed. Unknown keys are not errors, because KEDA sends its
+    /// own as well; they become [`warnings`](Self::warnings).
     pub fn parse<'a>(metadata: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, MetadataErrors> {
-        let mut reader = Reader::new(metadata)?;
+        let mut reader = MetadataReader::new(metadata)?;
         let storage = reader.storage();
         let metric = reader.metric();
         let target = reader.target(metric);
@@ -53,7 +63,7 @@ impl Trigger {
         let (keep_while_processing, push_inactive) = (reader.keep_while_processing(), reader.push_inactive());
         let warnings = reader.warnings(metric, target);
         match (metric, target) {
-            (Some(metric), Some(target)) if reader.is_fine() => {
+            (Some(metric), Some(target)) if reader.is_valid() => {
                 let mut trigger = Self {
                     storage,
                     metric,
@@ -71,29 +81,29 @@ impl Trigger {
         }
     }
 
-    /// The metric's name towards KEDA: stable, and made of `[a-z0-9-]` only, since the HPA puts it into a URL.
-    /// KEDA itself adds the index of the trigger, so that two triggers of a ScaledObject never collide.
+    /// Returns the metric's name towards KEDA: stable, and of `[a-z0-9-]` only, because the HPA puts it into a URL. KEDA prepends
+    /// the index of the trigger, so that the names of two triggers of a ScaledObject differ.
     #[must_use]
     pub fn metric_name(&self) -> String {
         format!("jobrunr-{}-{}", self.storage, self.metric)
     }
 
-    /// Distinguishes it from other triggers of its ScaledObject with the same storage, metric and filter.
+    /// Returns what distinguishes it from other triggers of its ScaledObject with the same storage, metric and filter.
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings::of(self)
     }
 
-    /// Warns of a target for latencies that is below the poll interval of the live servers, JobRunr's default where none is
-    /// known. Not among the [`warnings`](Self::warnings), since the metadata alone do not tell.
+    /// Warns about a latency target below the poll interval of the live servers, or below JobRunr's default if there is none. Not
+    /// among the [`warnings`](Self::warnings), because it takes more than the metadata to know.
     #[must_use]
     pub fn latency_warning(&self, snapshot: Option<&Snapshot>) -> Option<String> {
         warnings::below_poll_interval(self, snapshot)
     }
 
-    /// The target at the instant of a snapshot, the newest that there is, and why it is that where it was computed.
+    /// Returns the target at the instant of a snapshot, and how it was computed unless it is fixed. See [`Target::at`].
     #[must_use]
-    pub fn target_at(&self, snapshot: Option<&Snapshot>) -> (f64, Option<String>) {
+    pub fn target_at(&self, snapshot: Option<&Snapshot>) -> (f64, Option<Reason>) {
         self.target.at(&self.question.filter, snapshot)
     }
 }
@@ -103,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_computed_target_without_workers_per_pod_is_warned_of() {
+    fn computed_target_without_workers_per_pod_gets_a_warning() {
         let check = |metadata: &str, expected: &[&str]| {
             let trigger = Trigger::parse(metadata.split(' ').filter_map(|pair| pair.split_once('='))).unwrap();
             assert_eq!(trigger.warnings, expected, "{metadata}");
@@ -113,8 +123,8 @@ mod tests {
         check(
             "metric=demand targetValue=auto",
             &[
-                "`workersPerPod` is missing: with `targetValue: auto` a scaler that has seen no server, such as one that was \
-               restarted at zero pods, takes 8; set it to the workers of a pod",
+                "`workersPerPod` is missing: with `targetValue: auto`, a scaler that has not seen a server, for example after a restart \
+               at zero pods, assumes 8; set it to the number of workers of a pod",
             ],
         );
     }

@@ -10,9 +10,8 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::StorageConfig;
-use crate::grpc::{Entries, StorageEntry};
 use crate::metrics::Metrics;
-use crate::monitor::{Monitor, MonitorSettings};
+use crate::monitor::{Monitor, MonitorSettings, StorageHandle, StorageHandles};
 use crate::storage::{Level, check};
 use crate::tasks::Tasks;
 
@@ -29,12 +28,12 @@ pub(super) struct Storages {
     /// Ends the streams, but no reader: calls in flight still get their answers.
     stop: CancellationToken,
     running: BTreeMap<String, Running>,
-    entries: watch::Sender<Entries>,
+    handles: watch::Sender<StorageHandles>,
 }
 
 struct Running {
     config: StorageConfig,
-    entry: StorageEntry,
+    handle: StorageHandle,
     stop_reading: CancellationToken,
 }
 
@@ -47,15 +46,15 @@ impl Storages {
         tasks: Tasks,
         stop: CancellationToken,
     ) -> Self {
-        let (running, entries) = (BTreeMap::new(), watch::Sender::new(Entries::default()));
-        let mut storages = Self { clock, metrics, tasks, stop, running, entries };
+        let (running, handles) = (BTreeMap::new(), watch::Sender::new(StorageHandles::default()));
+        let mut storages = Self { clock, metrics, tasks, stop, running, handles };
         storages.follow(configs);
         storages
     }
 
-    /// The storages that triggers may name, now and later.
-    pub(super) fn entries(&self) -> watch::Receiver<Entries> {
-        self.entries.subscribe()
+    /// The storages that triggers may name, now and after changes.
+    pub(super) fn handles(&self) -> watch::Receiver<StorageHandles> {
+        self.handles.subscribe()
     }
 
     /// Starts what is new, ends what is gone, and starts anew what has changed. What is as it was stays, with its
@@ -73,9 +72,9 @@ impl Storages {
             let running = kept.unwrap_or_else(|| self.begin(name, config));
             self.running.insert(name.clone(), running);
         }
-        let entries = self.running.iter().map(|(name, running)| (name.clone(), running.entry.clone())).collect();
+        let handles = self.running.iter().map(|(name, running)| (name.clone(), running.handle.clone())).collect();
         // First the new ones, so that whoever comes back finds them.
-        self.entries.send_replace(Arc::new(entries));
+        self.handles.send_replace(handles);
         for (name, running) in &old {
             running.end(name, "removed");
             self.metrics.forget_storage(name);
@@ -90,11 +89,11 @@ impl Storages {
             config.clone(),
             self.clock,
         )));
-        let entry = StorageEntry {
+        let handle = StorageHandle {
             end: self.stop.child_token(),
-            ..entry(name, config, self.clock, &self.metrics, &self.tasks, &stop_reading)
+            ..start_storage(name, config, self.clock, &self.metrics, &self.tasks, &stop_reading)
         };
-        Running { config: config.clone(), entry, stop_reading }
+        Running { config: config.clone(), handle, stop_reading }
     }
 }
 
@@ -120,7 +119,7 @@ impl Drop for Storages {
 impl Running {
     fn end(&self, name: &str, why: &str) {
         info!(storage = name, "the storage is {why}: its streams end, and KEDA comes back");
-        self.entry.end.cancel();
+        self.handle.end.cancel();
         let stop_reading = self.stop_reading.clone();
         tokio::spawn(async move {
             tokio::time::sleep(LONGEST_CALL).await;
@@ -129,16 +128,16 @@ impl Running {
     }
 }
 
-/// The monitor of a storage and who may use it. `stop` ends both its reader and its streams.
+/// Starts the monitor of a storage. `stop` ends both its reader and its streams.
 #[must_use]
-pub fn entry(
+pub fn start_storage(
     name: &str,
     storage: &StorageConfig,
     clock: Clock,
     metrics: &Metrics,
     tasks: &Tasks,
     stop: &CancellationToken,
-) -> StorageEntry {
+) -> StorageHandle {
     let settings = MonitorSettings {
         refresh: storage.refresh,
         max_staleness: storage.max_staleness,
@@ -146,7 +145,7 @@ pub fn entry(
     };
     let source = Arc::new(storage.clone());
     let monitor = Monitor::start(name.to_owned(), source, settings, clock, metrics, tasks, stop.clone());
-    StorageEntry { monitor, namespaces: storage.namespaces.clone(), end: stop.clone() }
+    StorageHandle { monitor, namespaces: storage.namespaces.as_deref().map(Arc::from), end: stop.clone() }
 }
 
 #[cfg(test)]
@@ -171,9 +170,9 @@ mod tests {
         let (metrics, stop) = (Metrics::default(), CancellationToken::new());
         let orders = BTreeMap::from([("orders".to_owned(), config)]);
         let mut storages = Storages::start(&orders, Clock::System, metrics.clone(), Tasks::default(), stop);
-        let entry = storages.entries().borrow()["orders"].clone();
+        let orders = storages.handles().borrow().get("orders").unwrap().clone();
         let question = Question { filter: Filter::default(), look_ahead: SignedDuration::ZERO, demand: false };
-        let mut watcher = entry.monitor.watch(question, "shop").unwrap();
+        let mut watcher = orders.monitor.watch(question, "shop").unwrap();
         watcher.changed().await;
         let is_shown = || metrics.text().unwrap().contains("storage=\"orders\"");
         assert!(is_shown());

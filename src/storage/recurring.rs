@@ -27,7 +27,7 @@ struct Definitions {
     all: Vec<Arc<Definition>>,
     version: DefinitionsVersion,
     scheduling: RunScheduling,
-    note: Option<String>,
+    note: Option<Arc<str>>,
     read_at: Instant,
 }
 
@@ -48,14 +48,14 @@ impl RecurringCache {
         snapshot: &mut Snapshot,
     ) -> Result<(), StorageError> {
         let Some(version) = rows.definitions_version else {
-            let note = backend.findings().recurring_unavailable.clone();
+            let note = backend.findings().recurring_unavailable.as_deref().map(Arc::from);
             snapshot.recurring = Some(Recurring { scheduling: RunScheduling::Ahead, jobs: Vec::new(), note });
             return Ok(());
         };
         let definitions = self.definitions(backend, config, version).await?;
         let mut active = rows.runs.ids.clone();
         if !rows.runs.truncated_states.is_empty() {
-            let missing = definitions.all.iter().map(|definition| definition.id.as_str());
+            let missing = definitions.all.iter().map(|definition| &*definition.id);
             let missing: Vec<&str> = missing.filter(|id| !active.contains(*id)).collect();
             active.extend(look_up(backend, &missing, &rows.runs.truncated_states).await?);
         }
@@ -100,7 +100,7 @@ async fn read_definitions(
     let all: Vec<Arc<Definition>> = rows.into_iter().map(definition).map(Arc::new).collect();
     let note =
         jobrunr_version.map_or_else(|| Some(UNKNOWN_VERSION.to_owned()), |_| unread(version.n_definitions, all.len()));
-    Ok(Definitions { all, version, scheduling, note, read_at: Instant::now() })
+    Ok(Definitions { all, version, scheduling, note: note.map(Arc::from), read_at: Instant::now() })
 }
 
 const UNKNOWN_VERSION: &str =

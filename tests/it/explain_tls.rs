@@ -59,7 +59,7 @@ async fn explain_asks_as_keda_does_with_mutual_tls() {
     check(&[&ca, &client], 1, "certificate");
     check(&[&["--tls"], &name, &client], 1, "certificate");
     check(&[&["--ca-cert", "gone.pem"]], 1, "--ca-cert: cannot read the file `gone.pem`");
-    check(&[&["--ca-cert", "no.pem"]], 1, "`no.pem` holds no certificate");
+    check(&[&["--ca-cert", "no.pem"]], 1, "`no.pem` has no certificate");
     check(&[&["--client-cert", "client.crt"]], 2, "--client-key");
     process.stop();
 }

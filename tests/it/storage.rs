@@ -209,8 +209,8 @@ async fn filters_compare_with_their_columns(kind: Kind) {
             ])
             .await;
     }
-    let tag = |tag: &str| Filter { server_tag: Some(tag.to_owned()), ..Filter::default() };
-    let dynamic_queue = |queue: &str| Filter { dynamic_queue: Some(queue.to_owned()), ..Filter::default() };
+    let tag = |tag: &str| Filter { server_tag: Some(tag.into()), ..Filter::default() };
+    let dynamic_queue = |queue: &str| Filter { dynamic_queue: Some(queue.into()), ..Filter::default() };
     let expected = [
         (Filter::default(), 5),
         (priority(0), 3),
@@ -223,7 +223,7 @@ async fn filters_compare_with_their_columns(kind: Kind) {
         (tag("' OR 1=1 --"), 0),
         (dynamic_queue("tenant-a"), 1),
         (Filter { priority: Some(1), ..tag("gpu") }, 1),
-        (Filter { server_tag: Some("gpu".to_owned()), ..dynamic_queue("tenant-a") }, 1),
+        (Filter { server_tag: Some("gpu".into()), ..dynamic_queue("tenant-a") }, 1),
     ];
     let questions = expected.clone().map(|(filter, _)| question(filter, 60));
     let snapshot = read(&database, &database.config(), questions).await.unwrap();
@@ -240,8 +240,8 @@ async fn unsupported_filter_is_named_and_affects_no_others(kind: Kind) {
     database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
     let filters = [
         priority(1),
-        Filter { server_tag: Some("gpu".to_owned()), ..Filter::default() },
-        Filter { dynamic_queue: Some("a".to_owned()), ..Filter::default() },
+        Filter { server_tag: Some("gpu".into()), ..Filter::default() },
+        Filter { dynamic_queue: Some("a".into()), ..Filter::default() },
     ];
     let questions = filters.iter().cloned().chain([Filter::default()]).map(|filter| question(filter, 60));
     let snapshot = read(&database, &database.config(), questions).await.unwrap();

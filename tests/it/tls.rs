@@ -10,7 +10,7 @@ use jobrunr_scaler::config::TlsFiles;
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
 use jobrunr_scaler::grpc::{self, Certificates, Scaler};
 use jobrunr_scaler::metrics::Metrics;
-use jobrunr_scaler::serve::entry;
+use jobrunr_scaler::serve::start_storage;
 use jobrunr_scaler::tasks::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -97,9 +97,10 @@ async fn start(files: &Files) -> TlsScaler {
     database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
     let certificates = Arc::new(Certificates::load(files.tls.clone()).unwrap());
     let stop = CancellationToken::new();
-    let storage = entry("default", &database.config(), Clock::System, &Metrics::default(), &Tasks::default(), &stop);
-    let entries = Arc::new(std::iter::once(("default".to_owned(), storage)).collect());
-    let scaler = Scaler::new(watch::channel(entries).1, Clock::System, Metrics::default());
+    let storage =
+        start_storage("default", &database.config(), Clock::System, &Metrics::default(), &Tasks::default(), &stop);
+    let storages = std::iter::once(("default".to_owned(), storage)).collect();
+    let scaler = Scaler::new(watch::channel(storages).1, Clock::System, Metrics::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(grpc::serve(listener, Some(Arc::clone(&certificates)), scaler, stop.clone()));

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::text::suggest::hint;
+
 /// The supported databases, for messages.
 const SUPPORTED: &str = "PostgreSQL, MySQL, MariaDB and SQLite";
 
@@ -15,11 +17,11 @@ pub enum AddressError {
     #[error(
         "this is not the address of a database, which starts with postgres://, mysql://, mariadb:// or sqlite:, or with the \
          same in JDBC's form, such as jdbc:postgresql://host:5432/database{}",
-        .nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+        hint(*.likely)
     )]
     Scheme {
         /// A known scheme that is close.
-        nearest: Option<&'static str>,
+        likely: Option<&'static str>,
     },
     /// There is nothing after the scheme, or no `//`.
     #[error("the address has no `//host` after the scheme; use for example {0}")]

@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Result<(Address, Vec<String>), AddressError> 
         Some((start, rest)) if start.eq_ignore_ascii_case("jdbc:") => (true, rest),
         _ => (false, text),
     };
-    let (scheme, rest) = text.split_once(':').ok_or(AddressError::Scheme { nearest: None })?;
+    let (scheme, rest) = text.split_once(':').ok_or(AddressError::Scheme { likely: None })?;
     match Scheme::parse(scheme)? {
         Scheme::Postgres => {
             let (server, warnings) = server(Scheme::Postgres, jdbc, rest)?;

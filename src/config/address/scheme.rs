@@ -1,7 +1,7 @@
 //! The scheme of an address, which says what kind of database it is.
 
 use super::AddressError;
-use crate::config::problem::nearest;
+use crate::text::suggest::closest;
 
 /// The schemes to suggest for a misspelled one.
 const SCHEMES: [&str; 5] = ["postgres", "postgresql", "mysql", "mariadb", "sqlite"];
@@ -51,6 +51,6 @@ fn unsupported(scheme: &str) -> AddressError {
         "h2" => AddressError::Unsupported("H2"),
         "mongodb" | "mongodb+srv" => AddressError::Unsupported("MongoDB"),
         "cockroachdb" => AddressError::Unsupported("CockroachDB"),
-        other => AddressError::Scheme { nearest: nearest(other, SCHEMES) },
+        other => AddressError::Scheme { likely: closest(other, SCHEMES) },
     }
 }

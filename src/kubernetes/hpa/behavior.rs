@@ -1,14 +1,14 @@
-//! How fast the HPA goes where the metrics want it: stabilisation windows and scaling policies.
+//! How fast the HPA scales to what the metrics ask for: stabilization windows and scaling policies.
 //!
-//! A ScaledObject gives them in `spec.advanced.horizontalPodAutoscalerConfig.behavior`, and KEDA passes them on. Without them the
-//! HPA follows older, different rules (the functions `…_by_default` here), which is not the same as every field at its default.
+//! A ScaledObject has them in `spec.advanced.horizontalPodAutoscalerConfig.behavior`, and KEDA passes them on. Without them, the
+//! HPA follows older, different rules (the functions `…_by_default` here), which differ from a behavior with every default.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::formula::Tolerance;
 use super::{DOWNSCALE_STABILIZATION, HpaReason};
 
-/// The HPA's `spec.behavior`, complete: what the manifest left out has its default.
+/// The HPA's `spec.behavior`, with defaults for what the manifest omits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Behavior {
     /// Rules for adding pods.
@@ -20,22 +20,23 @@ pub struct Behavior {
 /// The rules for one direction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScalingRules {
-    /// How long past recommendations count: the lowest of them holds back scaling up, the highest scaling down.
+    /// How long recommendations count: the lowest of them delays scaling up, the highest delays scaling down.
     pub stabilization_window: SignedDuration,
     /// Which of the policies decides.
     pub select_policy: SelectPolicy,
-    /// How much may change in which time.
+    /// How much may change within which time.
     pub policies: Vec<ScalingPolicy>,
-    /// Share of the target that is let pass before the HPA acts; `None` is the cluster's 0.1. In Kubernetes since 1.33.
+    /// The fraction of the target by which the value may differ before the HPA acts; `None` is the cluster's 0.1. In Kubernetes since
+    /// 1.33.
     pub tolerance: Option<f64>,
 }
 
-/// Which policy decides if there are several.
+/// Which of several policies decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SelectPolicy {
-    /// The one that allows the largest change.
+    /// The policy that allows the largest change.
     Max,
-    /// The one that allows the smallest change.
+    /// The policy that allows the smallest change.
     Min,
     /// None: no scaling in this direction.
     Disabled,
@@ -46,18 +47,18 @@ pub enum SelectPolicy {
 pub struct ScalingPolicy {
     /// What `value` counts.
     pub kind: PolicyKind,
-    /// Pods or per cent, more than 0.
+    /// Pods or percent, greater than 0.
     pub value: u32,
-    /// The time within which this much may change, 1 s to 30 min.
+    /// The period in which that much may change, 1 s to 30 min.
     pub period: SignedDuration,
 }
 
 /// The unit of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyKind {
-    /// So many pods.
+    /// A number of pods.
     Pods,
-    /// So many per cent of the pods at the beginning of the period.
+    /// A percentage of the pods at the beginning of the period.
     Percent,
 }
 
@@ -69,7 +70,7 @@ impl Default for Behavior {
 }
 
 impl Behavior {
-    /// The tolerance in both directions, the cluster's default where the behaviour gives none.
+    /// Returns the tolerance in both directions, the cluster's default if the behavior has none.
     #[must_use]
     pub fn tolerance(&self) -> Tolerance {
         let default = Tolerance::default();
@@ -81,7 +82,7 @@ impl Behavior {
 }
 
 impl ScalingRules {
-    /// Kubernetes' default for scaling up: at once, by 4 pods or by 100 % every 15 s, whichever is more.
+    /// Kubernetes' default for scaling up: without a window, by 4 pods or by 100 % every 15 s, by the larger number.
     #[must_use]
     pub fn scale_up_default() -> Self {
         Self {
@@ -92,7 +93,7 @@ impl ScalingRules {
         }
     }
 
-    /// Kubernetes' default for scaling down: what was too much for five minutes may go at once.
+    /// Kubernetes' default for scaling down: pods that were not needed for five minutes are removed at once.
     #[must_use]
     pub fn scale_down_default() -> Self {
         Self {
@@ -112,7 +113,7 @@ fn policy(kind: PolicyKind, value: u32) -> ScalingPolicy {
     ScalingPolicy { kind, value, period: SignedDuration::from_secs(15) }
 }
 
-/// How the HPA scaled in the last minutes. Policies count what has changed within their period.
+/// How the HPA scaled recently. Policies count what has changed within their period.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ScaleEvents {
     added: Vec<ScaleEvent>,
@@ -126,7 +127,7 @@ struct ScaleEvent {
 }
 
 impl ScaleEvents {
-    /// Remembers a change from `before` to `after` replicas, and forgets what no policy asks for any more.
+    /// Records a change from `before` to `after` replicas, and drops events that no policy needs any longer.
     pub(super) fn record(&mut self, now: Timestamp, behavior: &Behavior, before: u32, after: u32) {
         let longest = behavior.scale_up.longest_period().max(behavior.scale_down.longest_period());
         self.added.retain(|event| now.duration_since(event.at) < longest);
@@ -139,7 +140,7 @@ impl ScaleEvents {
         }
     }
 
-    /// How many replicas there were when a policy's period began.
+    /// Returns how many replicas there were when a policy's period began.
     fn replicas_before(&self, now: Timestamp, period: SignedDuration, spec: u32) -> i64 {
         let within = |events: &[ScaleEvent]| -> i64 {
             events.iter().filter(|event| now.duration_since(event.at) < period).map(|event| i64::from(event.pods)).sum()
@@ -148,28 +149,28 @@ impl ScaleEvents {
     }
 }
 
-/// A wish after it was compared with earlier ones. `reason` is set if that changed it.
+/// A number of replicas after it was compared with recent recommendations. `reason` is set if that changed it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stabilized {
     pub(super) replicas: u32,
     pub(super) reason: Option<HpaReason>,
 }
 
-/// A wish after the limits. `reason` is set if they changed it.
+/// A number of replicas after the limits. `reason` is set if they changed it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limited {
     pub(super) replicas: u32,
     pub(super) reason: Option<HpaReason>,
 }
 
-/// Without a behaviour, the highest recommendation of the last five minutes wins, even while scaling up. That is how a workload
-/// that KEDA took to zero and back grows to its old size for a single job.
+/// Without a behavior, the highest recommendation of the last five minutes wins, even while scaling up. This is why a workload that
+/// KEDA scaled to zero and back grows to its old size for a single job.
 pub(super) fn stabilize_by_default(wanted: u32, recent: impl Iterator<Item = u32>) -> Stabilized {
     let replicas = recent.max().unwrap_or(wanted).max(wanted);
     Stabilized { replicas, reason: (wanted < replicas).then_some(HpaReason::ScaleDownStabilized) }
 }
 
-/// With a behaviour, the present size is moved only as far as all recommendations of the window agree on.
+/// With a behavior, the size changes only as far as all recommendations of the window agree on.
 pub(super) fn stabilize(
     spec: u32,
     wanted: u32,
@@ -189,7 +190,7 @@ pub(super) fn stabilize(
     Stabilized { replicas, reason }
 }
 
-/// Without a behaviour: at most twice the replicas there are, but up to 4 always (`convertDesiredReplicasWithRules`).
+/// Without a behavior: at most twice the current replicas, but always up to 4 (`convertDesiredReplicasWithRules`).
 pub(super) fn limit_by_default(spec: u32, wanted: u32, min: u32, max: u32) -> Limited {
     let rate = spec.saturating_mul(2).max(4);
     if wanted < min {
@@ -203,7 +204,7 @@ pub(super) fn limit_by_default(spec: u32, wanted: u32, min: u32, max: u32) -> Li
     }
 }
 
-/// With a behaviour: what its policies leave, within min and max (`convertDesiredReplicasWithBehaviorRate`).
+/// With a behavior: what its policies allow, within min and max (`convertDesiredReplicasWithBehaviorRate`).
 pub(super) fn limit(
     now: Timestamp,
     behavior: &Behavior,
@@ -233,7 +234,7 @@ fn up_limit(now: Timestamp, rules: &ScalingRules, events: &ScaleEvents, spec: u3
         let before = events.replicas_before(now, policy.period, spec);
         match policy.kind {
             PolicyKind::Pods => before + i64::from(policy.value),
-            // Rounded up, because a workload of one pod would otherwise never grow by a few per cent.
+            // Rounded up, because a workload with one pod would otherwise never grow by a few percent.
             PolicyKind::Percent => (before as f64 * (1.0 + f64::from(policy.value) / 100.0)).ceil() as i64,
         }
     });
@@ -242,7 +243,7 @@ fn up_limit(now: Timestamp, rules: &ScalingRules, events: &ScaleEvents, spec: u3
         SelectPolicy::Min => proposals.min(),
         SelectPolicy::Disabled => None,
     };
-    // What was added within the period may exceed what a policy allows by now. That is no reason to remove pods.
+    // What was added within the period may exceed what a policy allows now. That is no reason to remove pods.
     replicas(limit, spec).max(spec)
 }
 
@@ -255,7 +256,7 @@ fn down_limit(now: Timestamp, rules: &ScalingRules, events: &ScaleEvents, spec: 
         }
     });
     let limit = match rules.select_policy {
-        // The largest change downwards leaves the fewest replicas.
+        // The largest change leaves the fewest replicas.
         SelectPolicy::Max => proposals.min(),
         SelectPolicy::Min => proposals.max(),
         SelectPolicy::Disabled => None,
@@ -263,7 +264,7 @@ fn down_limit(now: Timestamp, rules: &ScalingRules, events: &ScaleEvents, spec: 
     replicas(limit, spec).min(spec)
 }
 
-/// A limit as a number of replicas; without one (`Disabled`, no policies) the present number.
+/// Returns a limit as a number of replicas; without one (`Disabled`, no policies), the current number.
 fn replicas(limit: Option<i64>, spec: u32) -> u32 {
     limit.map_or(spec, |limit| u32::try_from(limit.max(0)).unwrap_or(u32::MAX))
 }

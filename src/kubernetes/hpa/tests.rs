@@ -1,4 +1,4 @@
-//! The HPA against traces that were seen running with Kubernetes 1.36 and KEDA 2.20, its formula, and laws.
+//! The HPA against traces recorded with Kubernetes 1.36 and KEDA 2.20, its formula, and laws.
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -59,13 +59,13 @@ fn down(select_policy: SelectPolicy, policies: &[ScalingPolicy]) -> Behavior {
 }
 
 #[test]
-fn grows_by_doubling() {
+fn hpa_grows_by_doubling() {
     let mut hpa = Hpa::new(1, 30, None);
     assert_eq!(run(&mut hpa, 0, 1, average(195.0), 5), [4, 8, 16, 20, 20]);
 }
 
 #[test]
-fn reactivation_without_behavior_returns_to_the_old_size() {
+fn hpa_without_behavior_returns_to_the_old_size_after_zero() {
     let mut hpa = Hpa::new(1, 30, None);
     run(&mut hpa, 0, 1, average(195.0), 8);
     // KEDA took the workload to zero and back; the HPA still remembers 20.
@@ -74,7 +74,7 @@ fn reactivation_without_behavior_returns_to_the_old_size() {
 }
 
 #[test]
-fn reactivation_with_behavior_stays_small() {
+fn hpa_with_behavior_stays_small_after_zero() {
     let mut hpa = Hpa::new(1, 30, Some(Behavior::default()));
     assert_eq!(run(&mut hpa, 0, 1, average(195.0), 8), [5, 10, 20, 20, 20, 20, 20, 20]);
     assert_eq!(run(&mut hpa, 120, 0, average(0.0), 2), [0, 0]);
@@ -82,7 +82,7 @@ fn reactivation_with_behavior_stays_small() {
 }
 
 #[test]
-fn value_multiplies_with_the_ready_pods() {
+fn value_metric_multiplies_by_the_ready_pods() {
     let mut hpa = Hpa::new(1, 30, None);
     let mut sync =
         |seconds, spec, ready| hpa.sync(at(seconds), Replicas { spec, status: spec, ready }, &[value(35.0)]).replicas;
@@ -94,7 +94,7 @@ fn value_multiplies_with_the_ready_pods() {
 }
 
 #[test]
-fn scales_down_after_five_minutes() {
+fn hpa_scales_down_after_five_minutes() {
     let mut hpa = Hpa::new(1, 30, None);
     run(&mut hpa, 0, 20, average(195.0), 1);
     let later = run(&mut hpa, 15, 20, average(55.0), 21);
@@ -110,14 +110,14 @@ fn scales_down_after_five_minutes() {
 }
 
 #[test]
-fn a_new_hpa_keeps_the_size_it_finds() {
+fn new_hpa_keeps_the_size_that_it_finds() {
     let mut hpa = Hpa::new(1, 30, None);
     let outcome = hpa.sync(at(0), Replicas::settled(12, 12), &[average(5.0)]);
     assert_eq!(outcome, HpaOutcome { replicas: 12, reason: HpaReason::ScaleDownStabilized });
 }
 
 #[test]
-fn bounds_come_before_the_metrics() {
+fn bounds_override_the_metrics() {
     #[track_caller]
     fn check(spec: u32, metrics: &[MetricReading], replicas: u32, reason: HpaReason) {
         let outcome = Hpa::new(2, 10, None).sync(at(0), Replicas::settled(spec, spec), metrics);
@@ -135,7 +135,7 @@ fn bounds_come_before_the_metrics() {
 }
 
 #[test]
-fn the_formula() {
+fn pods_wanted_follows_the_formula() {
     use MetricType::{AverageValue, Value};
     #[track_caller]
     fn check(input: (MetricType, f64, f64, u32, u32), expected: u32) {
@@ -165,14 +165,14 @@ fn the_formula() {
 }
 
 #[test]
-fn numbers_become_thousandths_as_kedas_do() {
+fn numbers_become_thousandths_as_in_keda() {
     // 1.0005 is stored as a little less than that, so KEDA prints 1.000.
     assert_eq!(pods_wanted(MetricType::AverageValue, 1000.0, 1.0005, 0, 0), Ok(1000));
     assert_eq!(pods_wanted(MetricType::AverageValue, 0.001, 0.001, 0, 0), Ok(1));
 }
 
 #[test]
-fn targets_that_kubernetes_refuses() {
+fn targets_that_kubernetes_rejects_are_errors() {
     for target in [0.0, 0.0004, -1.0, f64::INFINITY] {
         let error = pods_wanted(MetricType::AverageValue, 1.0, target, 1, 1).unwrap_err();
         assert_eq!(error, FormulaError::TargetTooSmall(target));
@@ -182,7 +182,7 @@ fn targets_that_kubernetes_refuses() {
 }
 
 #[test]
-fn metrics_together() {
+fn metrics_are_combined_by_the_maximum() {
     #[track_caller]
     fn check(metrics: &[MetricReading], expected: Option<u32>) {
         assert_eq!(combine(metrics, Replicas::settled(5, 5), Tolerance::default()), expected);
@@ -198,14 +198,14 @@ fn metrics_together() {
 }
 
 #[test]
-fn value_needs_a_pod_to_exist() {
+fn value_metric_needs_a_pod() {
     let no_pods = Replicas { spec: 3, status: 0, ready: 0 };
     assert_eq!(combine(&[value(35.0)], no_pods, Tolerance::default()), None);
     assert_eq!(combine(&[average(35.0)], no_pods, Tolerance::default()), Some(4));
 }
 
 #[test]
-fn policies_up() {
+fn policies_limit_scaling_up() {
     use SelectPolicy::{Disabled, Max, Min};
     #[track_caller]
     fn check(behavior: Behavior, expected: &[u32]) {
@@ -221,7 +221,7 @@ fn policies_up() {
 }
 
 #[test]
-fn policies_down() {
+fn policies_limit_scaling_down() {
     use SelectPolicy::{Disabled, Max, Min};
     #[track_caller]
     fn check(behavior: Behavior, expected: &[u32]) {
@@ -237,7 +237,7 @@ fn policies_down() {
 }
 
 #[test]
-fn a_window_for_scaling_up_waits() {
+fn window_delays_scaling_up() {
     let mut behavior = Behavior::default();
     behavior.scale_up.stabilization_window = SignedDuration::from_secs(60);
     let mut hpa = Hpa::new(1, 100, Some(behavior));
@@ -246,7 +246,7 @@ fn a_window_for_scaling_up_waits() {
 }
 
 #[test]
-fn a_tolerance_of_its_own() {
+fn tolerance_of_the_behavior_is_used() {
     let mut behavior = Behavior::default();
     behavior.scale_up.tolerance = Some(0.0);
     let mut hpa = Hpa::new(1, 100, Some(behavior));
@@ -288,7 +288,7 @@ proptest! {
     }
 
     #[test]
-    fn the_replicas_stay_within_min_and_max(
+    fn replicas_stay_within_min_and_max(
         behavior in behaviors(),
         min in 1..10u32,
         above in 0..50u32,
@@ -310,7 +310,7 @@ proptest! {
     }
 
     #[test]
-    fn a_disabled_direction_never_moves(
+    fn disabled_direction_never_scales(
         values in prop::collection::vec(0.0..2e3f64, 1..30),
         spec in 1..50u32,
     ) {

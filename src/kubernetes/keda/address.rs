@@ -1,32 +1,32 @@
 //! `scalerAddress`: where KEDA's gRPC client finds the scaler.
 //!
-//! KEDA hands it to `grpc.NewClient` (`pkg/scalers/external_scaler.go`), whose names are not URLs
+//! KEDA passes it to `grpc.NewClient` (`pkg/scalers/external_scaler.go`), whose names are not URLs
 //! (<https://github.com/grpc/grpc/blob/master/doc/naming.md>).
 
-/// The port of the scaler's HTTP side (health, metrics) unless it was configured otherwise. KEDA cannot speak with it.
+/// The default port of the scaler's HTTP side (health, metrics). KEDA cannot use it.
 pub const HTTP_PORT: u16 = 8080;
 
-/// The prefixes of gRPC's resolvers that make sense for a scaler. The first is the default since KEDA 2.16.
+/// The prefixes of those gRPC resolvers that can find a scaler. The first is the default since KEDA 2.16.
 const RESOLVERS: [&str; 2] = ["dns:///", "passthrough:///"];
 
-/// Why KEDA cannot reach a scaler under an address: what has to be there instead.
+/// Why KEDA cannot reach a scaler at an address: what must be there instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScalerAddressError {
     /// A URL.
     #[error("HOST:PORT without `{0}`, such as jobrunr-scaler.keda:9090")]
     Scheme(String),
-    /// A host alone. gRPC takes port 443 then; KEDA before 2.16 fails.
-    #[error("HOST:PORT; the port is missing, 9090 unless it was configured otherwise")]
+    /// A host without a port. gRPC then uses port 443; KEDA before 2.16 fails.
+    #[error("HOST:PORT; the port is missing, which is 9090 by default")]
     NoPort,
     /// Anything else.
     #[error("HOST:PORT, such as jobrunr-scaler.keda:9090, with a port from 1 to 65535")]
     Other,
 }
 
-/// The port of a `scalerAddress`. Blanks around it are ignored, as by KEDA 2.18 and later.
+/// Returns the port in a `scalerAddress`. Blanks around the address are ignored, as by KEDA 2.18 and later.
 ///
 /// # Errors
-/// What has to be there instead.
+/// What must be there instead.
 pub fn scaler_port(address: &str) -> Result<u16, ScalerAddressError> {
     let address = address.trim();
     let rest = RESOLVERS.iter().find_map(|resolver| address.strip_prefix(resolver)).unwrap_or(address);
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scaler_port_reads_what_grpc_can_dial() {
+    fn scaler_port_accepts_what_grpc_can_dial() {
         for (address, expected) in [
             ("jobrunr-scaler.keda:9090", 9090),
             ("jobrunr-scaler.keda.svc.cluster.local.:9090", 9090),

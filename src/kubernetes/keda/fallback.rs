@@ -1,37 +1,37 @@
-//! What KEDA tells the HPA while a metric cannot be read: `pkg/fallback/fallback.go`.
+//! What KEDA gives the HPA while a metric cannot be read: `pkg/fallback/fallback.go`.
 
 use crate::kubernetes::hpa::{MetricReading, MetricType, Replicas};
 
 /// `spec.fallback` of a ScaledObject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fallback {
-    /// `failureThreshold`: the fallback takes effect with the failure after so many.
+    /// `failureThreshold`: the fallback takes effect with the failure after that many.
     pub failure_threshold: u32,
-    /// `replicas` that the workload should have meanwhile.
+    /// `replicas`: what the workload should have meanwhile.
     pub replicas: u32,
-    /// `behavior`: how `replicas` and the present size are weighed.
+    /// `behavior`: how `replicas` and the current number are combined.
     pub behavior: FallbackBehavior,
 }
 
 /// `spec.fallback.behavior`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FallbackBehavior {
-    /// `static`: the fallback's replicas.
+    /// `static`: the replicas of the fallback.
     #[default]
     Static,
-    /// `currentReplicas`: as many as there are.
+    /// `currentReplicas`: the current number.
     CurrentReplicas,
-    /// `currentReplicasIfHigher`: the larger of both.
+    /// `currentReplicasIfHigher`: the larger number of both.
     CurrentReplicasIfHigher,
-    /// `currentReplicasIfLower`: the smaller of both.
+    /// `currentReplicasIfLower`: the smaller number of both.
     CurrentReplicasIfLower,
-    /// `scalingModifiers`: the formula deals with the missing value. What it makes of it is not computed here.
+    /// `scalingModifiers`: the formula handles the missing value. Its result is not computed here.
     ScalingModifiers,
 }
 
 impl Fallback {
-    /// The value that makes the HPA ask for the fallback's replicas, in the metric's unit. `None` if there is none: for a `Value`
-    /// metric without ready pods, where KEDA fails too, and for `scalingModifiers`.
+    /// Returns the value that makes the HPA ask for the replicas of the fallback, in the metric's unit. `None` for a `Value` metric
+    /// without ready pods, for which KEDA has none either, and for `scalingModifiers`.
     pub(super) fn value(&self, reading: &MetricReading, replicas: Replicas) -> Option<f64> {
         let wanted = match self.behavior {
             FallbackBehavior::Static => self.replicas,
@@ -44,20 +44,20 @@ impl Fallback {
         match reading.metric_type {
             MetricType::AverageValue => Some(whole),
             MetricType::Value if replicas.ready == 0 => None,
-            // The HPA multiplies a Value metric with the ready pods.
+            // The HPA multiplies a Value metric by the ready pods.
             MetricType::Value => Some(whole / f64::from(replicas.ready)),
         }
     }
 }
 
-/// How often in a row each trigger failed, by its number in the manifest.
+/// How many times in a row each trigger failed, by its index in the manifest.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Failures {
     in_a_row: Vec<u32>,
 }
 
 impl Failures {
-    /// Counts an answer of a trigger. One that did not fail sets its count to zero.
+    /// Counts an answer of a trigger. A success resets its count.
     pub(super) fn count(&mut self, trigger: usize, failed: bool) {
         if self.in_a_row.len() <= trigger {
             self.in_a_row.resize(trigger + 1, 0);

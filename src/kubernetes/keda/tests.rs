@@ -1,4 +1,4 @@
-//! KEDA's table of errors and decisions, its cooldown as it was seen running, and laws.
+//! KEDA's decisions after errors, its cooldown against recorded traces, and laws.
 
 use proptest::prelude::*;
 
@@ -60,7 +60,7 @@ fn simulate(
 }
 
 #[test]
-fn from_a_push_to_zero_and_back() {
+fn keda_and_hpa_scale_from_a_push_to_zero_and_back() {
     #[track_caller]
     fn check(behavior: Option<Behavior>, up: &[u32], again: &[u32]) {
         let mut keda = KedaState::new(trace_rules(), START);
@@ -80,7 +80,7 @@ fn from_a_push_to_zero_and_back() {
 }
 
 #[test]
-fn the_table_of_errors() {
+fn errors_of_triggers_lead_to_the_documented_decisions() {
     use KedaReason::{Activated, ActiveWithFailures, RaisedToMinimum, ScaledToIdle, ScaledToZero, StaysActive};
     #[track_caller]
     fn check(
@@ -123,7 +123,7 @@ fn the_table_of_errors() {
 }
 
 #[test]
-fn the_initial_cooldown_holds_until_something_was_active() {
+fn initial_cooldown_holds_until_a_trigger_was_active() {
     let initial_cooldown = SignedDuration::from_secs(60);
     let mut keda = KedaState::new(ScaledObjectRules { initial_cooldown, ..trace_rules() }, START);
     assert_eq!(keda.poll(at(60.0), 5, &[Inactive]).reason, KedaReason::CoolingDown);
@@ -134,7 +134,7 @@ fn the_initial_cooldown_holds_until_something_was_active() {
 }
 
 #[test]
-fn a_failure_beside_an_active_trigger_does_not_refresh_the_cooldown() {
+fn failure_beside_an_active_trigger_does_not_restart_the_cooldown() {
     let mut keda = KedaState::new(trace_rules(), START);
     keda.poll(at(10.0), 5, &[Active, Inactive]);
     keda.poll(at(20.5), 5, &[Active, Failed]);
@@ -144,7 +144,7 @@ fn a_failure_beside_an_active_trigger_does_not_refresh_the_cooldown() {
 }
 
 #[test]
-fn the_fallback_takes_effect_after_its_threshold() {
+fn fallback_takes_effect_after_its_threshold() {
     let rules = ScaledObjectRules { fallback: fallback(4), ..trace_rules() };
     let mut keda = KedaState::new(rules, START);
     let unread = MetricReading { metric_type: MetricType::AverageValue, target: 10.0, value: None };
@@ -160,7 +160,7 @@ fn the_fallback_takes_effect_after_its_threshold() {
 }
 
 #[test]
-fn the_value_of_a_fallback() {
+fn fallback_value_makes_the_hpa_ask_for_its_replicas() {
     use FallbackBehavior::*;
     use MetricType::{AverageValue, Value};
     #[track_caller]
@@ -181,10 +181,10 @@ fn the_value_of_a_fallback() {
 }
 
 #[test]
-fn where_a_scaled_object_leads() {
+fn wanted_replicas_follow_activity_and_bounds() {
     #[track_caller]
     fn check(bounds: ReplicaBounds, replicas_now: u32, active: bool, pods_wanted: &[Option<u32>], expected: u32) {
-        assert_eq!(answer(bounds, replicas_now, active, pods_wanted), expected);
+        assert_eq!(wanted_replicas(bounds, replicas_now, active, pods_wanted), expected);
     }
     let zero = bounds(0, 10, None);
     let three = bounds(3, 10, None);
@@ -223,14 +223,14 @@ fn any_bounds() -> impl Strategy<Value = ReplicaBounds> {
 
 proptest! {
     #[test]
-    fn a_push_never_lowers(bounds in any_bounds(), replicas in 0..100u32, seconds in 0..10_000u32) {
+    fn push_never_lowers_the_replicas(bounds in any_bounds(), replicas in 0..100u32, seconds in 0..10_000u32) {
         let rules = ScaledObjectRules { bounds, ..ScaledObjectRules::default() };
         let decision = KedaState::new(rules, START).push_true(at(seconds.into()), replicas);
         prop_assert!(replicas <= decision.replicas && 0 < decision.replicas);
     }
 
     #[test]
-    fn a_failure_never_lowers(
+    fn failure_never_lowers_the_replicas(
         bounds in any_bounds(),
         triggers in triggers(),
         replicas in 0..100u32,
@@ -242,13 +242,13 @@ proptest! {
     }
 
     #[test]
-    fn the_answer_is_within_the_bounds(
+    fn wanted_replicas_are_within_the_bounds(
         bounds in any_bounds(),
         replicas_now in 0..100u32,
         active in any::<bool>(),
         pods_wanted in prop::collection::vec(prop::option::of(0..200u32), 0..4),
     ) {
-        let wanted = answer(bounds, replicas_now, active, &pods_wanted);
+        let wanted = wanted_replicas(bounds, replicas_now, active, &pods_wanted);
         prop_assert!(wanted <= bounds.max);
         prop_assert!(bounds.idle.unwrap_or(bounds.min).min(replicas_now) <= wanted);
         prop_assert!(!active || bounds.hpa_min() <= wanted);

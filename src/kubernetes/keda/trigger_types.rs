@@ -1,7 +1,7 @@
 //! The types of triggers that KEDA has a scaler for.
 
-/// The types in `buildScaler` of KEDA 2.21's `pkg/scaling/scalers_builder.go`, `external-mock` aside. With a type that KEDA does
-/// not know it builds none of the ScaledObject's scalers, so that the workload does not scale at all.
+/// The types in `buildScaler` of KEDA 2.21's `pkg/scaling/scalers_builder.go`, except `external-mock`. If a ScaledObject has an
+/// unknown type, KEDA builds none of its scalers, and the workload does not scale at all.
 pub const TRIGGER_TYPES: [&str; 79] = [
     "activemq",
     "apache-kafka",

@@ -1,7 +1,8 @@
-//! The annotations by which people keep KEDA from scaling for a while.
+//! The annotations that keep KEDA from scaling.
 
-use super::fields::{Fields, Problems, similar};
+use super::fields::{Fields, Problems};
 use super::{Paused, go_bool};
+use crate::text::suggest::did_you_mean;
 use crate::yaml::{Node, Value};
 
 const PREFIX: &str = "autoscaling.keda.sh/";
@@ -12,20 +13,20 @@ const PAUSED_SCALE_OUT: &str = "autoscaling.keda.sh/paused-scale-out";
 const FORCE_ACTIVATION: &str = "autoscaling.keda.sh/force-activation";
 const KNOWN: [&str; 5] = [PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT, FORCE_ACTIVATION];
 
-/// What the annotations of a ScaledObject say.
+/// What the annotations of a ScaledObject do.
 #[derive(Default)]
 pub(super) struct Annotations {
-    /// Whether KEDA leaves the workload alone.
+    /// Set if KEDA does not scale the workload at all.
     pub(super) paused: Option<Paused>,
-    /// What it does not do, or does in any case, as sentences.
+    /// What KEDA does not do, or does in any case, one sentence each.
     pub(super) pauses: Vec<String>,
-    /// Those that KEDA does not have, as sentences.
+    /// Annotations and values that KEDA does not know, one sentence each.
     pub(super) unknown: Vec<String>,
 }
 
 /// Reads `metadata.annotations`.
 pub(super) fn annotations(document: &Fields<'_>, problems: &mut Problems) -> Annotations {
-    // That the metadata is no mapping was reported already.
+    // If the metadata is not a mapping, that has been reported already.
     let metadata = document.get("metadata").filter(|node| matches!(node.value, Value::Mapping(_)));
     let metadata = metadata.and_then(|node| Fields::of(node, document.name("metadata"), problems));
     let mut read = Annotations::default();
@@ -33,7 +34,7 @@ pub(super) fn annotations(document: &Fields<'_>, problems: &mut Problems) -> Ann
     for entry in fields.entries().iter().filter(|entry| entry.key.starts_with(PREFIX)) {
         let key = entry.key.as_str();
         if !KNOWN.contains(&key) {
-            let hint = similar(key, &KNOWN).map(|key| format!("; did you mean {key}?")).unwrap_or_default();
+            let hint = did_you_mean(key, KNOWN);
             read.unknown.push(format!("line {}: KEDA has no annotation {key}{hint}", entry.at.line));
         } else if let Some(text) = text(&fields, key, &entry.node, problems) {
             annotation(&fields, key, text, &entry.node, &mut read, problems);
@@ -64,18 +65,18 @@ fn annotation(
         }
         return;
     }
-    // KEDA takes what is no boolean for true.
+    // KEDA reads what is not a boolean as true.
     if go_bool(text) == Some(false) {
         return;
     }
     match key {
-        // The other one says how many replicas, and counts too.
+        // The other annotation may have set the replicas already.
         PAUSED => drop(read.paused.get_or_insert(Paused { annotation: PAUSED, replicas: None })),
-        PAUSED_SCALE_IN => read.pauses.push(format!("{key}: KEDA and the HPA take no pods away")),
+        PAUSED_SCALE_IN => read.pauses.push(format!("{key}: KEDA and the HPA remove no pods")),
         PAUSED_SCALE_OUT => read.pauses.push(format!("{key}: KEDA and the HPA start no pods")),
-        _ => read.pauses.push(format!("{key}: KEDA takes the triggers for active, whatever they say")),
+        _ => read.pauses.push(format!("{key}: KEDA treats the triggers as active, regardless of their values")),
     }
     if go_bool(text).is_none() {
-        read.unknown.push(format!("{key} is {text:?}, which KEDA takes for true"));
+        read.unknown.push(format!("{key} is {text:?}, which KEDA reads as true"));
     }
 }

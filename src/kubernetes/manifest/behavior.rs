@@ -1,4 +1,4 @@
-//! The HPA's behaviour in a manifest. What is left out has Kubernetes' default, field by field.
+//! The HPA's behavior in a manifest. Each omitted field has Kubernetes' default.
 
 use jiff::SignedDuration;
 
@@ -66,11 +66,11 @@ fn policy(fields: &Fields<'_>, unknown: &mut Vec<String>, problems: &mut Problem
 
 fn tolerance(fields: &Fields<'_>, problems: &mut Problems) -> Option<f64> {
     let node = fields.get("tolerance")?;
-    let share = quantity(node).filter(|share| share.is_finite() && 0.0 <= *share);
-    share.or_else(|| fields.wrong(node, "tolerance", "a share of at least 0, 0.05 or 50m for example", problems))
+    let fraction = quantity(node).filter(|fraction| fraction.is_finite() && 0.0 <= *fraction);
+    fraction.or_else(|| fields.wrong(node, "tolerance", "a fraction of at least 0, for example 0.05 or 50m", problems))
 }
 
-/// A Kubernetes quantity, as far as shares need it: plain, or in thousandths with an `m`.
+/// Parses a Kubernetes quantity, as far as fractions need it: plain, or in thousandths with an `m`.
 fn quantity(node: &Node) -> Option<f64> {
     match &node.value {
         Value::Whole(number) => Some(*number as f64),
@@ -83,7 +83,7 @@ fn quantity(node: &Node) -> Option<f64> {
     }
 }
 
-/// Seconds as a duration.
+/// Returns seconds as a duration.
 pub(super) fn seconds(seconds: u32) -> SignedDuration {
     SignedDuration::from_secs(seconds.into())
 }

@@ -1,14 +1,15 @@
-//! Typed access to the fields of a mapping. What does not fit is noted, and reading goes on.
+//! Typed access to the fields of a mapping. Errors are collected, and reading continues.
 
 use std::ops::RangeInclusive;
 
 use super::{ManifestError, Problem};
+use crate::text::suggest;
 use crate::yaml::{Entry, Node, Position, Value};
 
-/// The largest number of replicas or seconds: Kubernetes keeps them in an `int32`.
+/// The largest number of replicas or seconds: Kubernetes stores them as `int32`.
 pub(super) const MOST: u32 = i32::MAX as u32;
 
-/// Where fields belong that people put into another place.
+/// The place of fields that people often write elsewhere.
 const PLACES: [(&str, &str); 20] = [
     ("scalerAddress", "the trigger's metadata"),
     ("storage", "the trigger's metadata"),
@@ -32,7 +33,7 @@ const PLACES: [(&str, &str); 20] = [
     ("scaleUp", "spec.advanced.horizontalPodAutoscalerConfig.behavior"),
 ];
 
-/// Collects what is wrong in a file.
+/// The errors found in a file.
 pub(super) struct Problems {
     file: String,
     found: Vec<Problem>,
@@ -48,7 +49,7 @@ impl Problems {
         self.found.push(Problem { file: self.file.clone(), line: at.line, column: at.column, message });
     }
 
-    /// `value`, if nothing was wrong.
+    /// Returns `value` if there were no errors.
     pub(super) fn into_result<T>(mut self, value: T) -> Result<T, ManifestError> {
         if self.found.is_empty() {
             return Ok(value);
@@ -58,7 +59,7 @@ impl Problems {
     }
 }
 
-/// The fields of one mapping. `path` is where it is in the document, `spec.fallback` for example.
+/// The fields of a mapping. `path` is its place in the document, for example `spec.fallback`.
 #[derive(Clone)]
 pub(super) struct Fields<'a> {
     pub(super) path: String,
@@ -67,7 +68,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of `node`, which must be a mapping.
+    /// Returns the fields of `node`, which must be a mapping.
     pub(super) fn of(node: &'a Node, path: String, problems: &mut Problems) -> Option<Self> {
         match &node.value {
             Value::Mapping(entries) => Some(Self { path, at: node.at, entries }),
@@ -83,18 +84,18 @@ impl<'a> Fields<'a> {
         self.entries
     }
 
-    /// The field's full name.
+    /// Returns the field's full name.
     pub(super) fn name(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// A field that is there. One without a value is as good as none to Kubernetes.
+    /// Returns a field. To Kubernetes, a field without a value is missing.
     pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
         let node = self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)?;
         if matches!(node.value, Value::Null) { None } else { Some(node) }
     }
 
-    /// A field that has to be there. `read` is one of the methods below.
+    /// Reads a required field. `read` is one of the methods below.
     pub(super) fn required<T>(
         &self,
         key: &str,
@@ -102,8 +103,8 @@ impl<'a> Fields<'a> {
         read: impl FnOnce(&Self, &str, &mut Problems) -> Option<T>,
     ) -> Option<T> {
         if self.get(key).is_none() {
-            let nearly = self.entries.iter().find(|entry| is_slip(&entry.key, key));
-            let hint = nearly.map(|entry| format!("; did you mean {key} where {} is written?", entry.key));
+            let slip = self.entries.iter().find(|entry| suggest::is_slip(&entry.key, key));
+            let hint = slip.map(|entry| format!("; did you mean `{key}` where `{}` is written?", entry.key));
             problems.add(self.at, format!("{} is missing{}", self.name(key), hint.unwrap_or_default()));
             return None;
         }
@@ -149,7 +150,7 @@ impl<'a> Fields<'a> {
         count.or_else(|| self.wrong(node, key, &format!("a whole number, {limits}, without quotes"), problems))
     }
 
-    /// A field that takes one of some words, and what each of them means.
+    /// Reads a field whose value is one of some words, and returns what the word means.
     pub(super) fn choice<T: Clone>(&self, key: &str, choices: &[(&str, T)], problems: &mut Problems) -> Option<T> {
         let node = self.get(key)?;
         let chosen = match &node.value {
@@ -161,36 +162,24 @@ impl<'a> Fields<'a> {
         chosen.or_else(|| self.wrong(node, key, &format!("{one_of}{}", words.join(", ")), problems))
     }
 
-    /// Notes that `key` has the wrong value. Always `None`, so that it can end a method.
+    /// Adds the error that `key` has the wrong value. Always returns `None`, so that it can end a method.
     pub(super) fn wrong<T>(&self, node: &Node, key: &str, allowed: &str, problems: &mut Problems) -> Option<T> {
         problems.add(node.at, format!("{} is {}, but must be {allowed}", self.name(key), node.value));
         None
     }
 
-    /// Sentences about the fields that are not among `known`.
+    /// Returns a sentence about each field that is not among `known`.
     pub(super) fn unknown(&self, known: &[&str]) -> Vec<String> {
         let unknown = self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str()));
         unknown
             .map(|entry| {
-                let similar = similar(&entry.key, known).map(|key| format!("; did you mean {key}?"));
                 let place = PLACES.iter().find(|(key, _)| *key == entry.key);
-                let place = place.map(|(_, place)| format!("; it belongs to {place}"));
-                let hint = place.or(similar).unwrap_or_default();
+                let hint = match place {
+                    Some((_, place)) => format!("; it belongs to {place}"),
+                    None => suggest::did_you_mean(&entry.key, known.iter().copied()),
+                };
                 format!("line {}: KEDA has no field {}{hint}", entry.at.line, self.name(&entry.key))
             })
             .collect()
     }
-}
-
-/// The one of `known` that `word` is most likely a misspelling of.
-pub(super) fn similar<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let likeness = |key: &str| strsim::jaro_winkler(&word.to_lowercase(), &key.to_lowercase());
-    let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (0.85 < likeness(best)).then_some(best)
-}
-
-/// Whether `word` is `key` with another case, or two letters off. Stricter than [`similar`]: a neighbour may be right as it is, as
-/// `namespace` is beside a missing `name`.
-fn is_slip(word: &str, key: &str) -> bool {
-    word != key && strsim::osa_distance(&word.to_lowercase(), &key.to_lowercase()) <= key.len().min(8) / 4
 }

@@ -1,12 +1,13 @@
-//! From the tree of a document to ScaledObjects and ScaledJobs.
+//! Reads ScaledObjects and ScaledJobs from the tree of a document.
 
 use super::annotations::{Annotations, annotations};
 use super::behavior::{behavior, seconds};
-use super::fields::{Fields, MOST, Problems, similar};
+use super::fields::{Fields, MOST, Problems};
 use super::triggers::triggers;
 use super::{Manifests, ScaledJob, ScaledObject};
 use crate::kubernetes::hpa::Behavior;
 use crate::kubernetes::keda::{Fallback, FallbackBehavior, ReplicaBounds, ScaledObjectRules};
+use crate::text::suggest;
 use crate::yaml::{Node, Value};
 
 const API_VERSION: &str = "keda.sh/v1alpha1";
@@ -46,10 +47,10 @@ pub(super) fn document(node: &Node, manifests: &mut Manifests, problems: &mut Pr
             api_version(&fields, problems);
             manifests.scaled_jobs.extend(scaled_job(&fields, problems));
         }
-        other => match similar(other, &["ScaledObject", "ScaledJob"]).filter(|_| is_keda(&fields)) {
+        other => match suggest::closest(other, ["ScaledObject", "ScaledJob"]).filter(|_| is_keda(&fields)) {
             Some(likely) => {
                 let at = fields.get("kind").map_or(fields.at, |node| node.at);
-                problems.add(at, format!("kind is {other:?}, which KEDA does not have; did you mean {likely}?"));
+                problems.add(at, format!("kind is {other:?}, which KEDA does not have; did you mean `{likely}`?"));
             }
             None => manifests.skipped.push(other.to_owned()),
         },
@@ -60,7 +61,7 @@ fn api_version(fields: &Fields<'_>, problems: &mut Problems) {
     fields.required("apiVersion", problems, |f, key, p| f.choice(key, &[(API_VERSION, ())], p));
 }
 
-/// Whether a document is for KEDA, or says no other's name.
+/// Whether a document is for KEDA, or does not say for whom it is.
 fn is_keda(fields: &Fields<'_>) -> bool {
     let api = fields.get("apiVersion");
     api.is_none_or(|node| matches!(&node.value, Value::Text(api) if api.starts_with("keda.sh/")))
@@ -117,7 +118,7 @@ fn scaled_job(document: &Fields<'_>, problems: &mut Problems) -> Option<ScaledJo
     Some(ScaledJob { namespace, name: name?, triggers })
 }
 
-/// `metadata.namespace` and `metadata.name`.
+/// Reads `metadata.namespace` and `metadata.name`.
 fn identity(document: &Fields<'_>, problems: &mut Problems) -> (Option<String>, Option<String>) {
     let Some(metadata) = document.required("metadata", problems, Fields::mapping) else { return (None, None) };
     let namespace = metadata.text("namespace", problems);
@@ -125,7 +126,7 @@ fn identity(document: &Fields<'_>, problems: &mut Problems) -> (Option<String>, 
     (namespace.map(str::to_owned), name.map(str::to_owned))
 }
 
-/// The replicas. Follows `CheckReplicaCountBoundsAreValid` in KEDA's `scaledobject_types.go`.
+/// Reads the bounds of the replicas. Follows `CheckReplicaCountBoundsAreValid` in KEDA's `scaledobject_types.go`.
 fn bounds(spec: &Fields<'_>, problems: &mut Problems) -> ReplicaBounds {
     let default = ReplicaBounds::default();
     let given_min = spec.count("minReplicaCount", 0..=MOST, problems);
@@ -139,7 +140,7 @@ fn bounds(spec: &Fields<'_>, problems: &mut Problems) -> ReplicaBounds {
             format!("spec.minReplicaCount is {}, but must be at most maxReplicaCount, {}", bounds.min, bounds.max);
         problems.add(spec.get("minReplicaCount").map_or(spec.at, |node| node.at), message);
     }
-    // KEDA compares with the HPA's minimum where a minimum is given, and with 0 where it is not.
+    // KEDA compares with the HPA's minimum if there is a minimum, otherwise with 0.
     let least = given_min.map_or(0, |_| bounds.hpa_min());
     if let Some(idle) = bounds.idle.filter(|idle| least <= *idle) {
         let message = format!("spec.idleReplicaCount is {idle}, but must be less than minReplicaCount, {}", bounds.min);
@@ -164,7 +165,7 @@ fn fallback(fields: &Fields<'_>, unknown: &mut Vec<String>, problems: &mut Probl
     Some(Fallback { failure_threshold: failure_threshold?, replicas: replicas?, behavior })
 }
 
-/// The behaviour, and whether there are scaling modifiers.
+/// Reads the behavior, and whether there are scaling modifiers.
 fn advanced(fields: &Fields<'_>, unknown: &mut Vec<String>, problems: &mut Problems) -> (Option<Behavior>, bool) {
     let known = ["horizontalPodAutoscalerConfig", "restoreToOriginalReplicaCount", "scalingModifiers"];
     unknown.extend(fields.unknown(&known));

@@ -1,4 +1,4 @@
-//! Manifests as people write them, right and wrong. What a person reads is kept as snapshots.
+//! Manifests as people write them, valid and invalid. What people read is kept as snapshots.
 
 mod mistyped;
 
@@ -46,13 +46,13 @@ fn warnings_of(text: &str) -> String {
     warnings(&read_one(text)).join("\n")
 }
 
-/// The part of a spec that keeps the warnings away which most tests do not look for.
+/// The part of a spec without which there is a warning that most tests are not about.
 const QUIET: &str = "  advanced: {horizontalPodAutoscalerConfig: {behavior: {}}}";
 
 const FULL: &str = include_str!("tests/full.yaml");
 
 #[test]
-fn everything_that_decides_how_it_scales() {
+fn full_manifest_is_read() {
     let object = read_one(FULL);
     assert_eq!(object.namespace.as_deref(), Some("shop"));
     assert_eq!((object.name.as_str(), object.target.as_str()), ("orders", "orders-worker"));
@@ -99,7 +99,7 @@ fn everything_that_decides_how_it_scales() {
 }
 
 #[test]
-fn what_is_left_out_has_kedas_default() {
+fn omitted_fields_have_kedas_defaults() {
     let object = read_one(&scaled_object("  # nothing", ""));
     assert_eq!(object.namespace, None);
     assert_eq!(object.rules, ScaledObjectRules::default());
@@ -113,7 +113,7 @@ fn what_is_left_out_has_kedas_default() {
 }
 
 #[test]
-fn several_documents_and_lists() {
+fn documents_and_lists_are_read() {
     let object = scaled_object("", "");
     let job = "apiVersion: keda.sh/v1alpha1\nkind: ScaledJob\nmetadata: {name: reports}\n\
                spec: {jobTargetRef: {}, triggers: [{type: cron, metadata: {}}]}\n";
@@ -131,7 +131,7 @@ fn several_documents_and_lists() {
 }
 
 #[test]
-fn metadata_takes_text_only() {
+fn metadata_accepts_text_only() {
     let text = scaled_object(
         "",
         "      targetValue: 300\n      priority: \"1\"\n      keepWhileProcessing: true\n      serverTag:\n      \
@@ -147,7 +147,7 @@ fn metadata_takes_text_only() {
 }
 
 #[test]
-fn all_mistakes_at_once() {
+fn errors_are_found_all_at_once() {
     insta::assert_snapshot!(problems(include_str!("tests/wrong.yaml")), @r#"
     orders.yaml:1:13: apiVersion is "v1", but must be keda.sh/v1alpha1
     orders.yaml:4:3: metadata.name is missing
@@ -169,7 +169,7 @@ fn all_mistakes_at_once() {
 }
 
 #[test]
-fn mistakes_one_by_one() {
+fn errors_name_the_field_and_what_is_allowed() {
     #[track_caller]
     fn check(spec: &str, expected: &str) {
         assert_eq!(problems(&scaled_object(spec, "")), format!("orders.yaml:{expected}"));
@@ -194,8 +194,8 @@ fn mistakes_one_by_one() {
     );
     check(
         "  advanced: {horizontalPodAutoscalerConfig: {behavior: {scaleUp: {tolerance: much}}}}",
-        "7:78: spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleUp.tolerance is \"much\", but must be a share of at \
-         least 0, 0.05 or 50m for example",
+        "7:78: spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleUp.tolerance is \"much\", but must be a fraction of at \
+         least 0, for example 0.05 or 50m",
     );
     check(
         "  advanced: {scalingModifiers: {formula: a + b}}",
@@ -204,9 +204,9 @@ fn mistakes_one_by_one() {
 }
 
 #[test]
-fn yaml_that_cannot_be_read() {
-    insta::assert_snapshot!(problems("kind: [ScaledObject\nmetadata: {}\n"), @"orders.yaml:2:9: not YAML that can be read: illegal placement of ':' indicator");
-    insta::assert_snapshot!(problems("kind: ScaledObject\nkind: List\n"), @"orders.yaml:2:1: not YAML that can be read: duplicate mapping key `kind` is not allowed here");
+fn invalid_yaml_is_an_error() {
+    insta::assert_snapshot!(problems("kind: [ScaledObject\nmetadata: {}\n"), @"orders.yaml:2:9: invalid YAML: illegal placement of ':' indicator");
+    insta::assert_snapshot!(problems("kind: ScaledObject\nkind: List\n"), @"orders.yaml:2:1: invalid YAML: duplicate mapping key `kind` is not allowed here");
     insta::assert_snapshot!(problems("- a\n- b\n"), @"orders.yaml:1:1: the document is a list, but must be a mapping");
     insta::assert_snapshot!(problems("replicas: 3\n"), @"orders.yaml:1:1: kind is missing");
     insta::assert_snapshot!(problems("apiVersion: keda.k8s.io/v1alpha1\nkind: ScaledObject\n"), @r#"
@@ -217,41 +217,41 @@ fn yaml_that_cannot_be_read() {
 }
 
 #[test]
-fn a_sound_manifest_has_no_warnings() {
+fn minimal_manifest_has_no_warnings() {
     assert_eq!(warnings_of(&scaled_object(QUIET, "")), "");
 }
 
 #[test]
-fn warnings_about_the_object() {
-    insta::assert_snapshot!(warnings_of(&scaled_object("", "")), @"without advanced.horizontalPodAutoscalerConfig.behavior a workload that returns from zero grows to the size it had up to five minutes ago, even for one job; set scaleDown.stabilizationWindowSeconds: 300 there, which changes nothing else on the way down");
-    insta::assert_snapshot!(warnings_of(&scaled_object(&format!("{QUIET}\n  cooldownPeriod: 5"), "")), @"cooldownPeriod is 5 s: KEDA removes all pods at once that soon after the last activity, and starts them anew for the next job; use 300, the default, or more than the longest usual pause");
+fn warnings_about_the_scaled_object() {
+    insta::assert_snapshot!(warnings_of(&scaled_object("", "")), @"without advanced.horizontalPodAutoscalerConfig.behavior, a workload that returns from zero grows to the size that it had up to five minutes ago, even for one job; set scaleDown.stabilizationWindowSeconds: 300 there, which changes nothing else for scaling down");
+    insta::assert_snapshot!(warnings_of(&scaled_object(&format!("{QUIET}\n  cooldownPeriod: 5"), "")), @"cooldownPeriod is 5 s: KEDA removes all pods that soon after the last activity, and starts new ones for the next job; use 300, the default, or more than the longest usual pause");
     insta::assert_snapshot!(warnings_of(&scaled_object(
-        &format!("{QUIET}\n  minReplicaCount: 2\n  idleReplicaCount: 1"), "")), @"idleReplicaCount: 1 is below the HPA's minimum, which raises the replicas again as often as KEDA lowers them; only 0 works");
+        &format!("{QUIET}\n  minReplicaCount: 2\n  idleReplicaCount: 1"), "")), @"idleReplicaCount: 1 is below the HPA's minimum, so the HPA raises the replicas each time KEDA lowers them; only 0 works");
     insta::assert_snapshot!(warnings_of(&scaled_object(
-        &format!("{QUIET}\n  fallback: {{failureThreshold: 3, replicas: 0}}"), "")), @"fallback.replicas: 0 lets KEDA scale to zero while the triggers cannot be read; use 1 or more");
+        &format!("{QUIET}\n  fallback: {{failureThreshold: 3, replicas: 0}}"), "")), @"with fallback.replicas: 0, KEDA scales to zero while the triggers cannot be read; use 1 or more");
     insta::assert_snapshot!(warnings_of(&scaled_object(
-        &format!("{QUIET}\n  coolDownPeriod: 300\n  colour: red"), "    metrictype: Value")), @r"
-    line 8: KEDA has no field spec.coolDownPeriod; did you mean cooldownPeriod?
-    line 9: KEDA has no field spec.colour
-    line 15: KEDA has no field spec.triggers[0].metrictype; did you mean metricType?
+        &format!("{QUIET}\n  coolDownPeriod: 300\n  color: red"), "    metrictype: Value")), @r"
+    line 8: KEDA has no field spec.coolDownPeriod; did you mean `cooldownPeriod`?
+    line 9: KEDA has no field spec.color
+    line 15: KEDA has no field spec.triggers[0].metrictype; did you mean `metricType`?
     ");
     insta::assert_snapshot!(warnings_of(&scaled_object(
-        "  advanced: {horizontalPodAutoscalerConfig: {behavior: {}}, scalingModifiers: {formula: a}}", "    name: a")), @"a push starts the workload even if the formula of scalingModifiers is not above its activationTarget; use type: external where the formula has to decide");
+        "  advanced: {horizontalPodAutoscalerConfig: {behavior: {}}, scalingModifiers: {formula: a}}", "    name: a")), @"a push starts the workload even if the formula of scalingModifiers is not above its activationTarget; use type: external if the formula must decide");
 }
 
 #[test]
 fn warnings_about_a_trigger() {
-    insta::assert_snapshot!(warnings_of(&scaled_object(QUIET, "      metricType: Value")), @"trigger 0 (demand): KEDA does not look at metricType inside metadata, so Value has no effect; write it beside type and metadata");
-    insta::assert_snapshot!(warnings_of(&scaled_object(QUIET, "    metricType: Value")), @"trigger 0 (demand): with metricType: Value the HPA multiplies the ready pods by demand ÷ target, again every 15 s, and runs away to the maximum; use AverageValue, with what one pod can take as the target");
+    insta::assert_snapshot!(warnings_of(&scaled_object(QUIET, "      metricType: Value")), @"trigger 0 (demand): KEDA does not read metricType inside metadata, so Value has no effect; write it beside type and metadata");
+    insta::assert_snapshot!(warnings_of(&scaled_object(QUIET, "    metricType: Value")), @"trigger 0 (demand): with metricType: Value, the HPA multiplies the ready pods by demand ÷ target every 15 s, up to the maximum; use AverageValue, with what one pod can take as the target");
     let usage = scaled_object(QUIET, "    name: busy").replace("demand", "worker-usage");
     insta::assert_snapshot!(warnings_of(&usage), @r"
-    trigger 0 (busy): a usage is at most 1, so with metricType: AverageValue it asks for 1 ÷ target pods at most, however busy they are; use Value
-    at zero pods there are no workers, so these triggers are 0 whatever waits and never start the workload; add a trigger for demand or enqueued-count, or set minReplicaCount: 1
+    trigger 0 (busy): a usage is at most 1, so with metricType: AverageValue it asks for at most 1 ÷ target pods, however busy they are; use Value
+    at zero pods there are no workers, so these triggers are 0 however many jobs wait, and never start the workload; add a trigger for demand or enqueued-count, or set minReplicaCount: 1
     ");
 }
 
 #[test]
-fn only_metrics_of_workers_never_activate() {
+fn worker_metrics_alone_never_activate() {
     #[track_caller]
     fn check(spec: &str, metric: &str, more: &str, expected: bool) {
         let text = scaled_object(&format!("{QUIET}\n{spec}"), more).replace("demand", metric);
@@ -268,20 +268,20 @@ fn only_metrics_of_workers_never_activate() {
 }
 
 #[test]
-fn warnings_about_a_job() {
+fn warnings_about_a_scaled_job() {
     let text = "apiVersion: keda.sh/v1alpha1\nkind: ScaledJob\nmetadata: {name: reports}\nspec:\n  triggers:\n  \
                 - {type: external-push, metricType: Value, metadata: {scalerAddress: 'a:1', metric: demand}}\n";
     let job = read("job.yaml", text).unwrap().scaled_jobs.remove(0);
     insta::assert_snapshot!(job_warnings(&job).join("\n"), @r"
-    trigger 0 (demand): KEDA opens the stream of an external-push trigger for a ScaledJob but ignores what it says; use type: external, and a short pollingInterval
-    trigger 0 (demand): KEDA takes the target of metricType: Value as 0 in a ScaledJob and starts no jobs; use AverageValue
+    trigger 0 (demand): KEDA opens the stream of an external-push trigger for a ScaledJob but ignores its messages; use type: external and a short pollingInterval
+    trigger 0 (demand): in a ScaledJob, KEDA reads the target of metricType: Value as 0 and starts no jobs; use AverageValue
     ");
 }
 
 proptest! {
-    /// A manifest is a file that someone is just typing, so whatever it contains must end in an answer.
+    /// Somebody may be typing in the file, so any content must lead to a result.
     #[test]
-    fn a_damaged_manifest_never_panics(cut in 0..FULL.len(), length in 0..80usize, put in "[ \\n:{}\\[\\]&*!|>'\"%@#,a1-]{0,6}") {
+    fn damaged_manifest_never_panics(cut in 0..FULL.len(), length in 0..80usize, put in "[ \\n:{}\\[\\]&*!|>'\"%@#,a1-]{0,6}") {
         let end = (cut + length).min(FULL.len());
         let text = format!("{}{put}{}", &FULL[..cut], &FULL[end..]);
         if let Err(error) = read("full.yaml", &text) {

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::{Fields, Problems, similar};
-use super::{Trigger, TriggerKind, go_bool};
+use super::fields::{Fields, Problems};
+use super::{TriggerKind, TriggerSpec, go_bool};
 use crate::kubernetes::hpa::MetricType;
 use crate::kubernetes::keda::{TRIGGER_TYPES, scaler_port};
+use crate::text::suggest;
 use crate::yaml::{Entry, Value};
 
 const TRIGGER: [&str; 6] = ["type", "name", "useCachedMetrics", "metadata", "authenticationRef", "metricType"];
 
-/// The types that an external scaler answers. KEDA has `scalerAddress` for no other.
-const OURS: [&str; 2] = ["external-push", "external"];
+/// The types that an external scaler answers. No other type has a `scalerAddress`.
+const EXTERNAL_TYPES: [&str; 2] = ["external-push", "external"];
 
-/// What KEDA reads as a boolean in the metadata of an external trigger.
+/// The booleans that KEDA reads in the metadata of an external trigger.
 const SWITCHES: [&str; 2] = ["enableTLS", "unsafeSsl"];
 
 /// Reads `spec.triggers`.
@@ -22,12 +23,12 @@ pub(super) fn triggers(
     scaling_modifiers: bool,
     unknown: &mut Vec<String>,
     problems: &mut Problems,
-) -> Option<Vec<Trigger>> {
+) -> Option<Vec<TriggerSpec>> {
     let nodes = spec.required("triggers", problems, Fields::list)?;
     if nodes.is_empty() {
         problems.add(spec.at, "spec.triggers is empty, but must have a trigger");
     }
-    let mut triggers: Vec<Trigger> = Vec::new();
+    let mut triggers: Vec<TriggerSpec> = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         let Some(fields) = Fields::of(node, format!("spec.triggers[{index}]"), problems) else { continue };
         unknown.extend(fields.unknown(&TRIGGER));
@@ -43,19 +44,19 @@ pub(super) fn triggers(
     Some(triggers)
 }
 
-fn trigger(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> Option<Trigger> {
+fn trigger(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> Option<TriggerSpec> {
     let kind = fields.required("type", problems, Fields::text).map(|kind| match kind {
         "external" => TriggerKind::External,
         "external-push" => TriggerKind::ExternalPush,
         other => TriggerKind::Other(other.to_owned()),
     });
     if let Some(TriggerKind::Other(kind)) = &kind {
-        misspelt_type(fields, kind, problems);
+        misspelled_type(fields, kind, problems);
     }
     let ours = kind.as_ref().is_some_and(|kind| !matches!(kind, TriggerKind::Other(_)));
     let metadata = fields.required("metadata", problems, Fields::mapping);
     let metadata = metadata.map(|metadata| strings(&metadata, ours, problems));
-    Some(Trigger {
+    Some(TriggerSpec {
         kind: kind?,
         name: name.map(str::to_owned),
         metric_type: metric_type(fields, ours, problems),
@@ -65,15 +66,13 @@ fn trigger(fields: &Fields<'_>, name: Option<&str>, problems: &mut Problems) -> 
     })
 }
 
-/// Notes a type that is none of KEDA's where one of ours was likely intended.
-fn misspelt_type(fields: &Fields<'_>, kind: &str, problems: &mut Problems) {
+/// Adds an error if the type is not one of KEDA's and an external type was likely intended.
+fn misspelled_type(fields: &Fields<'_>, kind: &str, problems: &mut Problems) {
     let metadata = fields.get("metadata").map(|node| &node.value);
     let has_address =
         matches!(metadata, Some(Value::Mapping(entries)) if entries.iter().any(|e| e.key == "scalerAddress"));
-    // Typed with any separator but the right one.
-    let likely = similar(&kind.replace(['_', ' ', '.'], "-"), &OURS).filter(|_| !TRIGGER_TYPES.contains(&kind));
-    if has_address || likely.is_some() {
-        let hint = likely.map(|likely| format!("; did you mean {likely}?")).unwrap_or_default();
+    let hint = if TRIGGER_TYPES.contains(&kind) { String::new() } else { suggest::did_you_mean(kind, EXTERNAL_TYPES) };
+    if has_address || !hint.is_empty() {
         let at = fields.get("type").map_or(fields.at, |node| node.at);
         let name = fields.name("type");
         problems.add(at, format!("{name} is {kind:?}, but scalerAddress belongs to external-push or external{hint}"));
@@ -83,13 +82,13 @@ fn misspelt_type(fields: &Fields<'_>, kind: &str, problems: &mut Problems) {
 fn metric_type(fields: &Fields<'_>, ours: bool, problems: &mut Problems) -> Option<MetricType> {
     let mut choices = vec![("AverageValue", Some(MetricType::AverageValue)), ("Value", Some(MetricType::Value))];
     if !ours {
-        // Only the triggers cpu and memory can have it. KEDA refuses external ones (`GetMetricTargetType` in `scaler.go`).
+        // Only triggers of type cpu and memory can have it. KEDA rejects it for external ones (`GetMetricTargetType` in `scaler.go`).
         choices.push(("Utilization", None));
     }
     fields.choice("metricType", &choices, problems).unwrap_or(Some(MetricType::AverageValue))
 }
 
-/// A trigger's metadata. Kubernetes takes text only, and a number in YAML is not text.
+/// Reads a trigger's metadata. Kubernetes accepts only text, and a number in YAML is not text.
 fn strings(fields: &Fields<'_>, ours: bool, problems: &mut Problems) -> BTreeMap<String, String> {
     let mut strings = BTreeMap::new();
     for Entry { key, node, .. } in fields.entries() {
@@ -113,9 +112,9 @@ fn strings(fields: &Fields<'_>, ours: bool, problems: &mut Problems) -> BTreeMap
     strings
 }
 
-/// What KEDA needs of the metadata of an external trigger to reach its scaler.
+/// Checks what KEDA reads in the metadata of an external trigger.
 fn external(fields: &Fields<'_>, strings: &BTreeMap<String, String>, problems: &mut Problems) {
-    // A value that is not text was reported already; it is there.
+    // A value that is not text has been reported already.
     let Some(Entry { node, .. }) = fields.entries().iter().find(|entry| entry.key == "scalerAddress") else {
         problems.add(fields.at, format!("{} is missing, HOST:PORT of the scaler", fields.name("scalerAddress")));
         return;

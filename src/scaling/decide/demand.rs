@@ -1,132 +1,71 @@
-//! Everything that wants a worker, or needs a server to live.
+//! The metric `demand`: all jobs that need a worker, or a server to be alive.
 
 use jiff::Timestamp;
 
-use super::{jobs, orphans};
-use crate::duration;
 use crate::jobrunr::{Count, Filter, Queue, Recurring, RecurringJob, RunScheduling, Snapshot};
-use crate::scaling::Trigger;
+use crate::scaling::{DemandParts, JobCount, Reason, RecurringReason, Trigger};
 
-/// Recurring jobs named in the reasons; of more there is the number.
+/// Recurring jobs that the reasons name; of further ones they give the number.
 const MAX_NAMED: usize = 3;
 
-/// The jobs that want a worker now or within the look-ahead, by the reason why they do. Every job has one reason only,
-/// so that the reasons add up.
-pub(super) struct Demand<'a> {
-    trigger: &'a Trigger,
-    snapshot: &'a Snapshot,
-    queue: &'a Queue,
-    scheduled: Count,
-    awaiting: Count,
-    recurring: Vec<&'a RecurringJob>,
-}
-
-impl<'a> Demand<'a> {
-    pub(super) fn of(trigger: &'a Trigger, snapshot: &'a Snapshot, queue: &'a Queue) -> Self {
-        let look_ahead = trigger.question.look_ahead;
-        let recurring = snapshot.recurring.as_ref();
-        Self {
-            trigger,
-            snapshot,
-            queue,
-            scheduled: queue.scheduled.get(&look_ahead).copied().unwrap_or_default(),
-            awaiting: queue.awaiting.get(&look_ahead).copied().unwrap_or_default(),
-            recurring: recurring.map_or_else(Vec::new, |all| all.due(snapshot.read_at, look_ahead).collect()),
-        }
-    }
-
-    /// Enqueued, due, awaiting a deadline, being processed, orphans, recurring.
-    fn parts(&self) -> [u64; 6] {
-        let processing = self.queue.processing.n_jobs.saturating_sub(self.queue.n_orphans());
-        [
-            self.queue.enqueued.n_jobs,
-            self.scheduled.n_jobs,
-            self.awaiting.n_jobs,
-            processing,
-            self.queue.n_orphans(),
-            self.recurring.len() as u64,
-        ]
-    }
-
-    pub(super) fn n_jobs(&self) -> u64 {
-        self.parts().into_iter().fold(0, u64::saturating_add)
-    }
-
-    /// The sum, and what is to be known about its parts.
-    pub(super) fn reasons(&self) -> Vec<String> {
-        let mut reasons = vec![self.sum()];
-        if 0 < self.queue.n_orphans() {
-            reasons.push(orphans(self.queue));
-        }
-        if let Some(recurring) = &self.snapshot.recurring {
-            reasons.extend(self.recurring.iter().take(MAX_NAMED).map(|job| why(job, recurring, self.snapshot.read_at)));
-            if MAX_NAMED < self.recurring.len() {
-                reasons.push(format!("and {} recurring jobs more", self.recurring.len() - MAX_NAMED));
-            }
-            reasons.extend(oddities(recurring));
-        }
-        if !self.recurring.is_empty() && self.trigger.question.filter != Filter::default() {
-            reasons.push("recurring jobs are counted whatever the filter: their definitions do not say it".to_owned());
-        }
-        reasons
-    }
-
-    fn sum(&self) -> String {
-        let look_ahead = duration::format(self.trigger.question.look_ahead);
-        let filter = &self.trigger.question.filter;
-        let [enqueued, due, awaiting, processing, orphans, recurring] = self.parts();
-        let plural = |n: u64| if n == 1 { "" } else { "s" };
-        let parts = [
-            (enqueued, "enqueued".to_owned()),
-            (due, format!("due within {look_ahead}")),
-            (awaiting, format!("awaiting a deadline within {look_ahead}")),
-            (processing, "processing".to_owned()),
-            (orphans, format!("orphan{}", plural(orphans))),
-            (recurring, format!("recurring run{} to be written", plural(recurring))),
-        ];
-        let parts: Vec<String> =
-            parts.into_iter().filter(|(n, _)| 0 < *n).map(|(n, what)| format!("{n} {what}")).collect();
-        if parts.is_empty() {
-            return format!("nothing to do{filter}, now or within {look_ahead}");
-        }
-        let counts = [self.queue.enqueued, self.queue.processing, self.scheduled, self.awaiting];
-        let all = jobs(Count { n_jobs: self.n_jobs(), limited: counts.iter().any(|count| count.limited) });
-        format!("{all}{filter}: {}", parts.join(", "))
-    }
-}
-
-fn why(job: &RecurringJob, recurring: &Recurring, now: Timestamp) -> String {
-    let id = &job.id;
-    match (&job.next_at, recurring.scheduling) {
-        (Ok(at), RunScheduling::JustInTime) if *at <= now => {
-            format!("recurring job `{id}` was to run at {at}: the server is kept for a poll interval more, to look")
-        }
-        (Ok(at), RunScheduling::JustInTime) => {
-            format!("recurring job `{id}` is to run at {at}: a server has to live by then")
-        }
-        _ => format!("recurring job `{id}` has no next run: JobRunr writes it as soon as a server lives"),
-    }
-}
-
-/// What a person should know of the recurring jobs, whether they are due or not.
-fn oddities(recurring: &Recurring) -> Vec<String> {
-    let mut oddities: Vec<String> = recurring.note.iter().cloned().collect();
-    let unknown: Vec<(&str, &str)> = recurring.unknown().collect();
-    oddities.extend(unknown.iter().take(MAX_NAMED).map(|(id, reason)| {
-        format!("recurring job `{id}` counts only while a run of it is in the jobs table, since {reason}")
-    }));
-    if MAX_NAMED < unknown.len() {
-        oddities.push(format!("and {} more recurring jobs like it", unknown.len() - MAX_NAMED));
-    }
-    oddities
-}
-
-/// What will want a worker next, and when this trigger counts it.
-pub(super) fn next(trigger: &Trigger, snapshot: &Snapshot) -> Option<String> {
-    let next = snapshot.next_due(&trigger.question)?;
-    let what = match next.recurring_job {
-        Some(id) => format!("recurring job `{id}` runs"),
-        None => "a job is scheduled".to_owned(),
+/// Computes the demand and appends its reasons.
+pub(super) fn demand(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reasons: &mut Vec<Reason>) -> u64 {
+    let (filter, look_ahead) = (&trigger.question.filter, trigger.question.look_ahead);
+    let due = || snapshot.recurring.iter().flat_map(|all| all.due(snapshot.read_at, look_ahead));
+    let (scheduled, awaiting) = (queue.scheduled_within(look_ahead), queue.awaiting_within(look_ahead));
+    let parts = DemandParts {
+        enqueued: queue.enqueued.n_jobs,
+        due: scheduled.n_jobs,
+        awaiting: awaiting.n_jobs,
+        processing: queue.processing.n_jobs.saturating_sub(queue.n_orphans()),
+        orphans: queue.n_orphans(),
+        recurring: due().count() as u64,
     };
-    Some(format!("next: {what} at {}, which counts from {} on", next.at, next.counts_from))
+    let limited = [queue.enqueued, queue.processing, scheduled, awaiting].iter().any(|count| count.limited);
+    let jobs = JobCount::new(Count { n_jobs: parts.total(), limited }, filter);
+    reasons.push(Reason::Demand { jobs, look_ahead, parts });
+    if 0 < parts.orphans {
+        reasons.push(Reason::Orphans { jobs: parts.orphans });
+    }
+    if let Some(recurring) = &snapshot.recurring {
+        reasons.extend(due().take(MAX_NAMED).map(|job| run(job, recurring, snapshot.read_at)));
+        if let Some(jobs) = due().count().checked_sub(MAX_NAMED).filter(|jobs| 0 < *jobs) {
+            reasons.push(Reason::Recurring(RecurringReason::MoreRuns { jobs }));
+        }
+        limitations(recurring, reasons);
+    }
+    if 0 < parts.recurring && *filter != Filter::default() {
+        reasons.push(Reason::Recurring(RecurringReason::Unfiltered));
+    }
+    parts.total()
+}
+
+/// Why a recurring job needs a server.
+fn run(job: &RecurringJob, recurring: &Recurring, now: Timestamp) -> Reason {
+    let id = || job.id.clone();
+    Reason::Recurring(match (&job.next_at, recurring.scheduling) {
+        (Ok(at), RunScheduling::JustInTime) if *at <= now => RecurringReason::RunOverdue { job: id(), at: *at },
+        (Ok(at), RunScheduling::JustInTime) => RecurringReason::RunDue { job: id(), at: *at },
+        _ => RecurringReason::RunMissing { job: id() },
+    })
+}
+
+/// What is not known about recurring jobs, whether they are due or not.
+fn limitations(recurring: &Recurring, reasons: &mut Vec<Reason>) {
+    let note = recurring.note.iter().map(|text| RecurringReason::Note { text: text.clone() });
+    let unknown = recurring.unknown().take(MAX_NAMED);
+    let unknown = unknown.map(|(job, cause)| RecurringReason::Unknown { job: job.clone(), cause: cause.clone() });
+    let jobs = recurring.unknown().count().saturating_sub(MAX_NAMED);
+    let more = (0 < jobs).then_some(RecurringReason::MoreUnknown { jobs });
+    reasons.extend(note.chain(unknown).chain(more).map(Reason::Recurring));
+}
+
+/// What will need a worker next, and when the trigger starts to count it.
+pub(super) fn next(trigger: &Trigger, snapshot: &Snapshot) -> Option<Reason> {
+    let next = snapshot.next_due(&trigger.question)?;
+    let (at, counts_from) = (next.at, next.counts_from);
+    Some(match next.recurring_job {
+        Some(id) => Reason::Recurring(RecurringReason::Next { job: id.clone(), at, counts_from }),
+        None => Reason::NextScheduled { at, counts_from },
+    })
 }

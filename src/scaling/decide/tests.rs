@@ -1,10 +1,14 @@
 //! What each metric comes to, and why.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
-use crate::jobrunr::{Filter, LastSeenServers, Recurring, RecurringJob, RunScheduling, Server};
+use crate::jobrunr::{Count, Filter, LastSeenServers, Recurring, RecurringJob, RunScheduling, Server};
+use crate::scaling::RecurringReason;
+use crate::text::joined;
 
 fn now() -> Timestamp {
     "2026-11-23T20:00:00Z".parse().unwrap()
@@ -41,7 +45,7 @@ fn snapshot(queue: Queue, servers: Vec<Server>) -> Snapshot {
     }
 }
 
-/// A queue, two jobs of which are being processed, one of them by nobody any more.
+/// A queue of which two jobs are being processed, one of them by a dead server.
 fn queue() -> Queue {
     Queue {
         enqueued: exactly(3),
@@ -54,12 +58,12 @@ fn queue() -> Queue {
 }
 
 #[test]
-fn each_metric_has_its_value_and_its_reasons() {
+fn metric_has_its_value_and_its_reasons() {
     let check = |metadata: &str, value: f64, active: bool, first_reason: &str| {
         let servers = vec![server(4, 10), server(4, 61)];
         let decision = decide(&trigger(metadata), &snapshot(queue(), servers), now()).unwrap();
         assert_eq!((decision.value, decision.active), (value, active), "{metadata}");
-        assert_eq!(decision.reasons[0], first_reason, "{metadata}");
+        assert_eq!(decision.reasons[0].to_string(), first_reason, "{metadata}");
     };
     check("metric=enqueued-latency targetValue=300", 34.25, true, "3 jobs are enqueued, the oldest for 34.2 s");
     check("metric=enqueued-count targetValue=5", 3.0, true, "3 jobs enqueued");
@@ -71,7 +75,7 @@ fn each_metric_has_its_value_and_its_reasons() {
 }
 
 #[test]
-fn a_trigger_is_active_above_its_activation_target_or_while_jobs_are_processed() {
+fn trigger_is_active_above_its_activation_target_or_while_jobs_are_processed() {
     let check = |activation: &str, keep: &str, n_processing: u64, expected: bool| {
         let metadata = format!(
             "metric=enqueued-count targetValue=1 activationTargetValue={activation} keepWhileProcessing={keep}"
@@ -87,7 +91,7 @@ fn a_trigger_is_active_above_its_activation_target_or_while_jobs_are_processed()
 }
 
 #[test]
-fn a_job_from_a_clock_ahead_of_ours_wakes_the_workers() {
+fn latency_of_a_job_from_a_clock_ahead_of_ours_is_above_zero() {
     let check = |enqueued: u64, oldest: Option<i64>, value: f64, active: bool| {
         let oldest_enqueued_at = oldest.map(|seconds_ahead| now() + SignedDuration::from_secs(seconds_ahead));
         let queue = Queue { enqueued: exactly(enqueued), oldest_enqueued_at, ..Queue::default() };
@@ -102,7 +106,7 @@ fn a_job_from_a_clock_ahead_of_ours_wakes_the_workers() {
 }
 
 #[test]
-fn usage_is_zero_without_servers_and_never_above_one() {
+fn worker_usage_is_zero_without_servers_and_never_above_one() {
     let check = |n_alive: u64, servers: Vec<Server>, expected: f64| {
         let queue = Queue { processing_alive: exactly(n_alive), ..queue() };
         let decision = decide(&trigger("metric=worker-usage targetValue=1"), &snapshot(queue, servers), now()).unwrap();
@@ -115,20 +119,20 @@ fn usage_is_zero_without_servers_and_never_above_one() {
 
 fn recurring(scheduling: RunScheduling, jobs: &[(&str, bool, Result<&str, &str>)]) -> Recurring {
     let job = |(id, has_run, next_at): &(&str, bool, Result<&str, &str>)| RecurringJob {
-        id: (*id).to_owned(),
+        id: (*id).into(),
         has_run: *has_run,
-        next_at: next_at.map(|at| at.parse().unwrap()).map_err(str::to_owned),
+        next_at: next_at.map(|at| at.parse().unwrap()).map_err(Arc::from),
     };
     Recurring { scheduling, jobs: jobs.iter().map(job).collect(), note: None }
 }
 
 #[test]
-fn demand_names_every_reason_why_a_server_has_to_live() {
+fn demand_names_each_reason_why_a_server_must_be_alive() {
     let idle = || snapshot(Queue::default(), Vec::new());
     let check = |metadata: &str, snapshot: &Snapshot, expected: &str| {
         let decision = decide(&trigger(&format!("metric=demand {metadata}")), snapshot, now()).unwrap();
         let head = format!("{} / {}, {}", decision.value, decision.target, decision.active);
-        assert_eq!(format!("{head}: {}", decision.reasons.join("; ")), expected);
+        assert_eq!(format!("{head}: {}", joined(&decision.reasons, "; ")), expected);
     };
     check("targetValue=8", &idle(), "0 / 8, false: nothing to do, now or within PT1M; inactive: 0 is not above 0");
 
@@ -139,66 +143,93 @@ fn demand_names_every_reason_why_a_server_has_to_live() {
 
     let orphaned = Queue { processing: exactly(2), processing_alive: exactly(1), ..Queue::default() };
     let text = "2 / 8, true: 2 jobs: 1 processing, 1 orphan; \
-                orphans: 1 job without heartbeat, which JobRunr requeues as soon as a server lives; active: 2 is above 0";
+                orphans: 1 job without heartbeat; JobRunr requeues it as soon as a server is alive; active: 2 is above 0";
     check("targetValue=8", &snapshot(orphaned, Vec::new()), text);
 
     let later = Queue { next_scheduled_at: [(minute, now() + minute * 90)].into(), ..Queue::default() };
     let later = snapshot(later, vec![server(6, 1)]);
-    let text = "0 / 6, false: nothing to do, now or within PT1M; target: 6 workers a pod, as the live server has; \
+    let text = "0 / 6, false: nothing to do, now or within PT1M; target: 6 workers per pod, as the live server has; \
                 inactive: 0 is not above 0; \
-                next: a job is scheduled at 2026-11-23T21:30:00Z, which counts from 2026-11-23T21:29:00Z on";
+                next: a job is scheduled at 2026-11-23T21:30:00Z and counts from 2026-11-23T21:29:00Z on";
     check("targetValue=auto", &later, text);
 
     let jobs = [("a", false, Ok("2026-11-23T23:00:00Z")), ("b", true, Ok("2026-11-23T20:00:30Z"))];
     let version_8 = Snapshot { recurring: Some(recurring(RunScheduling::Ahead, &jobs)), ..idle() };
-    let text = "1 / 8, true: 1 job: 1 recurring run to be written; \
-                recurring job `a` has no next run: JobRunr writes it as soon as a server lives; active: 1 is above 0";
+    let text = "1 / 8, true: 1 job: 1 recurring run to be created; \
+                recurring job `a` has no next run: JobRunr creates it as soon as a server is alive; active: 1 is above 0";
     check("targetValue=8", &version_8, text);
 
     let version_7 = Snapshot { recurring: Some(recurring(RunScheduling::JustInTime, &jobs)), ..later };
     let text = "0 / 8, false: nothing to do, now or within PT1M; inactive: 0 is not above 0; \
-                next: a job is scheduled at 2026-11-23T21:30:00Z, which counts from 2026-11-23T21:29:00Z on";
+                next: a job is scheduled at 2026-11-23T21:30:00Z and counts from 2026-11-23T21:29:00Z on";
     check("targetValue=8", &version_7, text);
     let version_7 = Snapshot { queues: idle().queues, ..version_7 };
     let text = "0 / 8, false: nothing to do, now or within PT1M; inactive: 0 is not above 0; \
-                next: recurring job `a` runs at 2026-11-23T23:00:00Z, which counts from 2026-11-23T22:59:00Z on";
+                next: recurring job `a` runs at 2026-11-23T23:00:00Z and counts from 2026-11-23T22:59:00Z on";
     check("targetValue=8", &version_7, text);
 
     let jobs = [("a", false, Ok("2026-11-23T20:00:30Z")), ("x", false, Err("nobody knows"))];
-    let odd = Recurring { note: Some("take note".to_owned()), ..recurring(RunScheduling::JustInTime, &jobs) };
-    let text = "1 / 8, true: 1 job: 1 recurring run to be written; \
-                recurring job `a` is to run at 2026-11-23T20:00:30Z: a server has to live by then; take note; \
-                recurring job `x` counts only while a run of it is in the jobs table, since nobody knows; \
+    let odd = Recurring { note: Some("take note".into()), ..recurring(RunScheduling::JustInTime, &jobs) };
+    let text = "1 / 8, true: 1 job: 1 recurring run to be created; \
+                recurring job `a` runs at 2026-11-23T20:00:30Z: a server must be alive by then; take note; \
+                recurring job `x` counts only while JobRunr has a pending run of it: nobody knows; \
                 active: 1 is above 0";
     check("targetValue=8", &Snapshot { recurring: Some(odd), ..idle() }, text);
 }
 
 #[test]
-fn an_old_snapshot_keeps_its_numbers_and_says_its_age() {
+fn decision_on_an_old_snapshot_keeps_its_numbers_and_says_its_age() {
     let later = now() + SignedDuration::from_secs(50);
     let snapshot = snapshot(queue(), vec![server(4, 30)]);
     for metric in Metric::ALL {
         let trigger = trigger(&format!("metric={metric} targetValue=1"));
         let (fresh, old) = (decide(&trigger, &snapshot, now()).unwrap(), decide(&trigger, &snapshot, later).unwrap());
         assert_eq!((fresh.value, fresh.active), (old.value, old.active), "{metric}");
-        assert_eq!(old.reasons.last().unwrap(), "as of 50 s ago: the database has not answered since");
+        assert_eq!(old.reasons.last().unwrap().to_string(), "as of 50 s ago: the database has not answered since");
     }
 }
 
 #[test]
-fn a_decision_says_when_its_count_met_the_limit() {
+fn decision_says_that_its_count_is_truncated() {
     let limited = Count { n_jobs: 10_000, limited: true };
     let snapshot = snapshot(Queue { enqueued: limited, ..queue() }, Vec::new());
     let reasons = |metric: &str| {
-        decide(&trigger(&format!("metric={metric} targetValue=1")), &snapshot, now()).unwrap().reasons.join("; ")
+        joined(decide(&trigger(&format!("metric={metric} targetValue=1")), &snapshot, now()).unwrap().reasons, "; ")
     };
     assert!(reasons("enqueued-count").contains("the count is truncated: there may be more jobs"));
     assert!(!reasons("scheduled-count").contains("limit"));
 }
 
+#[test]
+fn reasons_share_names_with_the_snapshot() {
+    let jobs = [("a", false, Ok("2026-11-23T20:00:30Z")), ("x", false, Err("unreadable"))];
+    let recurring = Recurring { note: Some("limited".into()), ..recurring(RunScheduling::JustInTime, &jobs) };
+    let snapshot = Snapshot { recurring: Some(recurring), ..snapshot(Queue::default(), Vec::new()) };
+    let decision = decide(&trigger("metric=demand targetValue=8"), &snapshot, now()).unwrap();
+    let known = snapshot.recurring.as_ref().unwrap();
+    let is_known = |name: &Arc<str>| {
+        let causes = known.unknown().map(|(_, cause)| cause);
+        let mut names = known.jobs.iter().map(|job| &job.id).chain(&known.note).chain(causes);
+        names.any(|known| Arc::ptr_eq(known, name))
+    };
+    let mut n_names = 0;
+    for reason in &decision.reasons {
+        let Reason::Recurring(reason) = reason else { continue };
+        let names = match reason {
+            RecurringReason::RunDue { job, .. } => vec![job],
+            RecurringReason::Unknown { job, cause } => vec![job, cause],
+            RecurringReason::Note { text } => vec![text],
+            other => panic!("{other:?}"),
+        };
+        assert!(names.iter().all(|name| is_known(name)), "{reason:?}");
+        n_names += names.len();
+    }
+    assert_eq!(n_names, 4, "{decision:?}");
+}
+
 proptest! {
     #[test]
-    fn values_are_finite_and_never_negative(
+    fn value_is_finite_and_never_negative(
         enqueued in any::<u32>(), processing in any::<u32>(), alive in any::<u32>(), due in any::<u32>(),
         oldest_micros in any::<i32>(), pools in proptest::collection::vec((any::<u32>(), -1000_i64..1000), 0..5),
     ) {
@@ -219,7 +250,7 @@ proptest! {
         }
     }
 
-    /// The laws of demand: it is the sum of its reasons, never 0 while one of them stands, and no more work makes it less.
+    /// Demand is the sum of its parts, never 0 while there is a part, and never smaller with more work.
     #[test]
     fn demand_is_the_sum_of_its_reasons(
         enqueued in 0_u64..50, due in 0_u64..50, awaiting in 0_u64..50, processing in 0_u64..50, alive in 0_u64..50,
@@ -249,9 +280,10 @@ proptest! {
         prop_assert_eq!(decision.value, all as f64);
         prop_assert_eq!(decision.active, 0 < all);
         // The first reason lists the parts: their sum is the value.
-        let listed = decision.reasons[0].split_once(": ").map_or("", |(_, parts)| parts);
+        let first = decision.reasons[0].to_string();
+        let listed = first.split_once(": ").map_or("", |(_, parts)| parts);
         let sum: u64 = listed.split(", ").filter_map(|part| part.split(' ').next()?.parse::<u64>().ok()).sum();
-        prop_assert_eq!(sum, all, "{}", &decision.reasons[0]);
+        prop_assert_eq!(sum, all, "{}", first);
         let more_work = match more {
             5 => demand(counts, &[jobs.clone(), vec![("b", false, Ok("2026-11-23T20:00:30Z"))]].concat()),
             kind => {
@@ -264,10 +296,10 @@ proptest! {
     }
 
     #[test]
-    fn metadata_from_outside_never_breaks_anything(
+    fn metadata_of_any_kind_is_parsed_or_rejected(
         metadata in proptest::collection::vec(("[a-zA-Z]{0,12}|metric|targetValue|scheduledIn|priority", ".{0,20}"), 0..8),
     ) {
-        // A mistake is an answer too; all that counts is that there is one.
+        // An error is an answer too. What matters is that there is one.
         let pairs = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         if let Err(errors) = Trigger::parse(pairs) {
             prop_assert!(!errors.0.is_empty());

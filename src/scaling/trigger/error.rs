@@ -1,52 +1,53 @@
-//! What can be wrong with a trigger's metadata.
+//! Errors in a trigger's metadata.
 
 use std::fmt;
 
 use thiserror::Error;
 
 use super::metadata::{MAX_CHARS, MAX_KEYS};
+use crate::text::joined;
 
-/// One mistake in a trigger's metadata.
+/// One error in a trigger's metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MetadataError {
-    /// A key that has to be there is not.
+    /// A required key is missing.
     #[error("`{key}` is missing; allowed is {allowed}{hint}")]
     Missing {
         /// The key.
         key: &'static str,
         /// What is allowed.
         allowed: String,
-        /// Where a key of nearly that name is given: the question whether that was meant.
+        /// A suggestion, if there is an unknown key with a similar name.
         hint: String,
     },
-    /// A value that cannot be.
+    /// A value is invalid.
     #[error("`{key}` is `{value}`; allowed is {allowed}")]
     Invalid {
         /// The key.
         key: &'static str,
-        /// The value as given, shortened where it is very long.
+        /// The value, shortened if it is very long.
         value: String,
         /// What is allowed.
         allowed: String,
     },
-    /// More keys than anybody writes.
+    /// There are too many keys.
     #[error("there are {n_keys} keys; allowed are at most {MAX_KEYS}")]
     TooManyKeys {
-        /// How many there are.
+        /// How many.
         n_keys: usize,
     },
-    /// A key that is longer than any.
+    /// A key is too long.
     #[error("the key `{key}` has {n_chars} characters; allowed are at most {MAX_CHARS}")]
     LongKey {
         /// The key, shortened.
         key: String,
-        /// How long it is.
+        /// Its length in characters.
         n_chars: usize,
     },
 }
 
 impl MetadataError {
-    /// The key of ours that is wrong, if it is one.
+    /// Returns the key of ours that the error is about, if it is about one.
     pub(super) fn key(&self) -> Option<&'static str> {
         match self {
             Self::Missing { key, .. } | Self::Invalid { key, .. } => Some(key),
@@ -55,13 +56,12 @@ impl MetadataError {
     }
 }
 
-/// All mistakes in a trigger's metadata.
+/// All errors in a trigger's metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct MetadataErrors(pub Vec<MetadataError>);
 
 impl fmt::Display for MetadataErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        write!(f, "trigger metadata: {}", texts.join("; "))
+        write!(f, "trigger metadata: {}", joined(&self.0, "; "))
     }
 }

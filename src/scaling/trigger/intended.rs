@@ -1,13 +1,13 @@
-//! What a value that is rejected was likely intended to be, for the question at the end of the error.
+//! What a rejected value was likely intended to be, for the suggestion at the end of the error.
 
 use jiff::SignedDuration;
 
 use crate::duration;
 
-/// What a number in the metadata measures.
+/// The unit of a number in the metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// Jobs, workers, or not known.
+    /// Jobs, workers, or unknown.
     Count,
     /// Seconds.
     Seconds,
@@ -15,7 +15,7 @@ pub(super) enum Unit {
     Ratio,
 }
 
-/// The number that `text` likely stands for: without quotes, with a decimal point, in the unit that is used here.
+/// Guesses the number that `text` stands for: without quotes, with a decimal point, in `unit`.
 pub(super) fn number(text: &str, unit: Unit) -> Option<f64> {
     let bare = bare(text);
     if unit == Unit::Ratio {
@@ -26,19 +26,19 @@ pub(super) fn number(text: &str, unit: Unit) -> Option<f64> {
     if let Ok(number) = bare.parse() {
         return Some(number);
     }
-    // With three digits behind it, a comma may separate thousands.
+    // Before three digits, a comma may separate thousands.
     if let Some((whole, fraction)) = bare.split_once(',').filter(|(_, fraction)| fraction.len() != 3) {
         return format!("{whole}.{fraction}").parse().ok();
     }
     if unit == Unit::Seconds { duration::guess(bare).map(|length| length.as_secs_f64()) } else { None }
 }
 
-/// The duration that `text` likely stands for: `30s`, `2 min`, `120` or `P2M` instead of `PT30S` and `PT2M`.
+/// Guesses the duration that `text` stands for: `30s`, `2 min`, `120` or `P2M` in place of `PT30S` and `PT2M`.
 pub(super) fn duration(text: &str) -> Option<SignedDuration> {
     duration::guess(bare(text))
 }
 
-/// A value without quotes and blanks around it.
+/// Returns a value without the quotes and blanks around it.
 fn bare(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '“' | '”' | '„' | '’'))
 }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intended_numbers() {
+    fn number_is_guessed_in_its_unit() {
         for (text, unit, expected) in [
             ("\"8\"", Unit::Count, Some(8.0)),
             ("“8”", Unit::Count, Some(8.0)),
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn intended_durations() {
+    fn duration_is_guessed() {
         for (text, expected) in [
             ("120", Some("PT2M")),
             ("30s", Some("PT30S")),

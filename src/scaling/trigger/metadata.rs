@@ -1,16 +1,18 @@
-//! Reads a trigger's metadata, and says everything that is wrong with it.
+//! Reads the values in a trigger's metadata, and collects all errors.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use super::Trigger;
 use super::error::{MetadataError, MetadataErrors};
 use super::intended::{self, Unit};
 use crate::duration;
 use crate::jobrunr::Filter;
 use crate::scaling::target::DEFAULT_WORKERS;
 use crate::scaling::{Metric, Target};
-use crate::text::printable;
+use crate::text::{printable, suggest};
 
 const STORAGE: &str = "storage";
 const METRIC: &str = "metric";
@@ -25,8 +27,8 @@ pub(super) const PUSH_INACTIVE: &str = "pushInactive";
 pub(super) const TARGET_USAGE: &str = "targetUsage";
 pub(super) const WORKERS_PER_POD: &str = "workersPerPod";
 
-/// The keys that mean something to us.
-const OUR_KEYS: [&str; 12] = [
+/// The keys that this scaler reads.
+pub(super) const KEYS: [&str; 12] = [
     STORAGE,
     METRIC,
     TARGET,
@@ -41,49 +43,47 @@ const OUR_KEYS: [&str; 12] = [
     WORKERS_PER_POD,
 ];
 
-/// The keys that KEDA reads itself and sends along all the same (KEDA `pkg/scalers/external_scaler.go`).
-const KEDA_KEYS: [&str; 7] =
+/// The keys that KEDA itself reads and also sends (KEDA `pkg/scalers/external_scaler.go`).
+pub(super) const KEDA_KEYS: [&str; 7] =
     ["scalerAddress", "enableTLS", "unsafeSsl", "caCert", "tlsClientCert", "tlsClientKey", "tlsCertFile"];
 
-/// KEDA writes targets with three decimals; anything below becomes 0, which the HPA refuses.
+/// KEDA prints targets with three decimals. A smaller target becomes 0, which the HPA rejects.
 const MIN_TARGET: f64 = 0.001;
-/// Above this a target no longer fits KEDA's 64-bit milli-units.
+/// A larger target does not fit KEDA's 64-bit number of thousandths.
 const MAX_TARGET: f64 = 9.0e15;
-/// A usage is never more, so that a target above it would never ask for a pod.
+/// A usage is at most 1, so a larger target would never ask for a pod.
 const MAX_USAGE: f64 = 1.0;
-/// A look-ahead beyond a year is a slip of the pen.
+/// A longer look-ahead is a mistake.
 const MAX_LOOK_AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
-/// More than any pod has.
+/// No pod has more.
 const MAX_WORKERS_PER_POD: u32 = 100_000;
-/// Beyond these a usage is a slip of the pen: a percentage, or a number of jobs.
+/// Outside this range a usage is a mistake: a percentage, or a number of jobs.
 const TARGET_USAGES: std::ops::RangeInclusive<f64> = 0.01..=10.0;
-/// Nobody writes more keys, and KEDA adds seven.
+/// Far more than the keys that there are.
 pub(super) const MAX_KEYS: usize = 100;
-/// No key is longer, nor is any value of ours: longer filter values do not fit JobRunr's columns.
+/// The longest key and the longest value: longer filter values do not fit JobRunr's columns.
 pub(super) const MAX_CHARS: usize = 128;
-/// The name of a storage, as the configuration has it.
+/// The longest name of a storage, as in the configuration.
 const MAX_STORAGE_CHARS: usize = 40;
-/// More unknown keys than this are counted and not named.
+/// Unknown keys that the warnings name; further ones are counted.
 const MAX_NAMED: usize = 5;
-/// A longer word is no misspelt key or metric of ours.
-const MAX_MISSPELT: usize = 40;
 
-/// How far ahead to look where the metadata does not say.
+/// The look-ahead if the metadata has none.
 pub(super) const DEFAULT_LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(1);
-/// The target that is computed from the workers of a pod.
+/// The value of a target that is computed from the workers of a pod.
 pub(super) const AUTO: &str = "auto";
 
-/// Takes values out of the metadata and collects what is wrong with them.
-pub(super) struct Reader<'a> {
+/// The values in the metadata, and the errors found so far.
+pub(super) struct MetadataReader<'a> {
     values: BTreeMap<&'a str, &'a str>,
     errors: Vec<MetadataError>,
 }
 
-impl<'a> Reader<'a> {
-    /// Reads metadata of any number and length.
+impl<'a> MetadataReader<'a> {
+    /// Takes metadata of any size.
     ///
     /// # Errors
-    /// [`MetadataError::TooManyKeys`]. Then nothing else is looked at.
+    /// [`MetadataError::TooManyKeys`]. Nothing else is then checked.
     pub(super) fn new(metadata: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, MetadataErrors> {
         let mut reader = Self { values: BTreeMap::new(), errors: Vec::new() };
         let mut metadata = metadata.into_iter();
@@ -104,17 +104,17 @@ impl<'a> Reader<'a> {
             }
             return;
         }
-        match OUR_KEYS.into_iter().find(|ours| *ours == key) {
+        match KEYS.into_iter().find(|ours| *ours == key) {
             Some(ours) if MAX_CHARS < value.chars().count() => {
                 self.invalid(ours, value, format!("at most {MAX_CHARS} characters"));
-                // It is wrong, but not missing.
+                // It is invalid, but not missing.
                 self.values.insert(key, "");
             }
             _ => drop(self.values.insert(key, value)),
         }
     }
 
-    pub(super) fn is_fine(&self) -> bool {
+    pub(super) fn is_valid(&self) -> bool {
         self.errors.is_empty()
     }
 
@@ -123,13 +123,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn storage(&mut self) -> String {
-        let Some(name) = self.text(STORAGE) else { return "default".to_owned() };
+        let name = self.text(STORAGE).unwrap_or("default");
         let is_allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
         if MAX_STORAGE_CHARS < name.len() || !name.bytes().all(is_allowed) {
             let allowed = format!("the name of a storage: at most {MAX_STORAGE_CHARS} characters of a-z, 0-9 and `-`");
-            self.invalid(STORAGE, &name, allowed);
+            self.invalid(STORAGE, name, allowed);
         }
-        name
+        name.to_owned()
     }
 
     pub(super) fn keep_while_processing(&mut self) -> bool {
@@ -140,17 +140,17 @@ impl<'a> Reader<'a> {
         self.boolean(PUSH_INACTIVE, false)
     }
 
-    /// The value of a key; an empty one counts as not given.
-    fn text(&self, key: &str) -> Option<String> {
-        self.values.get(key).filter(|value| !value.is_empty()).map(|&value| value.to_owned())
+    /// Returns the value of a key. An empty one counts as missing.
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.values.get(key).copied().filter(|value| !value.is_empty())
     }
 
     fn missing(&mut self, key: &'static str, allowed: String) {
         let hint = self
             .values
             .keys()
-            .find(|given| !OUR_KEYS.contains(given) && is_likely(given, key))
-            .map(|given| format!("; did you mean `{key}` where `{}` is written?", shortened(given)))
+            .find(|other| !KEYS.contains(other) && suggest::closest(other, [key]).is_some())
+            .map(|other| format!("; did you mean `{key}` where `{}` is written?", shortened(other)))
             .unwrap_or_default();
         self.add(key, MetadataError::Missing { key, allowed, hint });
     }
@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
         self.add(key, MetadataError::Invalid { key, value: shortened(value), allowed: allowed.into() });
     }
 
-    /// Only the first mistake of a key is reported.
+    /// Adds an error. Only the first one about a key is reported.
     fn add(&mut self, key: &'static str, error: MetadataError) {
         if !self.errors.iter().any(|error| error.key() == Some(key)) {
             self.errors.push(error);
@@ -175,33 +175,29 @@ impl<'a> Reader<'a> {
             self.missing(METRIC, allowed());
             return None;
         };
-        let metric = Metric::from_name(&name);
+        let metric = Metric::from_name(name);
         if metric.is_none() {
-            let likely = closest(&name, Metric::ALL.iter().map(|metric| metric.name()));
-            let hint = likely.map(|l| format!("; did you mean `{l}`?")).unwrap_or_default();
-            self.invalid(METRIC, &name, format!("{}{hint}", allowed()));
+            let hint = suggest::did_you_mean(name, Metric::ALL.map(Metric::name));
+            self.invalid(METRIC, name, format!("{}{hint}", allowed()));
         }
         metric
     }
 
     fn number(&mut self, key: &'static str, range: std::ops::RangeInclusive<f64>, allowed: &str) -> Option<f64> {
         let text = self.text(key)?;
-        match text.parse::<f64>() {
-            Ok(number) if range.contains(&number) => Some(number),
-            _ => {
-                let likely = match intended::number(&text, self.unit(key)).filter(|number| range.contains(number)) {
-                    None if text.eq_ignore_ascii_case(AUTO) && allowed.contains(AUTO) => Some(AUTO.to_owned()),
-                    number => number.map(|number| number.to_string()),
-                };
-                let hint = likely.map(|likely| format!("; did you mean `{likely}`?")).unwrap_or_default();
-                self.invalid(key, &text, format!("{allowed}{hint}"));
-                None
-            }
+        if let Some(number) = text.parse().ok().filter(|number| range.contains(number)) {
+            return Some(number);
         }
+        let likely = match intended::number(text, self.unit(key)).filter(|number| range.contains(number)) {
+            None if text.eq_ignore_ascii_case(AUTO) && allowed.contains(AUTO) => Some(AUTO.to_owned()),
+            number => number.map(|number| number.to_string()),
+        };
+        self.invalid(key, text, format!("{allowed}{}", suggest::hint(likely)));
+        None
     }
 
     fn unit(&self, key: &str) -> Unit {
-        match self.text(METRIC).and_then(|name| Metric::from_name(&name)) {
+        match self.text(METRIC).and_then(Metric::from_name) {
             _ if key == TARGET_USAGE => Unit::Ratio,
             Some(Metric::WorkerUsage) => Unit::Ratio,
             Some(Metric::EnqueuedLatency) => Unit::Seconds,
@@ -209,9 +205,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A number, or `auto` where the metric counts jobs: a pod's worth of them can be computed.
+    /// Reads the target: a number, or `auto` if the metric counts jobs.
     pub(super) fn target(&mut self, metric: Option<Metric>) -> Option<Target> {
-        let is_auto = self.text(TARGET).is_some_and(|text| text == AUTO);
+        let is_auto = self.text(TARGET) == Some(AUTO);
         let usage = self.number(TARGET_USAGE, TARGET_USAGES, "a ratio from 0.01 to 10, such as \"0.8\"");
         let workers_per_pod = self.workers_per_pod();
         match metric {
@@ -243,7 +239,7 @@ impl<'a> Reader<'a> {
         let text = self.text(WORKERS_PER_POD)?;
         let workers = text.parse().ok().filter(|workers| (1..=MAX_WORKERS_PER_POD).contains(workers));
         if workers.is_none() {
-            self.invalid(WORKERS_PER_POD, &text, format!("a whole number from 1 to {MAX_WORKERS_PER_POD}"));
+            self.invalid(WORKERS_PER_POD, text, format!("a whole number from 1 to {MAX_WORKERS_PER_POD}"));
         }
         workers
     }
@@ -257,51 +253,47 @@ impl<'a> Reader<'a> {
         let priority = self.text(PRIORITY).and_then(|text| {
             let parsed = text.parse::<i32>().ok().filter(|priority| 0 <= *priority);
             if parsed.is_none() {
-                self.invalid(PRIORITY, &text, "a whole number from 0, which is the highest priority");
+                self.invalid(PRIORITY, text, "a whole number from 0, which is the highest priority");
             }
             parsed
         });
         Filter { priority, server_tag: self.filter_text(SERVER_TAG), dynamic_queue: self.filter_text(DYNAMIC_QUEUE) }
     }
 
-    fn filter_text(&mut self, key: &'static str) -> Option<String> {
+    fn filter_text(&mut self, key: &'static str) -> Option<Arc<str>> {
         let text = self.text(key)?;
         if !text.chars().any(char::is_control) {
-            return Some(text);
+            return Some(text.into());
         }
-        self.invalid(key, &text, format!("at most {MAX_CHARS} characters, none of them a control character"));
+        self.invalid(key, text, format!("at most {MAX_CHARS} characters, none of them a control character"));
         None
     }
 
     pub(super) fn look_ahead(&mut self) -> SignedDuration {
         let Some(text) = self.text(SCHEDULED_IN) else { return DEFAULT_LOOK_AHEAD };
-        match duration::parse(&text) {
-            Ok(d) if SignedDuration::ZERO <= d && d <= MAX_LOOK_AHEAD => d,
-            _ => {
-                let likely = intended::duration(&text).filter(|d| SignedDuration::ZERO <= *d && *d <= MAX_LOOK_AHEAD);
-                let hint = likely.map(|d| format!("; did you mean `{}`?", duration::format(d))).unwrap_or_default();
-                let allowed = format!("an ISO-8601 duration from PT0S to P366D, such as PT2M{hint}");
-                self.invalid(SCHEDULED_IN, &text, allowed);
-                DEFAULT_LOOK_AHEAD
-            }
+        let is_allowed = |look_ahead: &SignedDuration| (SignedDuration::ZERO..=MAX_LOOK_AHEAD).contains(look_ahead);
+        if let Some(look_ahead) = duration::parse(text).ok().filter(is_allowed) {
+            return look_ahead;
         }
+        let hint = suggest::hint(intended::duration(text).filter(is_allowed).map(duration::format));
+        self.invalid(SCHEDULED_IN, text, format!("an ISO-8601 duration from PT0S to P366D, such as PT2M{hint}"));
+        DEFAULT_LOOK_AHEAD
     }
 
     fn boolean(&mut self, key: &'static str, default: bool) -> bool {
-        match self.text(key).as_deref() {
+        match self.text(key) {
             None => default,
             Some(text) if text.eq_ignore_ascii_case("true") => true,
             Some(text) if text.eq_ignore_ascii_case("false") => false,
             Some(text) => {
-                let text = text.to_owned();
-                self.invalid(key, &text, "\"true\" or \"false\"");
+                self.invalid(key, text, "\"true\" or \"false\"");
                 default
             }
         }
     }
 
     pub(super) fn warnings(&self, metric: Option<Metric>, target: Option<Target>) -> Vec<String> {
-        let mut unknown = self.values.keys().filter(|key| !OUR_KEYS.contains(key) && !KEDA_KEYS.contains(key));
+        let mut unknown = self.values.keys().filter(|key| !KEYS.contains(key) && !KEDA_KEYS.contains(key));
         let mut warnings: Vec<String> = unknown.by_ref().take(MAX_NAMED).map(|key| unknown_key(key)).collect();
         match unknown.count() {
             0 => {}
@@ -313,8 +305,8 @@ impl<'a> Reader<'a> {
         }
         if let Some(Target::Auto { workers_per_pod: None, .. }) = target {
             warnings.push(format!(
-                "`{WORKERS_PER_POD}` is missing: with `{TARGET}: {AUTO}` a scaler that has seen no server, such as one that was \
-                 restarted at zero pods, takes {DEFAULT_WORKERS}; set it to the workers of a pod"
+                "`{WORKERS_PER_POD}` is missing: with `{TARGET}: {AUTO}`, a scaler that has not seen a server, for example after a \
+                 restart at zero pods, assumes {DEFAULT_WORKERS}; set it to the number of workers of a pod"
             ));
         }
         if let Some(Target::Fixed(_)) = target {
@@ -328,39 +320,22 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What to say about a key that is neither ours nor KEDA's.
+/// Warns about a key that neither this scaler nor KEDA reads.
 fn unknown_key(key: &str) -> String {
-    // A key that ends so holds a value that KEDA took from the environment of the scaled container.
+    // KEDA takes the value of such a key from the environment of the scaled container.
     if let Some(plain) = key.strip_suffix("FromEnv") {
-        let known = OUR_KEYS.contains(&plain);
+        let known = KEYS.contains(&plain);
         let remedy = if known { format!(": write `{plain}` with its value instead") } else { String::new() };
         return format!("`{}` is unknown and ignored{remedy}", shortened(key));
     }
     if key == "metricType" {
-        return "`metricType` in the metadata is ignored: it belongs one level up, beside `type`".to_owned();
+        return Trigger::MISPLACED_METRIC_TYPE.to_owned();
     }
-    let hint = closest(key, OUR_KEYS).map(|likely| format!(": did you mean `{likely}`?")).unwrap_or_default();
+    let hint = suggest::did_you_mean(key, KEYS);
     format!("`{}` is unknown and ignored{hint}", shortened(key))
 }
 
-fn is_likely(given: &str, wanted: &str) -> bool {
-    if MAX_MISSPELT < given.len() {
-        return false;
-    }
-    let (given, wanted) = (given.to_ascii_lowercase(), wanted.to_ascii_lowercase());
-    0.8 <= strsim::jaro_winkler(&given, &wanted)
-}
-
-/// The candidate that a misspelt word most likely stands for.
-fn closest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = given.to_ascii_lowercase();
-    candidates.into_iter().filter(|candidate| is_likely(given, candidate)).max_by(|a, b| {
-        let score = |c: &str| strsim::jaro_winkler(&lower, &c.to_ascii_lowercase());
-        score(a).total_cmp(&score(b))
-    })
-}
-
-/// A value as it may stand in an error or a log: what comes from outside may be huge, and may try to forge lines.
+/// Returns untrusted text for an error or a log: it may be huge, and may try to forge lines.
 fn shortened(text: &str) -> String {
     printable(text, 80)
 }

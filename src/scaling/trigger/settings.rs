@@ -1,4 +1,4 @@
-//! Distinguishes triggers of a ScaledObject that measure the same.
+//! What distinguishes triggers of a ScaledObject that measure the same.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ use super::metadata::{
 use crate::duration;
 use crate::scaling::Target;
 
-/// A trigger's target, and what else its answer depends on beside storage, metric and filter. KEDA does not say which
-/// trigger of a ScaledObject it asks for; two whose settings are the same too give the same answer.
+/// A trigger's target and everything else that its answer depends on, except storage, metric and filter. KEDA does not say which
+/// trigger of a ScaledObject it asks for. Two triggers with equal settings have the same answer.
 ///
-/// `Display` writes `key=value` as in the metadata, without defaults. Equal settings have equal texts, and different
-/// settings different ones.
+/// `Display` writes `key=value` as in the metadata, without defaults. Equal settings have equal texts, different settings have
+/// different ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     target: TargetSetting,
@@ -32,13 +32,13 @@ enum TargetSetting {
     Auto { usage: Number, workers_per_pod: Option<u32> },
 }
 
-/// A number by its bits. It is finite and not -0, so that equal numbers have equal bits.
+/// A number as its bits. It is finite and not -0, so equal numbers have equal bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Number(u64);
 
 impl Number {
     fn new(number: f64) -> Self {
-        // The sum is 0 for -0, and the number itself for all others.
+        // The sum is 0 for -0, otherwise the number itself.
         Self((number + 0.0).to_bits())
     }
 
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_the_target_and_what_is_not_as_by_default() {
+    fn settings_are_the_target_and_what_differs_from_the_default() {
         let check = |metadata: &str, expected: &str| assert_eq!(settings(metadata).to_string(), expected, "{metadata}");
         check("metric=demand targetValue=8", "targetValue=8");
         check("metric=demand targetValue=8.0 scheduledIn=PT60S activationTargetValue=-0 priority=1", "targetValue=8");
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_equal_exactly_where_their_texts_are() {
+    fn settings_are_equal_if_and_only_if_their_texts_are() {
         let mut all = Vec::new();
         for target in ["8", "8.0", "8.000000000000002", "auto", "auto workersPerPod=8", "auto targetUsage=0.5"] {
             for look_ahead in ["", "scheduledIn=PT1M", "scheduledIn=PT60.5S", "scheduledIn=PT1H", "scheduledIn=PT60M"] {

@@ -1,26 +1,23 @@
-//! What a trigger's metadata may say but is rarely intended.
+//! Values in a trigger's metadata that are allowed but rarely intended.
 
 use jiff::SignedDuration;
 
 use super::Trigger;
 use super::metadata::{ACTIVATION_TARGET, PUSH_INACTIVE, SCHEDULED_IN, TARGET};
 use crate::duration;
-use crate::jobrunr::Snapshot;
+use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Snapshot};
 use crate::scaling::{Metric, Target};
 
-/// A latency from here on, 8 h 20 min, is more likely 30 s in milliseconds.
+/// From this latency on, 8 h 20 min, a value is more likely 30 s in milliseconds.
 const LIKELY_MILLISECONDS: f64 = 30_000.0;
 
-/// Pods that start further ahead than this wait longer than they work.
+/// With a longer look-ahead, pods wait longer than they work.
 const LONG_LOOK_AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
-/// The poll interval of JobRunr's servers unless it was configured otherwise.
-const DEFAULT_POLL_INTERVAL: SignedDuration = SignedDuration::from_secs(15);
-
-/// What is rarely intended about a trigger, as sentences.
+/// Warns about values that are rarely intended.
 pub(super) fn rarely_intended(trigger: &Trigger) -> Vec<String> {
     let warnings = [
-        waits_for_ever(trigger),
+        waits_forever(trigger),
         more_than_a_pod_per_job(trigger),
         milliseconds(trigger),
         falling_edge(trigger),
@@ -29,11 +26,11 @@ pub(super) fn rarely_intended(trigger: &Trigger) -> Vec<String> {
     warnings.into_iter().flatten().collect()
 }
 
-fn waits_for_ever(trigger: &Trigger) -> Option<String> {
+fn waits_forever(trigger: &Trigger) -> Option<String> {
     let n_jobs = trigger.activation_target.floor();
     (trigger.metric.counts_jobs() && 1.0 <= n_jobs).then(|| {
         let jobs = if n_jobs > 1.0 { format!("up to {n_jobs} jobs wait") } else { "1 job waits".to_owned() };
-        format!("`{ACTIVATION_TARGET}` is {}: at zero pods {jobs} for ever; leave it out", trigger.activation_target)
+        format!("`{ACTIVATION_TARGET}` is {}: at zero pods, {jobs} forever; leave it out", trigger.activation_target)
     })
 }
 
@@ -41,8 +38,8 @@ fn more_than_a_pod_per_job(trigger: &Trigger) -> Option<String> {
     let counts = !matches!(trigger.metric, Metric::EnqueuedLatency | Metric::WorkerUsage);
     match trigger.target {
         Target::Fixed(target) if counts && target < 1.0 => Some(format!(
-            "`{TARGET}` is {target}, but {} is a count, not a ratio: that asks for more than one pod for each; use what one \
-             pod can take",
+            "`{TARGET}` is {target}, but {} is a count, not a ratio: this asks for more than one pod for each of them; use what \
+             one pod can take",
             trigger.metric
         )),
         _ => None,
@@ -65,8 +62,8 @@ fn milliseconds(trigger: &Trigger) -> Option<String> {
 fn falling_edge(trigger: &Trigger) -> Option<String> {
     trigger.push_inactive.then(|| {
         format!(
-            "`{PUSH_INACTIVE}` is for clients other than KEDA: KEDA before 2.18 scales to zero at once when it is told, whatever \
-             other triggers say, and later versions ignore it; leave it out"
+            "`{PUSH_INACTIVE}` is for clients other than KEDA: KEDA before 2.18 then scales to zero at once, regardless of other \
+             triggers, and later versions ignore it; leave it out"
         )
     })
 }
@@ -75,23 +72,23 @@ fn long_look_ahead(trigger: &Trigger) -> Option<String> {
     let look_ahead = trigger.question.look_ahead;
     (trigger.metric.looks_ahead() && LONG_LOOK_AHEAD < look_ahead).then(|| {
         format!(
-            "`{SCHEDULED_IN}` is {}: pods start that long before a job is due; use what a pod needs to become useful",
+            "`{SCHEDULED_IN}` is {}: pods start that long before a job is due; use the time that a pod needs to start",
             duration::format(look_ahead)
         )
     })
 }
 
-/// What is wrong with a target for latencies that an idle, healthy server exceeds. Without a snapshot, JobRunr's default poll
-/// interval counts; and so it does for a snapshot without servers.
+/// Warns about a latency target that an idle, healthy server exceeds. Without a snapshot or a live server, JobRunr's default poll
+/// interval counts.
 pub(super) fn below_poll_interval(trigger: &Trigger, snapshot: Option<&Snapshot>) -> Option<String> {
     let Target::Fixed(target) = trigger.target else { return None };
     let slowest = snapshot.and_then(|snapshot| snapshot.live_servers().map(|server| server.poll_interval).max());
-    let poll_interval = slowest.unwrap_or(DEFAULT_POLL_INTERVAL);
+    let poll_interval = slowest.unwrap_or(SignedDuration::from_secs(DEFAULT_POLL_INTERVAL_SECONDS.into()));
     (trigger.metric == Metric::EnqueuedLatency && target < poll_interval.as_secs_f64()).then(|| {
         let whose = if slowest.is_some() { "of the live servers" } else { "that JobRunr has by default" };
         format!(
             "`{TARGET}` is {target} s, less than the poll interval {whose}, {} s: an idle server looks for jobs only that often, \
-             so that this asks for more pods while nothing is wrong",
+             so this asks for more pods although nothing is wrong",
             poll_interval.as_secs_f64()
         )
     })
@@ -99,7 +96,6 @@ pub(super) fn below_poll_interval(trigger: &Trigger, snapshot: Option<&Snapshot>
 
 #[cfg(test)]
 mod tests {
-
     use jiff::Timestamp;
 
     use super::*;
@@ -111,26 +107,26 @@ mod tests {
     }
 
     #[test]
-    fn rarely_intended_values_are_warned_of() {
+    fn rarely_intended_values_get_a_warning() {
         #[track_caller]
         fn check(metadata: &str, expected: &[&str]) {
             assert_eq!(trigger(metadata).warnings, expected, "{metadata}");
         }
         check(
             "metric=demand targetValue=8 activationTargetValue=5",
-            &["`activationTargetValue` is 5: at zero pods up to 5 jobs wait for ever; leave it out"],
+            &["`activationTargetValue` is 5: at zero pods, up to 5 jobs wait forever; leave it out"],
         );
         check(
             "metric=enqueued-count targetValue=8 activationTargetValue=1.5",
-            &["`activationTargetValue` is 1.5: at zero pods 1 job waits for ever; leave it out"],
+            &["`activationTargetValue` is 1.5: at zero pods, 1 job waits forever; leave it out"],
         );
         check("metric=demand targetValue=8 activationTargetValue=0.5", &[]);
         check("metric=enqueued-latency targetValue=300 activationTargetValue=60", &[]);
         check(
             "metric=demand targetValue=0.8",
             &[
-                "`targetValue` is 0.8, but demand is a count, not a ratio: that asks for more than one pod for each; use what one \
-               pod can take",
+                "`targetValue` is 0.8, but demand is a count, not a ratio: this asks for more than one pod for each of them; use what \
+               one pod can take",
             ],
         );
         check("metric=worker-usage targetValue=1", &[]);
@@ -148,22 +144,22 @@ mod tests {
         check(
             "metric=demand targetValue=8 pushInactive=true",
             &[
-                "`pushInactive` is for clients other than KEDA: KEDA before 2.18 scales to zero at once when it is told, whatever \
-               other triggers say, and later versions ignore it; leave it out",
+                "`pushInactive` is for clients other than KEDA: KEDA before 2.18 then scales to zero at once, regardless of other \
+               triggers, and later versions ignore it; leave it out",
             ],
         );
         check("metric=demand targetValue=8 pushInactive=false", &[]);
         check(
             "metric=demand targetValue=8 scheduledIn=P1D",
             &[
-                "`scheduledIn` is PT24H: pods start that long before a job is due; use what a pod needs to become useful",
+                "`scheduledIn` is PT24H: pods start that long before a job is due; use the time that a pod needs to start",
             ],
         );
         check("metric=scheduled-count targetValue=8 scheduledIn=PT1H", &[]);
     }
 
     #[test]
-    fn latency_targets_below_the_poll_interval_are_warned_of() {
+    fn latency_target_below_the_poll_interval_gets_a_warning() {
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
         let server = |poll_interval: i64, seen_before: i64| Server {
             worker_pool_size: 8,

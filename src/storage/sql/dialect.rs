@@ -100,7 +100,7 @@ pub(super) trait Dialect: Send + Sync {
 
     /// A condition for the rows whose column is at or after `cursor`, answered by an index. `None` if the database keeps no
     /// index entries of jobs that have moved on, so that there is nothing to skip.
-    fn from_cursor(&self, column: &str, cursor: Timestamp) -> Option<Condition>;
+    fn since_cursor(&self, column: &str, cursor: Timestamp) -> Option<Condition>;
 
     /// Conditions for the rows whose column is in the years 1 to 9999, each such that its values can be compared with one
     /// another. A single empty condition if all values can.

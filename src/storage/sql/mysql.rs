@@ -276,7 +276,7 @@ impl Dialect for MySqlDialect {
         vec![Condition::new(format!("{column} > CAST(? AS DATETIME(6))"), vec![wall_clock(instant)])]
     }
 
-    fn from_cursor(&self, column: &str, cursor: Timestamp) -> Option<Condition> {
+    fn since_cursor(&self, column: &str, cursor: Timestamp) -> Option<Condition> {
         Some(Condition::new(format!("{column} >= CAST(? AS DATETIME(6))"), vec![wall_clock(cursor)]))
     }
 

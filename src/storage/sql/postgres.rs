@@ -332,7 +332,7 @@ impl Dialect for PostgresDialect {
         vec![Condition::new(sql, vec![wall_clock(instant)])]
     }
 
-    fn from_cursor(&self, column: &str, cursor: Timestamp) -> Option<Condition> {
+    fn since_cursor(&self, column: &str, cursor: Timestamp) -> Option<Condition> {
         Some(Condition::new(format!("{column} >= ?::text::{}", self.updated_at), vec![wall_clock(cursor)]))
     }
 

@@ -42,7 +42,7 @@ impl Driver for Sqlite<'_> {
 
     fn grants_sql(&self, _role: &str) -> Grants {
         let owner = format!(
-            "-- SQLite has no users: whoever can read the file can read the tables. The scaler opens it read-only.\n\
+            "-- SQLite has no users: anyone who can read the file can read the tables. The scaler opens it read-only.\n\
              -- It needs the right to read {0}, and with a write-ahead log also to read {0}-wal and to write {0}-shm.\n",
             self.path.display()
         );
@@ -308,7 +308,7 @@ impl Dialect for SqliteDialect {
         ]
     }
 
-    fn from_cursor(&self, _column: &str, _cursor: Timestamp) -> Option<Condition> {
+    fn since_cursor(&self, _column: &str, _cursor: Timestamp) -> Option<Condition> {
         // SQLite keeps no index entries of jobs that have moved on.
         None
     }

@@ -30,6 +30,8 @@ use crate::storage::rows::CALENDAR_MICROS;
 mod decode;
 mod due;
 mod parts;
+#[cfg(test)]
+mod tests;
 
 pub(super) use decode::{Row, StateScan, active_runs, decode, definition, earliest, has_migration, probe};
 

@@ -1,6 +1,5 @@
 //! Streams while the database is away, on a clock that jumps to whatever is waited for.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,11 +8,11 @@ use futures::StreamExt;
 use futures::future::poll_fn;
 use jiff::Timestamp;
 use jobrunr_scaler::clock::Clock;
+use jobrunr_scaler::grpc::Scaler;
 use jobrunr_scaler::grpc::proto::external_scaler_server::ExternalScaler;
-use jobrunr_scaler::grpc::{Scaler, StorageEntry};
 use jobrunr_scaler::jobrunr::{Count, LastSeenServers, Questions, Queue, Snapshot};
 use jobrunr_scaler::metrics::Metrics;
-use jobrunr_scaler::monitor::{Monitor, MonitorSettings};
+use jobrunr_scaler::monitor::{Monitor, MonitorSettings, StorageHandle, StorageHandles};
 use jobrunr_scaler::storage::{Session, Storage, StorageError};
 use jobrunr_scaler::tasks::Tasks;
 use tokio::sync::watch;
@@ -70,9 +69,10 @@ async fn stream_sleeps_during_an_outage() {
     let (metrics, stop) = (Metrics::default(), CancellationToken::new());
     let (clock, tasks) = (Clock::System, Tasks::default());
     let monitor = Monitor::start("default".to_owned(), storage, settings, clock, &metrics, &tasks, stop.clone());
-    let entry = StorageEntry { monitor, namespaces: None, end: stop };
-    let (_entries, entries) = watch::channel(Arc::new(BTreeMap::from([("default".to_owned(), entry)])));
-    let scaler = Scaler::new(entries, clock, metrics);
+    let handle = StorageHandle { monitor, namespaces: None, end: stop };
+    let handles = StorageHandles::from_iter([("default".to_owned(), handle)]);
+    let (_sender, handles) = watch::channel(handles);
+    let scaler = Scaler::new(handles, clock, metrics);
     let request = Request::new(reference("metric=enqueued-count targetValue=1"));
     let mut stream = scaler.stream_is_active(request).await.unwrap().into_inner();
     assert!(stream.next().await.unwrap().unwrap().result);

@@ -98,7 +98,7 @@ async fn long_definitions_are_read_from_their_ends(kind: Kind) {
     database.insert_recurring_json("last", &format!("{{{arguments},{timing},{created}}}")).await;
     database.insert_recurring_json("middle", &format!("{{{arguments},{timing},\"more\":\"{argument}\"}}")).await;
     let recurring = read(&database, &database.config(), [demand()]).await.unwrap().recurring.unwrap();
-    let known: Vec<(&str, bool)> = recurring.jobs.iter().map(|job| (job.id.as_str(), job.next_at.is_ok())).collect();
+    let known: Vec<(&str, bool)> = recurring.jobs.iter().map(|job| (&*job.id, job.next_at.is_ok())).collect();
     assert_eq!(known, [("first", true), ("last", true), ("middle", false)], "{kind:?}");
 }
 
@@ -133,7 +133,7 @@ async fn rejected_question_affects_no_others() {
     for (kind, encoding) in [(Kind::Postgres, "LATIN1"), (Kind::MariaDb, "latin1"), (Kind::MariaDb, "utf8mb3")] {
         let mut database = Database::with_encoding(kind, Layout { pro: true, ..Layout::default() }, encoding).await;
         database.insert_jobs(&[job("ENQUEUED", 5.0), scheduled(5.0).tag("gpu")]).await;
-        let tag = |tag: &str| question(Filter { server_tag: Some(tag.to_owned()), ..Filter::default() }, 60);
+        let tag = |tag: &str| question(Filter { server_tag: Some(tag.into()), ..Filter::default() }, 60);
         let unusual = tag("\u{1f600}漢字");
         let snapshot = read(&database, &database.config(), [plain(), unusual.clone(), tag("gpu")]).await.unwrap();
         assert_eq!(counts(&snapshot), [1, 0, 0, 1], "{kind:?} {encoding}");

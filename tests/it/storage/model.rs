@@ -40,8 +40,8 @@ fn expected(jobs: &[Job], servers: &[ServerRow], questions: &[Question], now: Ti
     for (filter, look_aheads) in Questions::from_iter(questions.iter().cloned()).iter() {
         let matches = |job: &&Job| {
             filter.priority.is_none_or(|priority| priority == job.priority)
-                && filter.server_tag.as_ref().is_none_or(|tag| *tag == job.server_tag)
-                && filter.dynamic_queue.as_ref().is_none_or(|queue| Some(queue) == job.dynamic_queue.as_ref())
+                && filter.server_tag.as_ref().is_none_or(|tag| **tag == *job.server_tag)
+                && filter.dynamic_queue.as_ref().is_none_or(|queue| Some(&**queue) == job.dynamic_queue.as_deref())
         };
         let in_state =
             |state: &str| -> Vec<&Job> { jobs.iter().filter(|job| job.state == state && matches(job)).collect() };
@@ -119,8 +119,8 @@ fn servers() -> impl Strategy<Value = Vec<ServerRow>> {
 fn questions() -> impl Strategy<Value = Vec<Question>> {
     let filter = (
         prop::option::of(0..3),
-        prop::option::of(prop::sample::select(vec!["DEFAULT".to_owned(), "gpu".to_owned()])),
-        prop::option::of(prop::sample::select(vec!["a".to_owned(), "c".to_owned()])),
+        prop::option::of(prop::sample::select(vec!["DEFAULT".into(), "gpu".into()])),
+        prop::option::of(prop::sample::select(vec!["a".into(), "c".into()])),
     );
     let filter =
         filter.prop_map(|(priority, server_tag, dynamic_queue)| Filter { priority, server_tag, dynamic_queue });

@@ -29,7 +29,7 @@ async fn recurring_with(database: &Database, config: &StorageConfig) -> Recurrin
 
 /// The ids of the jobs without a run.
 fn without_run(recurring: &Recurring) -> Vec<&str> {
-    recurring.jobs.iter().filter(|job| !job.has_run).map(|job| job.id.as_str()).collect()
+    recurring.jobs.iter().filter(|job| !job.has_run).map(|job| &*job.id).collect()
 }
 
 async fn recurring_jobs_without_a_run_are_found(kind: Kind) {
@@ -68,7 +68,7 @@ async fn definitions_are_read_again_when_they_change(kind: Kind) {
     for (id, expression, next) in [("a", "0 3 * * *", "2026-11-24T03:00:00Z"), ("b", "PT2H", "2026-11-23T14:00:00Z")] {
         database.insert_recurring(id, expression).await;
         let snapshot = session.read(&questions, database.now).await.unwrap();
-        expected.push((id.to_owned(), next.parse().unwrap()));
+        expected.push((id.into(), next.parse().unwrap()));
         let jobs = snapshot.recurring.unwrap().jobs;
         let seen: Vec<_> = jobs.into_iter().map(|job| (job.id, job.next_at.unwrap())).collect();
         assert_eq!(seen, expected, "{kind:?}");
@@ -91,10 +91,10 @@ async fn malformed_definitions_affect_no_others(kind: Kind) {
     database.insert_recurring_json("nothing", "").await;
     database.insert_recurring_json("zone", r#"{"scheduleExpression":"0 3 * * *","zoneId":"Mars/Olympus"}"#).await;
     let recurring = recurring(&database).await;
-    let unknown: Vec<&str> = recurring.unknown().map(|(id, _)| id).collect();
+    let unknown: Vec<&str> = recurring.unknown().map(|(id, _)| &**id).collect();
     assert_eq!(unknown, ["empty-item", "half", "nothing", "pro", "zone"], "{kind:?}");
     let due = recurring.due(database.now, SignedDuration::from_mins(1));
-    assert_eq!(due.map(|job| job.id.as_str()).collect::<Vec<_>>(), ["a"], "{kind:?}");
+    assert_eq!(due.map(|job| &*job.id).collect::<Vec<_>>(), ["a"], "{kind:?}");
 }
 
 async fn jobrunr_version_is_read_or_configured(kind: Kind) {

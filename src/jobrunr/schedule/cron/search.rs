@@ -17,7 +17,7 @@ impl Cron {
     /// Returns the first run after `current`; `None` beyond the year 9999.
     ///
     /// A local time that a clock change skips runs as much later as the clock jumps. One that occurs twice runs the first time
-    /// only: the search continues at the end of the second pass, so that an hour without a run is there, even for `* * * * *`.
+    /// only: the search continues at the end of the second pass, so that an hour passes without a run, even for `* * * * *`.
     pub(in crate::jobrunr::schedule) fn next_after(&self, zone: &TimeZone, current: Timestamp) -> Option<Timestamp> {
         let mut from = current;
         for _ in 0..=MAX_RESTARTS {

@@ -1,18 +1,18 @@
-//! What is likely not intended about one trigger of a ScaledObject or ScaledJob.
+//! What is likely not intended in a trigger of a ScaledObject or ScaledJob.
 
-use super::super::fields::similar;
-use super::super::{Trigger, TriggerKind};
+use super::super::{TriggerKind, TriggerSpec};
 use crate::kubernetes::hpa::MetricType;
 use crate::kubernetes::keda::{HTTP_PORT, TRIGGER_TYPES, scaler_port};
+use crate::text::suggest::did_you_mean;
 
-/// Metrics that count something: their targets are "so many for each pod".
+/// Metrics that count something: their target is what one pod can take.
 const COUNTS: [&str; 5] = ["enqueued-count", "scheduled-count", "occupied-workers", "total-workers", "demand"];
 
-/// What KEDA reads from a TriggerAuthentication only (`pkg/scalers/external_scaler.go`: `order=authParams`).
+/// Keys that KEDA only reads from a TriggerAuthentication (`pkg/scalers/external_scaler.go`: `order=authParams`).
 const AUTHENTICATION: [&str; 3] = ["caCert", "tlsClientCert", "tlsClientKey"];
 
-/// What is likely not intended about a trigger, wherever it stands.
-pub(super) fn warnings(trigger: &Trigger) -> Vec<String> {
+/// Warns about a trigger of a ScaledObject or ScaledJob.
+pub(super) fn warnings(trigger: &TriggerSpec) -> Vec<String> {
     if let TriggerKind::Other(kind) = &trigger.kind {
         return unknown_type(kind).into_iter().collect();
     }
@@ -24,51 +24,48 @@ pub(super) fn warnings(trigger: &Trigger) -> Vec<String> {
 
 fn unknown_type(kind: &str) -> Option<String> {
     (kind != "external-mock" && !TRIGGER_TYPES.contains(&kind)).then(|| {
-        let likely =
-            similar(kind, &TRIGGER_TYPES).map(|likely| format!("; did you mean {likely}?")).unwrap_or_default();
-        format!(
-            "KEDA up to 2.21 has no type {kind}; where it does not know one, the workload does not scale at all{likely}"
-        )
+        let hint = did_you_mean(kind, TRIGGER_TYPES);
+        format!("KEDA up to 2.21 has no type {kind}; with an unknown type, the workload does not scale at all{hint}")
     })
 }
 
-fn metric_type_in_metadata(trigger: &Trigger) -> Option<String> {
-    let given = trigger.metadata.get("metricType")?;
+fn metric_type_in_metadata(trigger: &TriggerSpec) -> Option<String> {
+    let value = trigger.metadata.get("metricType")?;
     Some(format!(
-        "KEDA does not look at metricType inside metadata, so {given} has no effect; write it beside type and metadata"
+        "KEDA does not read metricType inside metadata, so {value} has no effect; write it beside type and metadata"
     ))
 }
 
-fn http_port(trigger: &Trigger) -> Option<String> {
+fn http_port(trigger: &TriggerSpec) -> Option<String> {
     let address = trigger.metadata.get("scalerAddress")?;
     (scaler_port(address) == Ok(HTTP_PORT)).then(|| {
         format!(
-            "port {HTTP_PORT} of scalerAddress is the scaler's HTTP port (health, metrics), unless it was configured otherwise; \
-             KEDA needs the gRPC port, 9090"
+            "port {HTTP_PORT} of scalerAddress is by default the scaler's HTTP port (health, metrics); KEDA needs the gRPC port, \
+             by default 9090"
         )
     })
 }
 
-fn authentication_in_metadata(trigger: &Trigger) -> Option<String> {
+fn authentication_in_metadata(trigger: &TriggerSpec) -> Option<String> {
     let keys: Vec<&str> = AUTHENTICATION.into_iter().filter(|key| trigger.metadata.contains_key(*key)).collect();
     (!keys.is_empty()).then(|| {
         format!(
-            "KEDA does not read {} in the metadata, and sends it to the scaler as it is; put it into a TriggerAuthentication",
+            "KEDA does not read {} in the metadata, but sends it to the scaler; put it into a TriggerAuthentication",
             keys.join(", ")
         )
     })
 }
 
-/// A metric whose `metricType` makes the HPA do something else than it is for.
-pub(super) fn metric_type_of_metric(trigger: &Trigger) -> Option<String> {
+/// Warns about a metric whose `metricType` does not fit.
+pub(super) fn metric_type_of_metric(trigger: &TriggerSpec) -> Option<String> {
     let metric = trigger.metric()?;
     match trigger.metric_type? {
         MetricType::Value if COUNTS.contains(&metric) => Some(format!(
-            "with metricType: Value the HPA multiplies the ready pods by {metric} ÷ target, again every 15 s, and runs away to \
-             the maximum; use AverageValue, with what one pod can take as the target"
+            "with metricType: Value, the HPA multiplies the ready pods by {metric} ÷ target every 15 s, up to the maximum; use \
+             AverageValue, with what one pod can take as the target"
         )),
         MetricType::AverageValue if metric == "worker-usage" => Some(
-            "a usage is at most 1, so with metricType: AverageValue it asks for 1 ÷ target pods at most, however busy they are; \
+            "a usage is at most 1, so with metricType: AverageValue it asks for at most 1 ÷ target pods, however busy they are; \
              use Value"
                 .to_owned(),
         ),

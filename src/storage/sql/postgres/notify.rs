@@ -66,7 +66,7 @@ pub(super) fn state(table: Option<&String>) -> Notifications {
     if table.is_some() { Notifications::Installed } else { Notifications::NotInstalled }
 }
 
-/// The table of the trigger, asked on a connection of its own.
+/// The table of the trigger, queried on a separate connection.
 async fn installed_for(
     options: &PgConnectOptions,
     place: &str,

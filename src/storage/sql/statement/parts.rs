@@ -61,17 +61,17 @@ impl Writer<'_> {
             condition += &format!(" AND priority = {}", self.bind(Bind::Int(i64::from(priority))));
         }
         if let Some(tag) = &filter.server_tag {
-            condition += &format!(" AND serverTag = {}", self.bind(Bind::Text(tag.clone())));
+            condition += &format!(" AND serverTag = {}", self.bind(Bind::Text(tag.to_string())));
         }
         if let Some(queue) = &filter.dynamic_queue {
-            condition += &format!(" AND dynamicQueue = {}", self.bind(Bind::Text(queue.clone())));
+            condition += &format!(" AND dynamicQueue = {}", self.bind(Bind::Text(queue.to_string())));
         }
         condition
     }
 
     /// The further condition that a job is at or after the cursor, if there is one.
-    fn from_cursor(&mut self, cursor: Option<Timestamp>) -> String {
-        let condition = cursor.and_then(|cursor| self.dialect.from_cursor("updatedAt", cursor));
+    fn since_cursor(&mut self, cursor: Option<Timestamp>) -> String {
+        let condition = cursor.and_then(|cursor| self.dialect.since_cursor("updatedAt", cursor));
         condition.map_or_else(String::new, |condition| format!(" AND {}", self.bound(condition)))
     }
 
@@ -84,7 +84,7 @@ impl Writer<'_> {
 
     /// Counts the jobs of one state from the cursor on, as the part's column `n`.
     fn counted(&mut self, state: &str, filter: &Filter, cursor: Option<Timestamp>, limit: Option<u64>) -> String {
-        let condition = self.condition(state, filter) + &self.from_cursor(cursor);
+        let condition = self.condition(state, filter) + &self.since_cursor(cursor);
         let column = format!("{} AS n", self.count(&condition, cursor_order(cursor), limit));
         // The limit keeps the database from evaluating the count wherever `n` is used.
         let select = Select { columns: &column, limit: Some(1), ..Select::default() };
@@ -102,7 +102,7 @@ impl Writer<'_> {
 
     /// The earliest `updatedAt` among the jobs of one state, of one class of values.
     fn oldest(&mut self, state: &str, filter: &Filter, cursor: Option<Timestamp>, class: &str) -> String {
-        let condition = self.condition(state, filter) + &self.from_cursor(cursor);
+        let condition = self.condition(state, filter) + &self.since_cursor(cursor);
         let and = if class.is_empty() { "" } else { " AND " };
         let (jobs, micros) = (&self.schema.jobs, self.dialect.micros("oldest"));
         format!(
@@ -132,12 +132,12 @@ impl Writer<'_> {
     pub(super) fn processing(&mut self, index: usize, queue: &QueuePlan<'_>, plan: &ReadPlan<'_>) {
         const STATE: &str = "PROCESSING";
         let (filter, cursor) = (queue.filter, queue.cursor.map(|cursor| cursor.processing));
-        let alive = self.condition(STATE, filter) + &self.from_cursor(cursor);
+        let alive = self.condition(STATE, filter) + &self.since_cursor(cursor);
         let (updated, oldest_alive) = (self.dialect.micros("updatedAt"), self.oldest_fresh_heartbeat(plan.now));
         let alive =
             self.count(&format!("{alive} AND {updated} >= {oldest_alive}"), cursor_order(cursor), plan.count_limit);
         // Only a cursor needs the oldest heartbeat.
-        let has_cursors = self.dialect.from_cursor("updatedAt", plan.now).is_some();
+        let has_cursors = self.dialect.since_cursor("updatedAt", plan.now).is_some();
         let class = self.dialect.value_classes("updatedAt").into_iter().next().filter(|_| has_cursors);
         let oldest = class.map(|class| self.oldest(STATE, filter, cursor, &class));
         let is_cursor_wrong = self.is_cursor_wrong(STATE, filter, cursor);
@@ -234,7 +234,7 @@ impl Writer<'_> {
                 "PROCESSING" => cursor(|cursor| cursor.processing),
                 _ => None,
             };
-            let after = self.from_cursor(cursor);
+            let after = self.since_cursor(cursor);
             let runs = format!("{} WHERE state = '{state}'{after}", self.schema.jobs);
             let (order_by, limit) = (cursor_order(cursor), Some(plan.bounds.runs));
             let runs = Select { columns: "recurringJobId", from: &runs, order_by, limit };

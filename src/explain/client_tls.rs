@@ -1,4 +1,4 @@
-//! How `explain --scaler` speaks TLS, with what KEDA's TriggerAuthentication has too.
+//! TLS of `explain --scaler`, with the same files as KEDA's TriggerAuthentication.
 
 use std::path::{Path, PathBuf};
 
@@ -7,31 +7,31 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Uri};
 
-/// The options of TLS.
+/// The TLS options.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct TlsArgs {
-    /// Ask over TLS, as KEDA does with enableTLS. The other TLS options mean this too
+    /// Use TLS, as KEDA does with enableTLS. The other TLS options imply it
     #[arg(long, requires = "scaler")]
     tls: bool,
 
-    /// The authorities to trust for the scaler's certificate, PEM, instead of the public ones; KEDA's caCert
+    /// The authorities to trust for the scaler's certificate, PEM, in place of the public ones; KEDA's caCert
     #[arg(long, value_name = "FILE", requires = "scaler")]
     ca_cert: Option<PathBuf>,
 
-    /// The certificate to show to the scaler, PEM; KEDA's tlsClientCert
+    /// The client certificate, PEM; KEDA's tlsClientCert
     #[arg(long, value_name = "FILE", requires_all = ["scaler", "client_key"])]
     client_cert: Option<PathBuf>,
 
-    /// The key of that certificate, PEM; KEDA's tlsClientKey
+    /// The key of the client certificate, PEM; KEDA's tlsClientKey
     #[arg(long, value_name = "FILE", requires_all = ["scaler", "client_cert"])]
     client_key: Option<PathBuf>,
 
-    /// The name that the scaler's certificate has to have, where it is not the HOST, as after kubectl port-forward
+    /// The name in the scaler's certificate if it is not HOST, for example with kubectl port-forward
     #[arg(long, value_name = "NAME", requires = "scaler")]
     server_name: Option<String>,
 }
 
-/// Why TLS cannot be spoken.
+/// Why TLS cannot be used.
 #[derive(Debug, Error)]
 pub enum TlsArgsError {
     /// A file cannot be read.
@@ -44,16 +44,16 @@ pub enum TlsArgsError {
         /// What the operating system says.
         cause: std::io::Error,
     },
-    /// A file without a certificate.
-    #[error("--ca-cert: the file `{}` holds no certificate in PEM (-----BEGIN …)", .0.display())]
+    /// A file has no certificate.
+    #[error("--ca-cert: the file `{}` has no certificate in PEM (-----BEGIN …)", .0.display())]
     NoCertificate(PathBuf),
-    /// The files do not go together.
-    #[error("the TLS options cannot be used; the files have to be PEM, and the key that of the certificate: {0}")]
+    /// The files do not fit together.
+    #[error("the TLS options cannot be used; the files must be PEM, and the key must belong to the certificate: {0}")]
     Unfit(String),
 }
 
 impl TlsArgs {
-    /// Where and how to reach the scaler.
+    /// Returns where and how to reach the scaler.
     pub(super) fn endpoint(&self, address: &Uri) -> Result<Endpoint, TlsArgsError> {
         if !self.is_wanted() {
             return Ok(Endpoint::from(address.clone()));
@@ -67,12 +67,12 @@ impl TlsArgs {
         endpoint.tls_config(self.config()?).map_err(unfit)
     }
 
-    /// What to try where the scaler breaks a connection off.
+    /// Returns what to try if the scaler closes the connection.
     pub(super) fn hint(&self) -> &'static str {
         match (self.is_wanted(), &self.client_cert) {
-            (false, _) => "; where the scaler speaks TLS, give --tls or --ca-cert",
-            (true, None) => "; where the scaler asks for a certificate, give --client-cert and --client-key",
-            (true, Some(_)) => "; does the scaler believe the authority of --client-cert?",
+            (false, _) => "; if the scaler uses TLS, give --tls or --ca-cert",
+            (true, None) => "; if the scaler requires a certificate, give --client-cert and --client-key",
+            (true, Some(_)) => "; does the scaler trust the authority of --client-cert?",
         }
     }
 

@@ -1,0 +1,247 @@
+//! Why a decision is what it is. Typed, and put into words only when somebody reads it.
+
+mod recurring;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Serialize, Serializer};
+
+pub use recurring::RecurringReason;
+
+use super::target::WorkersSource;
+use crate::jobrunr::{Count, Filter};
+use crate::text::{counted, number, plural};
+
+/// One reason of a [`Decision`](super::Decision). `Display` puts it into words, `Serialize` gives its `kind` and its numbers.
+///
+/// No reason owns a text: making or cloning one allocates nothing, because names are shared with the snapshot and the trigger.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Reason {
+    /// The jobs in the queue.
+    Enqueued(JobCount),
+    /// The jobs in the queue, and how long the oldest of them has waited; `None` if the queue is empty.
+    OldestEnqueued {
+        /// The jobs.
+        #[serde(flatten)]
+        jobs: JobCount,
+        /// How long the oldest has waited.
+        seconds: Option<f64>,
+    },
+    /// The scheduled jobs that are due within the look-ahead, or overdue.
+    Scheduled {
+        /// The jobs.
+        #[serde(flatten)]
+        jobs: JobCount,
+        /// The look-ahead.
+        #[serde(serialize_with = "as_text")]
+        look_ahead: SignedDuration,
+    },
+    /// The workers of the live servers.
+    Workers {
+        /// How many of them run a job.
+        occupied: u64,
+        /// How many there are.
+        total: u64,
+        /// The live servers.
+        servers: u64,
+    },
+    /// More workers are occupied than there are, because jobs of a removed server are still there for a moment.
+    UsageCapped,
+    /// The parts that demand is the sum of.
+    Demand {
+        /// The sum.
+        #[serde(flatten)]
+        jobs: JobCount,
+        /// The look-ahead.
+        #[serde(serialize_with = "as_text")]
+        look_ahead: SignedDuration,
+        /// The parts.
+        #[serde(flatten)]
+        parts: DemandParts,
+    },
+    /// Jobs that are being processed according to their state, but whose server is dead.
+    Orphans {
+        /// How many.
+        jobs: u64,
+    },
+    /// The value comes from a truncated count.
+    Truncated,
+    /// How the target was computed.
+    Target {
+        /// The workers of one pod.
+        workers_per_pod: u64,
+        /// The fraction of them to plan for.
+        usage: f64,
+        /// Where the number of workers comes from.
+        #[serde(flatten)]
+        source: WorkersSource,
+    },
+    /// Active because the value is above the activation target.
+    Active {
+        /// The value.
+        value: f64,
+        /// The activation target.
+        activation_target: f64,
+    },
+    /// Active although the value is not above the activation target: jobs are being processed.
+    ActiveWhileProcessing(JobCount),
+    /// Inactive because the value is not above the activation target.
+    Inactive {
+        /// The value.
+        value: f64,
+        /// The activation target.
+        activation_target: f64,
+    },
+    /// The next job that is scheduled beyond the look-ahead.
+    NextScheduled {
+        /// When it runs.
+        #[serde(serialize_with = "as_text")]
+        at: Timestamp,
+        /// When this trigger starts to count it.
+        #[serde(serialize_with = "as_text")]
+        counts_from: Timestamp,
+    },
+    /// The snapshot is old.
+    Stale {
+        /// Its age.
+        seconds: i64,
+    },
+    /// What has to do with recurring jobs.
+    #[serde(untagged)]
+    Recurring(RecurringReason),
+}
+
+/// A number of jobs, and which jobs were counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobCount {
+    /// How many.
+    #[serde(rename = "jobs")]
+    pub n_jobs: u64,
+    /// Whether counting stopped at the limit: there may be more.
+    pub truncated: bool,
+    /// Which jobs were counted.
+    #[serde(flatten)]
+    pub filter: Filter,
+}
+
+/// The jobs that need a worker now or within the look-ahead, by why they do. Each job is in one part only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DemandParts {
+    /// Jobs in the queue.
+    pub enqueued: u64,
+    /// Scheduled jobs that are due within the look-ahead, or overdue.
+    pub due: u64,
+    /// Jobs that await a deadline within the look-ahead.
+    pub awaiting: u64,
+    /// Jobs that a live server processes.
+    pub processing: u64,
+    /// Jobs that a dead server processed.
+    pub orphans: u64,
+    /// Runs of recurring jobs that JobRunr has yet to create.
+    pub recurring: u64,
+}
+
+impl DemandParts {
+    /// The sum of the parts.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let Self { enqueued, due, awaiting, processing, orphans, recurring } = *self;
+        [enqueued, due, awaiting, processing, orphans, recurring].into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// Lists the parts that are not 0: `3 enqueued, 1 orphan`.
+    fn words(&self, look_ahead: SignedDuration) -> String {
+        let Self { enqueued, due, awaiting, processing, orphans, recurring } = *self;
+        let parts = [
+            (enqueued, "enqueued".to_owned()),
+            (due, format!("due within {look_ahead}")),
+            (awaiting, format!("awaiting a deadline within {look_ahead}")),
+            (processing, "processing".to_owned()),
+            (orphans, format!("orphan{}", plural(orphans))),
+            (recurring, format!("recurring run{} to be created", plural(recurring))),
+        ];
+        let parts: Vec<String> =
+            parts.into_iter().filter(|(n, _)| 0 < *n).map(|(n, what)| format!("{n} {what}")).collect();
+        parts.join(", ")
+    }
+}
+
+impl JobCount {
+    /// The count of the jobs that a filter lets through.
+    pub(super) fn new(count: Count, filter: &Filter) -> Self {
+        Self { n_jobs: count.n_jobs, truncated: count.limited, filter: filter.clone() }
+    }
+
+    fn verb(&self) -> &'static str {
+        if self.n_jobs == 1 && !self.truncated { "is" } else { "are" }
+    }
+}
+
+impl fmt::Display for JobCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { n_jobs, truncated, filter } = self;
+        if *truncated {
+            write!(f, "{n_jobs} or more jobs{filter}")
+        } else {
+            write!(f, "{}{filter}", counted(*n_jobs, "job"))
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enqueued(jobs) => write!(f, "{jobs} enqueued"),
+            Self::OldestEnqueued { jobs, seconds: None } => write!(f, "no job{} is enqueued", jobs.filter),
+            Self::OldestEnqueued { jobs, seconds: Some(seconds) } => {
+                write!(f, "{jobs} {} enqueued, the oldest for {seconds:.1} s", jobs.verb())
+            }
+            Self::Scheduled { jobs, look_ahead } => write!(f, "{jobs} due within {look_ahead}"),
+            Self::Workers { occupied, total, servers } => {
+                let (total, servers) = (counted(*total, "worker"), counted(*servers, "live server"));
+                write!(f, "{occupied} of {total} of {servers} occupied")
+            }
+            Self::UsageCapped => {
+                f.write_str("capped at 1: jobs of servers that are shutting down must not ask for more pods")
+            }
+            Self::Demand { jobs, look_ahead, .. } if jobs.n_jobs == 0 => {
+                write!(f, "nothing to do{}, now or within {look_ahead}", jobs.filter)
+            }
+            Self::Demand { jobs, look_ahead, parts } => write!(f, "{jobs}: {}", parts.words(*look_ahead)),
+            Self::Orphans { jobs } => {
+                let them = if *jobs == 1 { "it" } else { "them" };
+                write!(f, "orphans: {} without heartbeat; ", counted(*jobs, "job"))?;
+                write!(f, "JobRunr requeues {them} as soon as a server is alive")
+            }
+            Self::Truncated => f.write_str("the count is truncated: there may be more jobs (see countLimit)"),
+            Self::Target { workers_per_pod, usage, source } => {
+                write!(f, "target: {} per pod", counted(*workers_per_pod, "worker"))?;
+                if (usage - 1.0).abs() >= f64::EPSILON {
+                    write!(f, " × targetUsage {usage}")?;
+                }
+                write!(f, ", {source}")
+            }
+            Self::Active { value, activation_target } => {
+                write!(f, "active: {} is above {}", number(*value, 3), number(*activation_target, 3))
+            }
+            Self::ActiveWhileProcessing(jobs) => write!(f, "active: {jobs} {} being processed", jobs.verb()),
+            Self::Inactive { value, activation_target } => {
+                write!(f, "inactive: {} is not above {}", number(*value, 3), number(*activation_target, 3))
+            }
+            Self::NextScheduled { at, counts_from } => {
+                write!(f, "next: a job is scheduled at {at} and counts from {counts_from} on")
+            }
+            Self::Stale { seconds } => write!(f, "as of {seconds} s ago: the database has not answered since"),
+            Self::Recurring(reason) => reason.fmt(f),
+        }
+    }
+}
+
+/// Serializes a value as its text: an instant, a duration, a shared name.
+fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
