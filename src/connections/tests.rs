@@ -1,3 +1,5 @@
+//! Which connections are closed for which, and what calls may hold.
+
 use std::net::Ipv4Addr;
 
 use futures::FutureExt;
