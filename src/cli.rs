@@ -1,4 +1,4 @@
-//! The command line: its arguments, the small commands, and how a command ends.
+//! The command line: arguments, the small commands, and exit codes.
 
 pub mod check;
 mod error;
@@ -20,11 +20,11 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::{demo, explain, serve};
 
-/// A KEDA external scaler for JobRunr: latency, scheduled jobs and worker usage, read from the job database.
+/// A KEDA external scaler that scales JobRunr workers straight from the job database.
 #[derive(Debug, Parser)]
 #[command(name = "jobrunr-scaler", version, arg_required_else_help = true)]
 pub struct Args {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -32,42 +32,42 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Answer KEDA over gRPC.
+    /// Run the scaler: answer KEDA over gRPC.
     Serve(ServeArgs),
-    /// Say what KEDA and the HPA make of ScaledObjects, and why.
+    /// Show what KEDA and the HPA would do with ScaledObjects now, and why.
     Explain(explain::ExplainArgs),
-    /// Look at the storages: login, rights, tables, indexes, version, clocks, servers.
+    /// Check the storages: login, rights, tables, indexes, version, clocks, servers.
     Check(check::CheckArgs),
-    /// Watch it scale: a play of JobRunr, KEDA and the HPA around the real scaler, without a cluster or a database.
+    /// Watch it scale: JobRunr, KEDA and the HPA simulated around the real scaler, without a cluster or a database.
     Demo(demo::DemoArgs),
-    /// Say when a recurring job runs next, as JobRunr computes it.
+    /// Print when a recurring job runs next, as JobRunr computes it.
     NextRun(next_run::NextRunArgs),
-    /// Ask a running scaler whether it is ready: for probes where there is no curl.
+    /// Check whether a running scaler is ready, for probes in an image without curl.
     Health(health::HealthArgs),
-    /// Print the statements that make a database user with just the rights that the scaler needs.
+    /// Print the SQL that creates a database user with only the rights that the scaler needs.
     GrantsSql(grants_sql::GrantsSqlArgs),
-    /// Print the statements with which PostgreSQL notifies of new jobs at once.
+    /// Print the SQL that makes PostgreSQL notify the scaler of new jobs at once.
     NotifySql(notify_sql::NotifySqlArgs),
 }
 
 /// The options of `serve`.
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
-    /// The configuration, YAML. For a single storage the environment alone is enough: JOBRUNR_SCALER_URL.
+    /// The configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL.
     #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
     config: Option<PathBuf>,
-    /// Where to listen; overrides the configuration.
+    /// The address for KEDA; overrides the configuration.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// Where to serve health and metrics; overrides the configuration.
+    /// The address for health and metrics; overrides the configuration.
     #[arg(long, value_name = "ADDRESS:PORT")]
     http: Option<SocketAddr>,
 }
 
-/// Runs a command to its end.
+/// Runs a command.
 ///
 /// # Errors
-/// [`CommandError`], which has the exit code and what is still to be printed.
+/// [`CommandError`], with the exit code and the message to print.
 pub fn run(command: Command) -> Result<(), CommandError> {
     match command {
         Command::Serve(args) => serve(&args),
@@ -89,19 +89,21 @@ fn serve(args: &ServeArgs) -> Result<(), CommandError> {
     let log = Log::start(&loaded.config.log, &metrics);
     let result = block_on(serve::run(args.config.clone(), loaded, args.listen, args.http, metrics))?;
     result.map_err(|error| {
-        // Not printed, because standard error may be a pipe that nobody reads.
+        // Logged, not printed: standard error may be a pipe that nobody reads.
         log.line(&error.to_string());
         CommandError::Reported
     })
 }
 
-/// Runs a command on a runtime of its own.
+/// Runs a command on its own runtime.
 fn block_on<T>(command: impl Future<Output = T>) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Runtime::new();
-    Ok(runtime.map_err(|error| CommandError::Failed(format!("no runtime: {error}")))?.block_on(command))
+    Ok(runtime
+        .map_err(|error| CommandError::Failed(format!("cannot start the async runtime: {error}")))?
+        .block_on(command))
 }
 
-/// A command that has shown that something is wrong ends with a failure.
+/// Fails if the command has reported a problem in its output.
 fn healthy(is_healthy: bool) -> Result<(), CommandError> {
     if is_healthy { Ok(()) } else { Err(CommandError::Reported) }
 }
@@ -110,41 +112,41 @@ fn print(text: &str) -> Result<(), CommandError> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
-/// Reads the configuration from the file, if one is given, and the environment, for a command that connects to databases.
+/// Loads the configuration from the file, if given, and the environment, for a command that connects to databases.
 ///
 /// # Errors
-/// All its mistakes at once.
+/// All problems at once.
 pub fn load_config(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
     Config::load_to_connect(file, variables())
 }
 
-/// As [`load_config`], for a command that only prints: users and files may be missing here.
+/// As [`load_config`], for a command that only prints: users and files may be missing on this machine.
 ///
 /// # Errors
-/// All its mistakes at once.
+/// All problems at once.
 pub fn load_config_to_print(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
     Config::load(file, variables())
 }
 
-/// As [`load_config`], and checks the certificates of the gRPC port too.
+/// As [`load_config`], and checks the certificates of the gRPC port.
 ///
 /// # Errors
-/// All its mistakes at once.
+/// All problems at once.
 pub fn load_config_to_serve(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
     Config::load_to_serve(file, variables())
 }
 
-/// The storage of that name, or the only one.
+/// Returns the storage with this name, or the only one.
 ///
 /// # Errors
-/// Which names there are.
+/// The names that are configured.
 fn storage_named<'a>(config: &'a Config, name: Option<&str>) -> Result<(&'a StorageName, &'a StorageConfig), String> {
     let names = || config.storages.keys().map(StorageName::as_str).collect::<Vec<_>>().join(", ");
     match name {
         Some(name) => config
             .storages
             .get_key_value(name)
-            .ok_or_else(|| format!("--storage is `{name}`, which is not configured; there are: {}", names())),
+            .ok_or_else(|| format!("--storage is `{name}`, which is not configured; configured: {}", names())),
         None if config.storages.len() == 1 => {
             config.storages.iter().next().ok_or_else(|| "no storage is configured".to_owned())
         }

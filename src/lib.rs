@@ -26,3 +26,4 @@ pub mod tasks;
 pub mod terminal;
 pub mod text;
 pub mod tls;
+mod yaml;

@@ -1,4 +1,4 @@
-//! Certificates from PEM files, checked: those of the gRPC port, to what rustls serves with, and those of a client.
+//! Reads and checks certificates in PEM files: for the gRPC port, and for clients.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,30 +15,30 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use x509_cert::der::Decode;
 
-/// The files of the gRPC port's TLS.
+/// The TLS files of the gRPC port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate and those between it and its authority, PEM.
+    /// The certificate, followed by its intermediate certificates, PEM.
     pub cert: PathBuf,
-    /// The certificate's key, PEM.
+    /// The key of the certificate, PEM.
     pub key: PathBuf,
-    /// The authorities that sign clients' certificates, PEM. With it, a client has to show one: mutual TLS.
+    /// The authorities that sign client certificates, PEM. If set, clients must present one: mutual TLS.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Which of the files.
+/// The role of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsFile {
-    /// The certificate that is shown to the other side.
+    /// The certificate to present to the peer.
     Cert,
     /// The key of that certificate.
     Key,
-    /// The authorities that sign the other side's certificate.
+    /// The authorities that sign the peer's certificate.
     Authority,
 }
 
 impl TlsFile {
-    /// What is in it.
+    /// What the file contains.
     fn content(self) -> &'static str {
         match self {
             Self::Cert => "certificate",
@@ -47,7 +47,7 @@ impl TlsFile {
         }
     }
 
-    /// The first line of what is in it.
+    /// The first line of its content.
     fn label(self) -> &'static str {
         match self {
             Self::Cert | Self::Authority => "-----BEGIN CERTIFICATE-----",
@@ -56,7 +56,7 @@ impl TlsFile {
     }
 }
 
-/// What is wrong with the files. No text holds anything of a key.
+/// What is wrong with a file. No message contains any part of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{text}")]
 pub struct TlsError {
@@ -71,7 +71,7 @@ impl TlsError {
     }
 }
 
-/// The bytes of the files. No `Debug`: one of them is a key.
+/// The content of the files. No `Debug`: one of them is a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pem {
     cert: Vec<u8>,
@@ -79,17 +79,17 @@ pub struct Pem {
     client_ca: Option<Vec<u8>>,
 }
 
-/// What new connections are served with.
+/// The TLS settings for new connections.
 #[derive(Clone)]
 pub struct TlsSettings {
     /// For rustls: TLS 1.2 and 1.3, and HTTP/2 only.
     pub config: Arc<ServerConfig>,
-    /// When the certificate, or the first of those sent along with it, expires.
+    /// When the first certificate of the chain expires.
     pub not_after: Timestamp,
 }
 
 impl TlsFiles {
-    /// Reads the files as they are now.
+    /// Reads the files.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -101,15 +101,15 @@ impl TlsFiles {
     /// Reads and checks the files.
     ///
     /// # Errors
-    /// A file cannot be read, is no PEM, or does not fit the others.
+    /// A file cannot be read, is not PEM, or does not match the others.
     pub fn load(&self) -> Result<TlsSettings, TlsError> {
         self.settings(&self.read()?)
     }
 
-    /// Makes of the files' bytes what rustls serves with.
+    /// Builds the settings from the content of the files.
     ///
     /// # Errors
-    /// A file is no PEM, or does not fit the others.
+    /// A file is not PEM, or does not match the others.
     pub fn settings(&self, pem: &Pem) -> Result<TlsSettings, TlsError> {
         let chain = certificates(TlsFile::Cert, &self.cert, &pem.cert)?;
         let not_after = not_after(&self.cert, &chain)?;
@@ -121,24 +121,25 @@ impl TlsFiles {
             (Some(path), Some(bytes)) => builder.with_client_cert_verifier(verifier(path, bytes)?),
             _ => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| unfit(&self.cert, &self.key, &error))?;
+        let mut config =
+            builder.with_single_cert(chain, key).map_err(|error| unusable(&self.cert, &self.key, &error))?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(TlsSettings { config: Arc::new(config), not_after })
     }
 }
 
-/// Checks the authorities that a client is to believe.
+/// Checks the authorities that a client trusts.
 ///
 /// # Errors
-/// The file cannot be read, or holds no certificate.
+/// The file cannot be read, or contains no certificate.
 pub fn check_authorities(path: &Path) -> Result<(), TlsError> {
     roots(path, &read(TlsFile::Authority, path)?).map(drop)
 }
 
-/// Checks the certificate that a client shows, and its key.
+/// Checks the certificate that a client presents, and its key.
 ///
 /// # Errors
-/// A file cannot be read, is no PEM, or does not fit the other.
+/// A file cannot be read, is not PEM, or does not match the other.
 pub fn check_identity(cert: &Path, key: &Path) -> Result<(), TlsError> {
     let chain = certificates(TlsFile::Cert, cert, &read(TlsFile::Cert, cert)?)?;
     let private_key = private_key(key, &read(TlsFile::Key, key)?)?;
@@ -147,16 +148,17 @@ pub fn check_identity(cert: &Path, key: &Path) -> Result<(), TlsError> {
         .map_err(|error| TlsError::new(TlsFile::Cert, error))?
         .with_root_certificates(RootCertStore::empty())
         .with_client_auth_cert(chain, private_key)
-        .map_err(|error| unfit(cert, key, &error))?;
+        .map_err(|error| unusable(cert, key, &error))?;
     Ok(())
 }
 
-fn unfit(cert: &Path, key: &Path, error: &rustls::Error) -> TlsError {
+fn unusable(cert: &Path, key: &Path, error: &rustls::Error) -> TlsError {
     let (cert, key) = (cert.display(), key.display());
     match error {
-        rustls::Error::InconsistentKeys(_) => {
-            TlsError::new(TlsFile::Key, format_args!("the key in `{key}` is not that of the certificate in `{cert}`"))
-        }
+        rustls::Error::InconsistentKeys(_) => TlsError::new(
+            TlsFile::Key,
+            format_args!("the key in `{key}` does not belong to the certificate in `{cert}`"),
+        ),
         rustls::Error::InvalidCertificate(_) => {
             TlsError::new(TlsFile::Cert, format_args!("the certificate in `{cert}` cannot be used: {error}"))
         }
@@ -169,14 +171,14 @@ fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {
         .map_err(|cause| TlsError::new(file, format_args!("cannot read the file `{}`: {cause}", path.display())))
 }
 
-fn no_pem(file: TlsFile, path: &Path, bytes: &[u8]) -> TlsError {
+fn not_pem(file: TlsFile, path: &Path, bytes: &[u8]) -> TlsError {
     let (path, content, label) = (path.display(), file.content(), file.label());
     let others = labels(bytes).join(", ");
-    let others = if others.is_empty() { others } else { format!("; it holds: {others}") };
-    TlsError::new(file, format_args!("the file `{path}` holds no {content} in PEM ({label}){others}"))
+    let others = if others.is_empty() { others } else { format!("; it contains: {others}") };
+    TlsError::new(file, format_args!("the file `{path}` contains no {content} in PEM ({label}){others}"))
 }
 
-/// What PEM says of its parts, as in `-----BEGIN PRIVATE KEY-----`; each once, and a few only.
+/// Returns the distinct labels of the PEM blocks, such as `PRIVATE KEY`, at most four.
 fn labels(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let labels = text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
@@ -187,19 +189,18 @@ fn labels(bytes: &[u8]) -> Vec<String> {
 }
 
 fn private_key(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(bytes).map_err(|_| no_pem(TlsFile::Key, path, bytes))
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|_| not_pem(TlsFile::Key, path, bytes))
 }
 
-/// All certificates of a file, at least one.
+/// Returns all certificates of a file, at least one.
 fn certificates(file: TlsFile, path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
-    all.ok().filter(|all| !all.is_empty()).ok_or_else(|| no_pem(file, path, bytes))
+    all.ok().filter(|all| !all.is_empty()).ok_or_else(|| not_pem(file, path, bytes))
 }
 
 fn not_after(path: &Path, chain: &[CertificateDer<'static>]) -> Result<Timestamp, TlsError> {
     let unreadable = || {
-        let text =
-            format!("the certificate in `{}` cannot be read: its expiry is not where it belongs", path.display());
+        let text = format!("the certificate in `{}` cannot be read: it has no valid expiry date", path.display());
         TlsError::new(TlsFile::Cert, text)
     };
     let expiries = chain.iter().map(|certificate| {
@@ -213,12 +214,12 @@ fn not_after(path: &Path, chain: &[CertificateDer<'static>]) -> Result<Timestamp
 fn roots(path: &Path, bytes: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(TlsFile::Authority, path, bytes)? {
-        roots.add(certificate).map_err(|error| useless_authorities(path, &error))?;
+        roots.add(certificate).map_err(|error| unusable_authorities(path, &error))?;
     }
     Ok(roots)
 }
 
-fn useless_authorities(path: &Path, error: &dyn fmt::Display) -> TlsError {
+fn unusable_authorities(path: &Path, error: &dyn fmt::Display) -> TlsError {
     TlsError::new(TlsFile::Authority, format_args!("the authorities in `{}` cannot be used: {error}", path.display()))
 }
 
@@ -226,5 +227,5 @@ fn verifier(path: &Path, bytes: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, Tl
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path, bytes)?), provider).build();
     let verifier = verifier.map(|verifier| verifier as Arc<dyn ClientCertVerifier>);
-    verifier.map_err(|error| useless_authorities(path, &error))
+    verifier.map_err(|error| unusable_authorities(path, &error))
 }

@@ -150,7 +150,8 @@ fn every_configuration_loads() {
         for (_, place, block) in page.blocks().iter().filter(|(info, ..)| info == "yaml configuration") {
             let warnings = load(block, &[]).warnings;
             // The files with the passwords are not on this machine.
-            let warnings: Vec<&String> = warnings.iter().filter(|w| !w.contains("password is not there yet")).collect();
+            let warnings: Vec<&String> =
+                warnings.iter().filter(|w| !w.contains("password is not available yet")).collect();
             assert!(warnings.is_empty(), "{place}: {warnings:?}");
             n_configurations += 1;
         }

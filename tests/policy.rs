@@ -64,8 +64,8 @@ fn policy_rejects_a_trigger_with_the_reason() {
     check(&[("scheduledIn", "PT1.5H30M")], "`scheduledIn` is `PT1.5H30M`");
     check(&[("scheduledIn", "P1DT")], "`scheduledIn` is `P1DT`");
     check(&[("scheduledIn", "-PT1S")], "`scheduledIn` is `-PT1S`");
-    check(&[("keepWhileProcessing", "yes")], "`keepWhileProcessing` has to be \"true\" or \"false\"");
-    check(&[("pushInactive", "1")], "`pushInactive` has to be");
+    check(&[("keepWhileProcessing", "yes")], "`keepWhileProcessing` must be \"true\" or \"false\"");
+    check(&[("pushInactive", "1")], "`pushInactive` must be");
     check(&[("serverTag", "a\tb")], "`serverTag` and `dynamicQueue`");
     let long = "q".repeat(129);
     check(&[("dynamicQueue", &long)], "`serverTag` and `dynamicQueue`");
@@ -284,11 +284,11 @@ fn hints_warn_about_what_is_rarely_intended() {
     };
     let latency = ("metric", "enqueued-latency");
     check(&[], None);
-    check(&[("activationTargetValue", "5")], Some("jobs wait for ever at zero pods"));
+    check(&[("activationTargetValue", "5")], Some("jobs waiting forever at zero pods"));
     check(&[("activationTargetValue", "0.5")], None);
     check(&[("activationTargetValue", "5"), ("metric", "occupied-workers")], None);
-    check(&[("targetValue", "0.8")], Some("more than one pod for each"));
-    check(&[("targetValue", "0.8"), ("metric", "total-workers")], Some("more than one pod for each"));
+    check(&[("targetValue", "0.8")], Some("more than one pod per job"));
+    check(&[("targetValue", "0.8"), ("metric", "total-workers")], Some("more than one pod per job"));
     check(&[("targetValue", "0.8"), ("metric", "worker-usage")], None);
     check(&[latency, ("targetValue", "30000")], Some("looks like milliseconds"));
     check(&[latency, ("targetValue", "300"), ("activationTargetValue", "30000")], Some("looks like milliseconds"));

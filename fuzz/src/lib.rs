@@ -46,7 +46,7 @@ pub fn configuration(text: &str) {
                 assert!(storage.refresh <= storage.max_staleness);
             }
         }
-        Err(errors) => assert!(!errors.mistakes().is_empty()),
+        Err(errors) => assert!(!errors.problems().is_empty()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `jobrunr-scaler check`: whether the storages can be read, and what is odd about them.
+//! `jobrunr-scaler check`: whether the storages can be read, and what needs attention.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -16,58 +16,58 @@ use crate::terminal::{BOLD, GREEN, RED, YELLOW, painted, paragraph, stdout};
 /// The options of `check`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
-    /// The configuration, YAML. For a single storage the environment alone is enough: JOBRUNR_SCALER_URL
+    /// The configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL
     #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Check this storage only
+    /// Check only this storage
     #[arg(long, value_name = "NAME")]
     pub storage: Option<String>,
 
-    /// For people, or for machines
+    /// The output format
     #[arg(long, value_enum, default_value = "table")]
     pub output: Output,
 }
 
-/// How the findings are printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people.
+    /// Text for people.
     Table,
-    /// For machines.
+    /// JSON for scripts.
     Json,
 }
 
-/// Why nothing could be checked.
+/// Why the check could not run.
 #[derive(Debug, Error)]
 pub enum CheckError {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Configuration(#[from] ConfigErrors),
-    /// No storage of that name.
+    /// There is no storage with this name.
     #[error("{0}")]
     Storage(String),
     /// Standard output cannot be written.
-    #[error("the findings cannot be written: {0}")]
+    #[error("cannot write the findings: {0}")]
     Output(#[from] std::io::Error),
 }
 
-/// What was found of all storages. As JSON this is an interface: fields are added, but neither renamed nor removed.
+/// The findings of all storages. As JSON this is an interface: fields are added, never renamed or removed.
 #[derive(Debug, Serialize)]
-struct Report {
+struct CheckReport {
     storages: Vec<StorageReport>,
 }
 
-/// What was found of a storage.
+/// The findings of one storage.
 #[derive(Debug, Serialize)]
 struct StorageReport {
     name: String,
-    /// Whether its triggers get answers.
+    /// Whether its triggers can be answered.
     healthy: bool,
     findings: Vec<Finding>,
 }
 
-/// Checks the storages one after the other, and prints what was found. Returns whether all of them answer.
+/// Checks the storages one after the other and prints the findings. Returns whether all of them are healthy.
 ///
 /// # Errors
 /// [`CheckError`]
@@ -86,7 +86,7 @@ pub async fn run(args: &CheckArgs) -> Result<bool, CheckError> {
             findings: check.findings(),
         });
     }
-    let report = Report { storages };
+    let report = CheckReport { storages };
     match args.output {
         Output::Table => stdout().write_all(table(&report).as_bytes())?,
         Output::Json => {
@@ -97,7 +97,7 @@ pub async fn run(args: &CheckArgs) -> Result<bool, CheckError> {
     Ok(report.storages.iter().all(|storage| storage.healthy))
 }
 
-fn table(report: &Report) -> String {
+fn table(report: &CheckReport) -> String {
     let mut text = String::new();
     for storage in &report.storages {
         if !text.is_empty() {

@@ -1,4 +1,4 @@
-//! How a command ends that did not end well.
+//! Failed commands and their exit codes.
 
 use std::io;
 
@@ -11,21 +11,21 @@ use crate::config::ConfigErrors;
 use crate::demo::DemoError;
 use crate::explain::ExplainError;
 
-/// Why a command did not end well. The cause decides the exit code.
+/// Why a command failed. The cause decides the exit code.
 #[derive(Debug)]
 pub enum CommandError {
-    /// The configuration is wrong: exit code 64 (`EX_USAGE` of sysexits.h).
+    /// The configuration is invalid: exit code 64 (`EX_USAGE` of sysexits.h).
     Configuration(ConfigErrors),
-    /// Anything else that is still to be printed: exit code 1.
+    /// Anything else, with its message: exit code 1.
     Failed(String),
-    /// The command has shown itself what is wrong: exit code 1.
+    /// The command has already reported the problem: exit code 1.
     Reported,
-    /// Nobody reads the output any more, as with `head`: exit code 0.
+    /// The reader of the output has closed it, for example `head`: exit code 0.
     OutputClosed,
 }
 
 impl CommandError {
-    /// The exit code of the program.
+    /// Returns the exit code of the program.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -35,11 +35,11 @@ impl CommandError {
         }
     }
 
-    /// What is still to be printed to standard error.
+    /// Returns the message to print to standard error, if any.
     #[must_use]
     pub fn text(&self) -> Option<String> {
         match self {
-            Self::Configuration(mistakes) => Some(mistakes.to_string()),
+            Self::Configuration(problems) => Some(problems.to_string()),
             Self::Failed(text) => Some(text.clone()),
             Self::Reported | Self::OutputClosed => None,
         }
@@ -53,16 +53,16 @@ impl From<ConfigErrors> for CommandError {
 }
 
 impl From<io::Error> for CommandError {
-    /// An error of writing the output.
+    /// Converts an error of writing the output.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::OutputClosed,
-            _ => Self::Failed(format!("the output cannot be written: {error}")),
+            _ => Self::Failed(format!("cannot write the output: {error}")),
         }
     }
 }
 
-/// Errors of a command: a wrong configuration and a closed output are told from the rest.
+/// Converts errors of commands: an invalid configuration and a closed output are kept apart from the rest.
 macro_rules! from_errors {
     ($($error:ident { $($special:ident),* }),* $(,)?) => {
         $(impl From<$error> for CommandError {

@@ -1,4 +1,4 @@
-//! `jobrunr-scaler grants-sql`: the statements that make a user for the scaler.
+//! `jobrunr-scaler grants-sql`: the SQL that creates a database user for the scaler.
 
 use std::path::PathBuf;
 
@@ -11,31 +11,31 @@ use crate::storage::grants_sql;
 /// The options of `grants-sql`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GrantsSqlArgs {
-    /// The configuration, YAML. For a single storage the environment alone is enough: JOBRUNR_SCALER_URL
+    /// The configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL
     #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// The storage to print them for; need not be given where there is only one
+    /// The storage; needed only if several are configured
     #[arg(long, value_name = "NAME")]
     pub storage: Option<String>,
 
-    /// The user to make; the configured one, if you do not say, or else jobrunr_scaler
+    /// The user to create [default: the configured one, or else jobrunr_scaler]
     #[arg(long, value_name = "NAME")]
     pub role: Option<String>,
 }
 
-/// Why there are no statements.
+/// Why there is no SQL.
 #[derive(Debug, Error)]
 pub enum GrantsSqlError {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Configuration(#[from] ConfigErrors),
-    /// No storage, or not one alone.
+    /// There is no such storage, or several.
     #[error("{0}")]
     Storage(String),
 }
 
-/// The statements for the configured storage.
+/// Returns the SQL for the configured storage.
 ///
 /// # Errors
 /// [`GrantsSqlError`]

@@ -1,4 +1,4 @@
-//! `jobrunr-scaler health`: whether a running scaler is ready, by its exit code.
+//! `jobrunr-scaler health`: exits with 0 if a running scaler is ready.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,17 +12,17 @@ use tokio::time::timeout;
 
 use crate::config::{Config, ConfigErrors, variables};
 
-/// Longer than a scaler that works ever takes.
+/// Longer than a working scaler ever takes.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The options of `health`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct HealthArgs {
-    /// Where the scaler serves health and metrics; if you do not say, where the configuration has it
+    /// The HTTP address of the scaler [default: that of the configuration]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub http: Option<SocketAddr>,
 
-    /// The scaler's configuration, YAML. Only `http` is looked at, in it and in the environment
+    /// The configuration file, YAML. Only `http` is read from it
     #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
     pub config: Option<PathBuf>,
 }
@@ -30,27 +30,26 @@ pub struct HealthArgs {
 /// Why the scaler is not ready.
 #[derive(Debug, Error)]
 pub enum HealthError {
-    /// Nobody knows whom to ask.
+    /// The configuration has no valid address.
     #[error(transparent)]
     Configuration(#[from] ConfigErrors),
-    /// The port is switched off.
+    /// HTTP is switched off.
     #[error(
-        "`http` is `off` in the configuration, so the scaler serves no health; switch it on, or use the health check of the \
-         gRPC port"
+        "`http` is `off` in the configuration, so the scaler serves no health; switch it on, or use the gRPC health check"
     )]
     Off,
-    /// Nobody answers.
-    #[error("{0} does not answer: {1}; is `http` configured otherwise?")]
+    /// There is no answer.
+    #[error("no answer from {0}: {1}; does the scaler use another `http` address?")]
     NoAnswer(SocketAddr, io::Error),
-    /// Nobody answers in time.
-    #[error("{0} does not answer within 2 s")]
+    /// There is no answer in time.
+    #[error("no answer from {0} within 2 s")]
     TooLate(SocketAddr),
-    /// It says so.
+    /// The scaler says so.
     #[error("the scaler is not ready: {0}")]
     NotReady(String),
 }
 
-/// Asks for `/readyz`.
+/// Requests `/readyz`.
 ///
 /// # Errors
 /// [`HealthError`]
@@ -66,7 +65,7 @@ pub async fn run(args: HealthArgs) -> Result<(), HealthError> {
     if status.split(' ').nth(1) == Some("200") { Ok(()) } else { Err(HealthError::NotReady(status.to_owned())) }
 }
 
-/// Who listens on all addresses is reached on this machine's own.
+/// Replaces the unspecified address, on which a server listens, with localhost.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip: IpAddr = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -76,7 +75,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// A request this simple needs no client.
+/// Sends the request by hand: it is too simple for an HTTP client.
 async fn ask(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;

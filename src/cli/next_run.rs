@@ -1,4 +1,4 @@
-//! `jobrunr-scaler next-run`: when would JobRunr run this schedule?
+//! `jobrunr-scaler next-run`: when JobRunr runs a schedule next.
 
 use std::io::{self, BufRead, Write};
 
@@ -7,7 +7,7 @@ use jiff::tz::Offset;
 
 use crate::jobrunr::schedule::{NoNextRun, Schedule, ScheduleError, ZoneError, parse_zone};
 
-/// The most runs that one question may ask for: enough for a day of every minute, and no flood by a typing error.
+/// The maximum number of runs per question: enough for one per minute for almost a week, without flooding the output by a typo.
 const MAX_RUNS: usize = 10_000;
 
 /// Print the next runs of a recurring job, as JobRunr 8.7.1 computes them
@@ -21,7 +21,7 @@ pub struct NextRunArgs {
     #[arg(long, default_value = "UTC", allow_hyphen_values = true)]
     pub zone: String,
 
-    /// When the recurring job was created; intervals count from there [default: the same as --from]
+    /// When the recurring job was created; intervals start there [default: the same as --from]
     #[arg(long, value_name = "INSTANT")]
     pub created_at: Option<String>,
 
@@ -33,13 +33,13 @@ pub struct NextRunArgs {
     #[arg(long, value_name = "N", default_value = "1", allow_hyphen_values = true)]
     pub count: String,
 
-    /// Read questions from standard input instead, one a line: expression, zone, createdAt, from and count, separated by
-    /// tabs (write a tab in an expression as \t). Each is answered with one line: the runs, or ERROR and the reason
+    /// Read questions from standard input, one per line: expression, zone, createdAt, from and count, separated by tabs (write
+    /// a tab in an expression as \t). Each is answered with one line: the runs, or ERROR and the reason
     #[arg(long, conflicts_with_all = ["expression", "zone", "created_at", "from", "count"])]
     pub stdin: bool,
 }
 
-/// Why a question has no answer. The texts are fragments for one line.
+/// Why a question has no answer. Each message fits on one line.
 #[derive(Debug, thiserror::Error)]
 enum NextRunError {
     #[error("the schedule is invalid: {0}")]
@@ -48,20 +48,20 @@ enum NextRunError {
     Zone(#[from] ZoneError),
     #[error(transparent)]
     NoNextRun(#[from] NoNextRun),
-    #[error("`{text}` is no instant for {name}; write one such as `2026-03-29T00:30:00Z`")]
+    #[error("`{text}` is not an instant for {name}; use for example `2026-03-29T00:30:00Z`")]
     Instant { name: &'static str, text: String },
-    #[error("`{0}` is no count; allowed are 1 to {MAX_RUNS}")]
+    #[error("`{0}` is not a valid count; use 1 to {MAX_RUNS}")]
     Count(String),
     #[error(
-        "a line has 5 columns separated by tabs, expression, zone, createdAt, from and count, but this one has {0}"
+        "a line must have 5 columns separated by tabs (expression, zone, createdAt, from, count), but this one has {0}"
     )]
     Columns(usize),
     #[error("the line is not UTF-8")]
     NotUtf8,
 }
 
-/// Runs the command: the runs go to `output`, one RFC 3339 instant in UTC a line. `now` is where the search starts without
-/// `--from`. With `--stdin` an invalid line is answered in its place and is no error.
+/// Writes the runs to `output`, one RFC 3339 instant in UTC per line. Without `--from`, the search starts at `now`. With
+/// `--stdin`, an invalid line gets an answer like any other and is not an error.
 ///
 /// # Errors
 /// The question is invalid, or input or output fail.
@@ -77,14 +77,14 @@ pub fn run(
     }
 }
 
-/// Why the command as a whole fails.
+/// Why the command fails as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum NextRunFailure {
     /// The question is invalid.
     #[error("{0}")]
     Question(String),
     /// Input or output fail.
-    #[error("failed to read the questions or write the runs: {0}")]
+    #[error("cannot read the questions or write the runs: {0}")]
     Output(#[from] io::Error),
 }
 
@@ -108,7 +108,7 @@ fn print_runs(
     Ok(output.flush()?)
 }
 
-/// Answers every line with one line.
+/// Answers each line with one line.
 fn answer_lines(mut input: impl BufRead, mut output: impl Write) -> io::Result<()> {
     let mut line = Vec::new();
     while 0 < input.read_until(b'\n', &mut line)? {
@@ -134,7 +134,7 @@ fn answer_line(line: &[u8]) -> Result<Vec<Timestamp>, NextRunError> {
     };
     let created_at = parse_instant("createdAt", created_at)?;
     let from = parse_instant("from", from)?;
-    // No valid expression has a backslash, so nothing is lost.
+    // No valid expression contains a backslash.
     next_runs(&expression.replace("\\t", "\t"), zone, created_at, from, count)
 }
 
@@ -166,7 +166,7 @@ fn parse_count(text: &str) -> Result<usize, NextRunError> {
     count.ok_or_else(|| NextRunError::Count(text.to_owned()))
 }
 
-/// The instant as Java's `Instant.toString` prints it: the fraction of a second in none, three, six or nine digits.
+/// Formats an instant like Java's `Instant.toString`: the fraction of a second has no, three, six or nine digits.
 fn format_instant(instant: Timestamp) -> String {
     let utc = Offset::UTC.to_datetime(instant);
     let nanoseconds = utc.subsec_nanosecond();
@@ -188,7 +188,7 @@ fn format_instant(instant: Timestamp) -> String {
     )
 }
 
-/// A reason that quotes its input must not break the line that it stands in.
+/// Replaces control characters: a reason that quotes its input must stay on one line.
 fn on_one_line(reason: &str) -> String {
     reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! `jobrunr-scaler notify-sql`: the statements that make PostgreSQL tell of new jobs.
+//! `jobrunr-scaler notify-sql`: the SQL that makes PostgreSQL notify the scaler of new jobs.
 
 use std::path::PathBuf;
 
@@ -11,33 +11,33 @@ use crate::storage::notify_sql;
 /// The options of `notify-sql`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct NotifySqlArgs {
-    /// The configuration, YAML. For a single storage the environment alone is enough: JOBRUNR_SCALER_URL
+    /// The configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL
     #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// The storage to print them for; need not be given where there is only one
+    /// The storage; needed only if several are configured
     #[arg(long, value_name = "NAME")]
     pub storage: Option<String>,
 }
 
-/// Why there are no statements.
+/// Why there is no SQL.
 #[derive(Debug, Error)]
 pub enum NotifySqlError {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Configuration(#[from] ConfigErrors),
-    /// No storage, or not one alone.
+    /// There is no such storage, or several.
     #[error("{0}")]
     Storage(String),
-    /// Not PostgreSQL.
+    /// The storage is not on PostgreSQL.
     #[error(
-        "storage `{0}` is not on PostgreSQL, the only database that tells of new jobs by itself; elsewhere the scaler \
-         looks every refresh, and nothing is to be installed"
+        "storage `{0}` is not on PostgreSQL, the only database that can notify of new jobs; on others the scaler polls every \
+         `refresh`, and there is nothing to install"
     )]
     NotPostgres(String),
 }
 
-/// The statements for the configured storage.
+/// Returns the SQL for the configured storage.
 ///
 /// # Errors
 /// [`NotifySqlError`]

@@ -1,27 +1,28 @@
-//! How much one read looks at.
+//! How many rows one read looks at.
 
 use std::time::Duration;
 
-/// How much one read looks at, so that it does not grow with the tables. Not configurable: tests lower the bounds, to meet
-/// them with small tables.
+/// How many rows one read looks at, so that its cost does not grow with the tables. Not configurable: tests lower the bounds
+/// to reach them with small tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadBounds {
-    /// Jobs that one look passes to count those that are due; at least the count limit. JobRunr's indexes know the state
-    /// or the instant, never both: whichever is walked, very many jobs that are not meant may be in the way.
+    /// Index entries that one scan passes to count due jobs; at least the count limit. JobRunr's indexes contain the state or
+    /// the instant, never both: in either index, very many jobs that are not due may come first.
     pub due_jobs: u64,
-    /// Jobs that the look passes which finds the next scheduled one. Where it is not among them, polling finds it when it is due.
+    /// Index entries that the scan for the next scheduled job passes. If the job is not among them, polling finds it once it is
+    /// due.
     pub later_jobs: u64,
-    /// Jobs of each state that are looked at to see which recurring jobs have an active run.
+    /// Jobs per state that are read to see which recurring jobs have an active run.
     pub runs: u64,
-    /// Server rows, newest heartbeat first. Rows of dead servers stay while no server lives.
+    /// Rows of servers, newest heartbeat first. Rows of dead servers stay while no server is alive.
     pub servers: u64,
-    /// Definitions of recurring jobs. The open-source version is sold as being good for a hundred.
+    /// Definitions of recurring jobs. JobRunr recommends at most a hundred for its open-source version.
     pub definitions: u64,
-    /// Bytes of all definitions together.
+    /// Total bytes of all definitions.
     pub definition_bytes: usize,
-    /// Scans of everything take one part in so many of the time.
+    /// Full scans take at most one part in this many of the time.
     pub full_scan_share: u32,
-    /// However long a scan of everything takes, it is repeated this often.
+    /// A full scan is repeated at the latest after this time, however long it takes.
     pub full_scan_interval: Duration,
 }
 

@@ -1,92 +1,98 @@
-//! The environment: every setting as a variable, laid over the file.
-use super::mistake::{Place, Report, likeness, nearest};
-use super::raw::{Given, Key, Raw, RawStorage};
+//! The environment: every setting as a variable, which overrides the file.
+use super::problem::{Diagnostics, Origin};
+use super::raw::{RawConfig, RawStorage, RawValue, StorageKey};
 use super::{StorageName, libpq};
+use crate::text::suggest::{closest, hint, likeness};
 
-/// What every variable of ours starts with.
+/// The prefix of all our variables.
 const PREFIX: &str = "JOBRUNR_SCALER_";
 
-/// Variables that are no key of a storage. `CONFIG` is the command line's `--config`.
+/// Variables that do not belong to a storage. `CONFIG` is the command line's `--config`.
 const GENERAL: [&str; 8] =
     ["LISTEN", "HTTP", "LOG_FORMAT", "LOG_FILTER", "TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "CONFIG"];
 
-/// The environment of this process, without what is not Unicode (which no setting can be, and `std::env::vars` would
-/// panic about).
+/// Returns the environment of this process without variables that are not Unicode: no setting can be one, and
+/// `std::env::vars` panics on them.
 pub fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// Lays the environment's settings over what the file says.
-pub(super) fn overlay(raw: &mut Raw, env: impl IntoIterator<Item = (String, String)>, report: &mut Report) {
+/// Overrides the file's values with those of the environment.
+pub(super) fn overlay(
+    raw: &mut RawConfig,
+    env: impl IntoIterator<Item = (String, String)>,
+    diagnostics: &mut Diagnostics,
+) {
     for (variable, text) in env {
         if let Some(name) = variable.strip_prefix(PREFIX) {
-            let given = Given { text, place: Place::Variable(variable.clone()) };
-            set(raw, name, given, report);
-        } else if libpq::is_taken(&variable, &text) {
+            let value = RawValue { text, origin: Origin::Variable(variable.clone()) };
+            set(raw, name, value, diagnostics);
+        } else if libpq::is_used(&variable, &text) {
             raw.libpq.push(variable);
         }
     }
 }
 
 /// `name` is what follows the prefix.
-fn set(raw: &mut Raw, name: &str, given: Given, report: &mut Report) {
+fn set(raw: &mut RawConfig, name: &str, value: RawValue, diagnostics: &mut Diagnostics) {
     match name {
-        "LISTEN" => set_general(&mut raw.listen, given),
-        "HTTP" => set_general(&mut raw.http, given),
-        "LOG_FORMAT" => set_general(&mut raw.log_format, given),
-        "LOG_FILTER" => set_general(&mut raw.log_filter, given),
-        "TLS_CERT_FILE" => set_general(&mut raw.tls.cert_file, given),
-        "TLS_KEY_FILE" => set_general(&mut raw.tls.key_file, given),
-        "TLS_CLIENT_CA_FILE" => set_general(&mut raw.tls.client_ca_file, given),
+        "LISTEN" => set_general(&mut raw.listen, value),
+        "HTTP" => set_general(&mut raw.http, value),
+        "LOG_FORMAT" => set_general(&mut raw.log_format, value),
+        "LOG_FILTER" => set_general(&mut raw.log_filter, value),
+        "TLS_CERT_FILE" => set_general(&mut raw.tls.cert_file, value),
+        "TLS_KEY_FILE" => set_general(&mut raw.tls.key_file, value),
+        "TLS_CLIENT_CA_FILE" => set_general(&mut raw.tls.client_ca_file, value),
         "CONFIG" => {}
         name => match storage_setting(name) {
-            Some((storage, key)) => set_storage(raw, &storage, key, given, report),
-            None if is_of_kubernetes(name) => {}
+            Some((storage, key)) => set_storage(raw, &storage, key, value, diagnostics),
+            None if is_set_by_kubernetes(name) => {}
             None => {
-                report.warning(format!("the environment variable {} is unknown{}", variable(name), suggestion(name)))
+                let (variable, suggestion) = (variable(name), suggestion(name));
+                diagnostics.warning(format!("the environment variable {variable} is unknown{suggestion}"));
             }
         },
     }
 }
 
-/// A variable set to nothing is as good as none: templates often leave one behind.
-fn set_general(slot: &mut Option<Given>, given: Given) {
-    if !given.text.is_empty() {
-        *slot = Some(given);
+/// An empty variable counts as not set: templates often leave one behind.
+fn set_general(setting: &mut Option<RawValue>, value: RawValue) {
+    if !value.text.is_empty() {
+        *setting = Some(value);
     }
 }
 
-fn set_storage(raw: &mut Raw, name: &str, key: Key, given: Given, report: &mut Report) {
-    // Nothing is a value only where it means something of its own.
-    if given.text.is_empty() && !matches!(key, Key::TablePrefix | Key::Namespaces) {
+fn set_storage(raw: &mut RawConfig, name: &str, key: StorageKey, value: RawValue, diagnostics: &mut Diagnostics) {
+    // For these two, empty has a meaning.
+    if value.text.is_empty() && !matches!(key, StorageKey::TablePrefix | StorageKey::Namespaces) {
         return;
     }
     match name.parse::<StorageName>() {
         Ok(name) => {
-            let new = || RawStorage::new(given.place.clone());
-            raw.storages.entry(name).or_insert_with(new).override_with(key, given, report);
+            let new = || RawStorage::new(value.origin.clone());
+            raw.storages.entry(name).or_insert_with(new).override_with(key, value, diagnostics);
         }
-        Err(error) => report.mistake(&given.place, error),
+        Err(error) => diagnostics.problem(&value.origin, error),
     }
 }
 
-/// The storage and the key that a variable is about: `URL` is of the storage `default`, `STORAGES_MY_ORDERS_URL` of
-/// `my-orders`. Unambiguous, as no key's name ends with `_` and another key's name.
-fn storage_setting(name: &str) -> Option<(String, Key)> {
+/// Returns the storage and the key that a variable sets: `URL` belongs to the storage `default`, `STORAGES_MY_ORDERS_URL` to
+/// `my-orders`. Unambiguous, because no key's name ends with `_` and another key's name.
+fn storage_setting(name: &str) -> Option<(String, StorageKey)> {
     let Some(name) = name.strip_prefix("STORAGES_") else {
-        return Key::of_variable(name).map(|key| (StorageName::DEFAULT.to_owned(), key));
+        return StorageKey::of_variable(name).map(|key| (StorageName::DEFAULT.to_owned(), key));
     };
-    Key::ALL.iter().find_map(|(key, _, end)| {
-        let storage = name.strip_suffix(end)?.strip_suffix('_')?;
+    StorageKey::ALL.iter().find_map(|(key, _, suffix)| {
+        let storage = name.strip_suffix(suffix)?.strip_suffix('_')?;
         let is_plain = storage.chars().all(|c| matches!(c, 'A'..='Z' | '0'..='9' | '_'));
         (!storage.is_empty() && is_plain).then(|| (storage.to_ascii_lowercase().replace('_', "-"), *key))
     })
 }
 
-/// Whether Kubernetes set the variable because there is a Service `jobrunr-scaler` or `jobrunr-scaler-…` in the
+/// Returns whether Kubernetes set the variable because there is a Service `jobrunr-scaler` or `jobrunr-scaler-…` in the
 /// namespace: `…SERVICE_HOST`, `…SERVICE_PORT`, `…SERVICE_PORT_GRPC`, `…PORT`, `…PORT_9090_TCP`, `…PORT_9090_TCP_ADDR`.
-/// No setting of ours looks like that.
-fn is_of_kubernetes(name: &str) -> bool {
+/// None of our settings looks like that.
+fn is_set_by_kubernetes(name: &str) -> bool {
     let words: Vec<&str> = name.split('_').collect();
     let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
     let is_protocol = |word: &str| matches!(word, "TCP" | "UDP" | "SCTP");
@@ -101,26 +107,26 @@ fn is_of_kubernetes(name: &str) -> bool {
     }
 }
 
-/// The name of a variable for a text, in which only what a name can hold appears.
+/// Returns the full name of a variable for a message, with `?` for characters that a name cannot have.
 fn variable(name: &str) -> String {
     let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '?' }).collect();
     format!("{PREFIX}{name}")
 }
 
 fn suggestion(name: &str) -> String {
-    let ends = Key::ALL.map(|(.., end)| end);
-    let meant = match name.strip_prefix("STORAGES_") {
-        Some(rest) => nearest_of_storage(rest, &ends).map(|meant| format!("STORAGES_{meant}")),
-        None => nearest(name, ends.into_iter().chain(GENERAL)).map(str::to_owned),
+    let suffixes = StorageKey::ALL.map(|(.., suffix)| suffix);
+    let likely = match name.strip_prefix("STORAGES_") {
+        Some(rest) => closest_of_storage(rest, &suffixes).map(|likely| format!("STORAGES_{likely}")),
+        None => closest(name, suffixes.into_iter().chain(GENERAL)).map(str::to_owned),
     };
-    meant.map(|meant| format!("; did you mean `{}`?", variable(&meant))).unwrap_or_default()
+    hint(likely.map(|likely| variable(&likely)))
 }
 
-/// The storage's name may have any number of `_` in it, so every end is compared with every key.
-fn nearest_of_storage(rest: &str, keys: &[&str]) -> Option<String> {
+/// The storage's name may contain any number of `_`, so every suffix is compared with every key.
+fn closest_of_storage(rest: &str, keys: &[&str]) -> Option<String> {
     rest.match_indices('_')
         .map(|(at, _)| (&rest[..at], &rest[at + 1..]))
-        .filter_map(|(storage, end)| Some((storage, end, nearest(end, keys.iter().copied())?)))
+        .filter_map(|(storage, suffix)| Some((storage, suffix, closest(suffix, keys.iter().copied())?)))
         .max_by(|(_, a, key_a), (_, b, key_b)| likeness(a, key_a).total_cmp(&likeness(b, key_b)))
         .map(|(storage, _, key)| format!("{storage}_{key}"))
 }
@@ -130,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn service_variables_are_told_from_settings() {
+    fn variables_of_kubernetes_services_are_no_settings() {
         for name in [
             "SERVICE_HOST",
             "SERVICE_PORT",
@@ -144,26 +150,26 @@ mod tests {
             "METRICS_PORT",
             "METRICS_PORT_8080_UDP_ADDR",
         ] {
-            assert!(is_of_kubernetes(name) && storage_setting(name).is_none(), "{name}");
+            assert!(is_set_by_kubernetes(name) && storage_setting(name).is_none(), "{name}");
         }
-        for (_, _, end) in Key::ALL {
-            assert!(!is_of_kubernetes(end), "{end}");
+        for (_, _, suffix) in StorageKey::ALL {
+            assert!(!is_set_by_kubernetes(suffix), "{suffix}");
         }
         for name in ["PORTS", "PORT_9090", "PORT_GRPC_TCP", "HOST", "SERVICE_HOSTS"] {
-            assert!(!is_of_kubernetes(name), "{name}");
+            assert!(!is_set_by_kubernetes(name), "{name}");
         }
     }
 
     #[test]
-    fn a_variable_names_a_storage_and_a_key() {
-        let check = |name: &str, expected: Option<(&str, Key)>| {
+    fn variable_names_a_storage_and_a_key() {
+        let check = |name: &str, expected: Option<(&str, StorageKey)>| {
             assert_eq!(storage_setting(name), expected.map(|(storage, key)| (storage.to_owned(), key)), "{name}");
         };
-        check("URL", Some(("default", Key::Url)));
-        check("PASSWORD_FILE", Some(("default", Key::PasswordFile)));
-        check("STORAGES_ORDERS_URL", Some(("orders", Key::Url)));
-        check("STORAGES_MY_ORDERS_PASSWORD_FILE", Some(("my-orders", Key::PasswordFile)));
-        check("STORAGES_PASSWORD_URL_FILE", Some(("password", Key::UrlFile)));
+        check("URL", Some(("default", StorageKey::Url)));
+        check("PASSWORD_FILE", Some(("default", StorageKey::PasswordFile)));
+        check("STORAGES_ORDERS_URL", Some(("orders", StorageKey::Url)));
+        check("STORAGES_MY_ORDERS_PASSWORD_FILE", Some(("my-orders", StorageKey::PasswordFile)));
+        check("STORAGES_PASSWORD_URL_FILE", Some(("password", StorageKey::UrlFile)));
         check("STORAGES_URL", None);
         check("STORAGES__URL", None);
         check("STORAGES_orders_URL", None);
@@ -171,9 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn no_key_ends_with_another() {
-        for (_, _, a) in Key::ALL {
-            for (_, _, b) in Key::ALL {
+    fn keys_do_not_end_with_one_another() {
+        for (_, _, a) in StorageKey::ALL {
+            for (_, _, b) in StorageKey::ALL {
                 assert!(a == b || !a.ends_with(&format!("_{b}")), "{a} {b}");
             }
         }

@@ -1,27 +1,26 @@
-//! libpq's variables, which the PostgreSQL driver takes by itself.
+//! The variables of libpq, which the PostgreSQL driver reads by itself.
 //!
-//! Nothing is taken that the configuration does not name. What the driver takes from `PGHOST`, `PGUSER`, `PGPASSWORD` and most
-//! others is overwritten with each connection (`storage::postgres`). For three variables it offers no way to do that, so they
-//! are refused.
+//! The scaler uses only what its configuration names. For each connection `storage::sql::postgres` overwrites what the driver
+//! reads from `PGHOST`, `PGUSER`, `PGPASSWORD` and most others. Three variables cannot be overwritten, so they are rejected.
 
-use super::mistake::{Place, Report};
+use super::problem::{Diagnostics, Origin};
 use super::{Address, ServerAddress, StorageConfig, TlsMode};
 
-/// Whether a variable is one that would have an effect on connections.
-pub(super) fn is_taken(variable: &str, value: &str) -> bool {
+/// Returns whether a variable would affect connections.
+pub(super) fn is_used(variable: &str, value: &str) -> bool {
     match variable {
         "PGOPTIONS" => !value.is_empty(),
-        // The driver takes an empty one for a file without a name.
+        // The driver reads an empty one as a file without a name.
         "PGSSLCERT" | "PGSSLKEY" => true,
         _ => false,
     }
 }
 
-/// Reports the variables, where a storage would be affected.
-pub(super) fn refuse<'a>(
+/// Reports the variables if they would affect a storage.
+pub(super) fn reject<'a>(
     variables: &[String],
     storages: impl Iterator<Item = &'a StorageConfig> + Clone,
-    report: &mut Report,
+    diagnostics: &mut Diagnostics,
 ) {
     for variable in variables {
         let is_options = variable == "PGOPTIONS";
@@ -34,13 +33,13 @@ pub(super) fn refuse<'a>(
             let instead = if is_options {
                 "`currentSchema` in the address sets the search path"
             } else {
-                "`sslcert` and `sslkey` in the address name the files to log in with"
+                "`sslcert` and `sslkey` in the address name the client certificate and its key"
             };
             let text = format!(
-                "the PostgreSQL driver takes this variable over, although the configuration does not name it; unset it. \
+                "the PostgreSQL driver would use this variable, although the configuration does not name it; unset it. \
                  {instead}"
             );
-            report.mistake(&Place::Variable(variable.clone()), text);
+            diagnostics.problem(&Origin::Variable(variable.clone()), text);
         }
     }
 }

@@ -1,44 +1,45 @@
 //! What to log, and how.
 
-use super::mistake::{did_you_mean, shown};
+use super::problem::quoted;
+use crate::text::suggest::did_you_mean;
 
 /// What to log, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     /// For people or for machines.
     pub format: LogFormat,
-    /// Which events, in the words of `tracing_subscriber::EnvFilter`: levels, also by module. Default `info`. Known to be
-    /// valid, and to say something about the scaler itself.
+    /// Which events, in the syntax of `tracing_subscriber::EnvFilter`: levels, also per module. Default `info`. Checked to be
+    /// valid and to have a level for the scaler itself.
     pub filter: String,
 }
 
-/// How a line of the log looks.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// The levels of [`LogConfig::filter`].
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-/// The module of all lines that the scaler itself logs.
+/// The root module of everything that the scaler itself logs.
 const OURS: &str = "jobrunr_scaler";
 
 pub(super) fn parse_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        other => Err(format!("{} is no log format; write `text` or `json`", shown(other))),
+        other => Err(format!("{} is not a log format; use `text` or `json`", quoted(other))),
     }
 }
 
-/// Checked by hand: `EnvFilter` takes an unknown word for the name of a module, so that a misspelt level logs nothing.
+/// Checks the filter by hand: `EnvFilter` reads an unknown word as the name of a module, so that a misspelled level logs nothing.
 pub(super) fn parse_filter(text: &str) -> Result<String, String> {
-    // What is not shown of the whole is not shown of a part.
-    let part = |part: &str| if shown(text).starts_with('`') { shown(part) } else { "a part of it".to_owned() };
+    // If the whole must not be shown, no part must be.
+    let part = |part: &str| if quoted(text).starts_with('`') { quoted(part) } else { "a part of it".to_owned() };
     let mut has_level_for_us = false;
     let mut directives = Vec::new();
     for directive in text.split(',').map(str::trim) {
@@ -47,27 +48,26 @@ pub(super) fn parse_filter(text: &str) -> Result<String, String> {
             None => (None, directive.to_ascii_lowercase()),
         };
         if !LEVELS.contains(&level.as_str()) {
-            let meant = did_you_mean(&level, LEVELS);
-            return Err(no_filter(text, format_args!("{} is no level{meant}", part(&level))));
+            let hint = did_you_mean(&level, LEVELS);
+            return Err(invalid(text, format_args!("{} is not a level{hint}", part(&level))));
         }
         if let Some(module) = module.filter(|module| !is_module(module)) {
-            return Err(no_filter(text, format_args!("{} is no name of a module", part(module))));
+            return Err(invalid(text, format_args!("{} is not the name of a module", part(module))));
         }
         has_level_for_us |= module.is_none_or(|module| module.split("::").next() == Some(OURS));
         directives.push(module.map_or_else(|| level.clone(), |module| format!("{module}={level}")));
     }
     if !has_level_for_us {
-        return Err(no_filter(text, format_args!("it has no level for the scaler itself, which would log nothing")));
+        return Err(invalid(text, format_args!("it has no level for the scaler itself, which would log nothing")));
     }
     Ok(directives.join(","))
 }
 
-fn no_filter(text: &str, cause: std::fmt::Arguments) -> String {
+fn invalid(text: &str, cause: std::fmt::Arguments) -> String {
     let levels = LEVELS.join(", ");
     format!(
-        "{} is no log filter: {cause}; write one of {levels}, and where you want it also by module, as in \
-         `info,{OURS}=debug`",
-        shown(text)
+        "{} is not a log filter: {cause}; use one of {levels}, optionally also per module, such as `info,{OURS}=debug`",
+        quoted(text)
     )
 }
 
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filter_takes_levels_also_by_module() {
+    fn filter_accepts_levels_also_per_module() {
         for (text, expected) in [
             ("info", "info"),
             ("OFF", "off"),
@@ -103,15 +103,15 @@ mod tests {
             let error = parse_filter(text).unwrap_err();
             assert!(error.contains(expected) && error.contains("off, error, warn, info, debug, trace"), "{error}");
         };
-        check("verbose", "`verbose` is no level");
+        check("verbose", "`verbose` is not a level");
         check("inof", "did you mean `info`?");
-        check("jobrunr_scaler", "`jobrunr_scaler` is no level");
-        check("jobrunr_scaler=verbose", "`verbose` is no level");
-        check("info,jobrunr-scaler=debug", "`jobrunr-scaler` is no name of a module");
-        check("info,[span{field=1}]=debug", "is no level");
+        check("jobrunr_scaler", "`jobrunr_scaler` is not a level");
+        check("jobrunr_scaler=verbose", "`verbose` is not a level");
+        check("info,jobrunr-scaler=debug", "`jobrunr-scaler` is not the name of a module");
+        check("info,[span{field=1}]=debug", "is not a level");
         check("sqlx=debug", "no level for the scaler itself");
         check("jobrunr_scaler2=debug", "no level for the scaler itself");
-        check("info,,debug", "`` is no level");
-        check("3", "`3` is no level");
+        check("info,,debug", "`` is not a level");
+        check("3", "`3` is not a level");
     }
 }

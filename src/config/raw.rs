@@ -1,12 +1,12 @@
-//! The configuration as it was written, before anything is checked: texts and their places.
+//! The configuration as written, before any check: texts and their origins.
 use std::collections::BTreeMap;
 
 use super::StorageName;
-use super::mistake::{Place, Report};
+use super::problem::{Diagnostics, Origin};
 
 /// One key of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
+pub(super) enum StorageKey {
     Url,
     UrlFile,
     Username,
@@ -23,107 +23,108 @@ pub(super) enum Key {
     Namespaces,
 }
 
-impl Key {
-    /// Every key, with its name in the file and its end in environment variables.
-    pub(super) const ALL: [(Key, &'static str, &'static str); 14] = [
-        (Key::Url, "url", "URL"),
-        (Key::UrlFile, "urlFile", "URL_FILE"),
-        (Key::Username, "username", "USERNAME"),
-        (Key::Password, "password", "PASSWORD"),
-        (Key::PasswordFile, "passwordFile", "PASSWORD_FILE"),
-        (Key::TablePrefix, "tablePrefix", "TABLE_PREFIX"),
-        (Key::Refresh, "refresh", "REFRESH"),
-        (Key::MaxStaleness, "maxStaleness", "MAX_STALENESS"),
-        (Key::StatementTimeout, "statementTimeout", "STATEMENT_TIMEOUT"),
-        (Key::ConnectTimeout, "connectTimeout", "CONNECT_TIMEOUT"),
-        (Key::CountLimit, "countLimit", "COUNT_LIMIT"),
-        (Key::HeartbeatMultiplicand, "heartbeatMultiplicand", "HEARTBEAT_MULTIPLICAND"),
-        (Key::JobrunrVersion, "jobrunrVersion", "JOBRUNR_VERSION"),
-        (Key::Namespaces, "namespaces", "NAMESPACES"),
+impl StorageKey {
+    /// Every key, its name in the file and its suffix in environment variables.
+    pub(super) const ALL: [(StorageKey, &'static str, &'static str); 14] = [
+        (StorageKey::Url, "url", "URL"),
+        (StorageKey::UrlFile, "urlFile", "URL_FILE"),
+        (StorageKey::Username, "username", "USERNAME"),
+        (StorageKey::Password, "password", "PASSWORD"),
+        (StorageKey::PasswordFile, "passwordFile", "PASSWORD_FILE"),
+        (StorageKey::TablePrefix, "tablePrefix", "TABLE_PREFIX"),
+        (StorageKey::Refresh, "refresh", "REFRESH"),
+        (StorageKey::MaxStaleness, "maxStaleness", "MAX_STALENESS"),
+        (StorageKey::StatementTimeout, "statementTimeout", "STATEMENT_TIMEOUT"),
+        (StorageKey::ConnectTimeout, "connectTimeout", "CONNECT_TIMEOUT"),
+        (StorageKey::CountLimit, "countLimit", "COUNT_LIMIT"),
+        (StorageKey::HeartbeatMultiplicand, "heartbeatMultiplicand", "HEARTBEAT_MULTIPLICAND"),
+        (StorageKey::JobrunrVersion, "jobrunrVersion", "JOBRUNR_VERSION"),
+        (StorageKey::Namespaces, "namespaces", "NAMESPACES"),
     ];
 
-    pub(super) fn of_file(name: &str) -> Option<Key> {
+    pub(super) fn of_file(name: &str) -> Option<StorageKey> {
         Self::ALL.iter().find(|(_, in_file, _)| *in_file == name).map(|(key, ..)| *key)
     }
 
-    pub(super) fn of_variable(end: &str) -> Option<Key> {
-        Self::ALL.iter().find(|(.., in_variable)| *in_variable == end).map(|(key, ..)| *key)
+    pub(super) fn of_variable(suffix: &str) -> Option<StorageKey> {
+        Self::ALL.iter().find(|(.., in_variable)| *in_variable == suffix).map(|(key, ..)| *key)
     }
 
-    /// The other way to give the same thing.
-    fn alternative(self) -> Option<Key> {
+    /// The key that sets the same thing in another way.
+    fn alternative(self) -> Option<StorageKey> {
         match self {
-            Key::Url => Some(Key::UrlFile),
-            Key::UrlFile => Some(Key::Url),
-            Key::Password => Some(Key::PasswordFile),
-            Key::PasswordFile => Some(Key::Password),
+            StorageKey::Url => Some(StorageKey::UrlFile),
+            StorageKey::UrlFile => Some(StorageKey::Url),
+            StorageKey::Password => Some(StorageKey::PasswordFile),
+            StorageKey::PasswordFile => Some(StorageKey::Password),
             _ => None,
         }
     }
 }
 
-/// A text that was given, and where. No `Debug`, because it may be a password.
+/// A value as given, and where. No `Debug`, because it may be a password.
 #[derive(Clone)]
-pub(super) struct Given {
+pub(super) struct RawValue {
     pub(super) text: String,
-    pub(super) place: Place,
+    pub(super) origin: Origin,
 }
 
-/// Everything that was given.
+/// All values that were given.
 #[derive(Default)]
-pub(super) struct Raw {
-    pub(super) listen: Option<Given>,
-    pub(super) http: Option<Given>,
-    pub(super) log_format: Option<Given>,
-    pub(super) log_filter: Option<Given>,
+pub(super) struct RawConfig {
+    pub(super) listen: Option<RawValue>,
+    pub(super) http: Option<RawValue>,
+    pub(super) log_format: Option<RawValue>,
+    pub(super) log_filter: Option<RawValue>,
     pub(super) tls: RawTls,
     pub(super) storages: BTreeMap<StorageName, RawStorage>,
-    /// Variables of libpq's that are set and may not be: see [`libpq`](super::libpq).
+    /// Variables of libpq that are set but must not be: see [`libpq`](super::libpq).
     pub(super) libpq: Vec<String>,
 }
 
-/// The files of the gRPC port's TLS, as given.
+/// The TLS files of the gRPC port, as given.
 #[derive(Default)]
 pub(super) struct RawTls {
-    pub(super) cert_file: Option<Given>,
-    pub(super) key_file: Option<Given>,
-    pub(super) client_ca_file: Option<Given>,
+    pub(super) cert_file: Option<RawValue>,
+    pub(super) key_file: Option<RawValue>,
+    pub(super) client_ca_file: Option<RawValue>,
 }
 
 /// What was given for one storage.
 pub(super) struct RawStorage {
     /// Where the storage is mentioned first.
-    pub(super) place: Place,
+    pub(super) origin: Origin,
     /// Whether a part of it could not be read, which was reported.
-    pub(super) is_damaged: bool,
-    given: BTreeMap<Key, Given>,
+    pub(super) has_errors: bool,
+    values: BTreeMap<StorageKey, RawValue>,
 }
 
 impl RawStorage {
-    pub(super) fn new(place: Place) -> Self {
-        RawStorage { place, is_damaged: false, given: BTreeMap::new() }
+    pub(super) fn new(origin: Origin) -> Self {
+        RawStorage { origin, has_errors: false, values: BTreeMap::new() }
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<&Given> {
-        self.given.get(&key)
+    pub(super) fn get(&self, key: StorageKey) -> Option<&RawValue> {
+        self.values.get(&key)
     }
 
-    /// Takes a value from the file. The parser has refused a key that is there twice.
-    pub(super) fn set(&mut self, key: Key, given: Given) {
-        self.given.insert(key, given);
+    /// Sets a value of the file. The parser has rejected duplicate keys.
+    pub(super) fn set(&mut self, key: StorageKey, value: RawValue) {
+        self.values.insert(key, value);
     }
 
-    /// Takes a value from the environment, which replaces what the file says, also in the other way to say it.
-    pub(super) fn override_with(&mut self, key: Key, given: Given, report: &mut Report) {
-        if let Some(Given { place: Place::Variable(other), .. }) = self.get(key) {
-            report.mistake(&given.place, format_args!("says the same as the variable {other}; set one of them"));
+    /// Sets a value of the environment. It replaces the file's value of the same key and of its alternative.
+    pub(super) fn override_with(&mut self, key: StorageKey, value: RawValue, diagnostics: &mut Diagnostics) {
+        if let Some(RawValue { origin: Origin::Variable(other), .. }) = self.get(key) {
+            diagnostics
+                .problem(&value.origin, format_args!("is the same setting as the variable {other}; set only one"));
             return;
         }
         if let Some(other) = key.alternative()
-            && self.get(other).is_some_and(|other| !matches!(other.place, Place::Variable(_)))
+            && self.get(other).is_some_and(|other| !matches!(other.origin, Origin::Variable(_)))
         {
-            self.given.remove(&other);
+            self.values.remove(&other);
         }
-        self.given.insert(key, given);
+        self.values.insert(key, value);
     }
 }

@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-/// More than any password or address, and little enough to read a wrong file without harm.
+/// Longer than any password or address, and short enough to read a wrong file without harm.
 const MAX_LENGTH: u64 = 64 * 1024;
 
-/// A password, given as it is or as the file that holds it. `Debug` shows the file, never the password.
+/// A password, or the file that contains it. `Debug` shows the file, never the password.
 #[derive(Debug, Clone)]
 pub enum Secret {
     /// The secret itself.
     Value(SecretString),
-    /// A file that holds it, for example a key of a mounted Kubernetes Secret.
+    /// A file that contains it, for example a key of a mounted Kubernetes Secret.
     File(PathBuf),
 }
 
-/// The same secret, as it was given: a file is the same whatever it holds, because it is read anew for each use.
+/// Compares secrets as they were given: a file equals itself whatever it contains, because it is read for each use.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -30,11 +30,11 @@ impl PartialEq for Secret {
 }
 
 impl Secret {
-    /// The secret as it is now. A file is read anew each time: whoever reads before every connect needs no restart
-    /// after the password was rotated. Newlines at its end, which most editors and `echo` leave, are cut off.
+    /// Returns the current secret. A file is read each time: a caller that reads before every connect needs no restart after
+    /// a password rotation. Newlines at its end, which most editors and `echo` leave, are removed.
     ///
     /// # Errors
-    /// The file cannot be read, is longer than 64 KiB, or is no UTF-8.
+    /// The file cannot be read, is longer than 64 KiB, or is not UTF-8.
     pub fn read(&self) -> Result<SecretString, SecretError> {
         match self {
             Secret::Value(value) => Ok(value.clone()),
@@ -55,10 +55,10 @@ fn read_file(path: &Path) -> Result<SecretString, SecretError> {
     Ok(text.trim_end_matches(['\r', '\n']).into())
 }
 
-/// Why a secret's file gave no secret. Names the file, never what is in it.
+/// Why a secret could not be read from its file. Names the file, never its content.
 #[derive(Debug, Error)]
 pub enum SecretError {
-    /// The file is missing, or may not be read.
+    /// The file is missing or not readable.
     #[error("cannot read the file `{}`: {cause}", path.display())]
     Unreadable {
         /// The file.
@@ -66,7 +66,7 @@ pub enum SecretError {
         /// What the operating system says.
         cause: io::Error,
     },
-    /// The file is too long to be a secret, so it is probably another file than the one meant.
+    /// The file is too long to be a secret, so it is probably the wrong file.
     #[error("the file `{}` is longer than 64 KiB, too long for a secret", path.display())]
     TooLong {
         /// The file.
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_read_anew_and_its_last_newline_does_not_count() {
+    fn file_is_read_each_time_without_its_last_newline() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("password");
         let secret = Secret::File(path.clone());
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_gives_no_secret_is_named() {
+    fn file_without_a_secret_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("password");
         let error = || Secret::File(path.clone()).read().unwrap_err();

@@ -1,18 +1,18 @@
-//! The settings of one storage, checked.
+//! Checks the settings of one storage.
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::ReadBounds;
 use super::address::{Address, ServerAddress};
-use super::mistake::{Place, Report, shown};
-use super::raw::{Given, Key, RawStorage};
+use super::problem::{Diagnostics, Origin, quoted};
+use super::raw::{RawStorage, RawValue, StorageKey};
 use super::secret::Secret;
 use super::{Purpose, StorageConfig, StorageName, TablePrefix};
+use crate::duration;
 use crate::jobrunr::DEFAULT_HEARTBEAT_MULTIPLICAND;
 
 const DEFAULT_REFRESH: Duration = Duration::from_secs(1);
@@ -20,41 +20,48 @@ const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_COUNT_LIMIT: u64 = 10_000;
 
-/// For everything that is waited for. Less than 100 ms burdens the database, more than a minute helps nobody who scales.
+/// The range of `refresh` and the timeouts. Less than 100 ms burdens the database, more than a minute is too slow for scaling.
 const WAITS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
-/// A day, after which a number is surely worth nothing.
-const LONGEST_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
+/// After a day, a number is worthless in any case.
+const MAX_MAX_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The storage; `None` when it has no address to speak of. Wrong values are reported and stand as their defaults.
+/// Returns the storage; `None` if it has no valid address. Invalid values are reported and replaced by their defaults.
 pub(super) fn check(
     name: &StorageName,
     raw: &RawStorage,
     purpose: Purpose,
-    report: &mut Report,
+    diagnostics: &mut Diagnostics,
 ) -> Option<StorageConfig> {
-    let refresh = value(raw, Key::Refresh, DEFAULT_REFRESH, report, |text| duration(text, &WAITS));
-    let staleness = *WAITS.start()..=LONGEST_STALENESS;
-    let max_staleness = value(raw, Key::MaxStaleness, DEFAULT_MAX_STALENESS, report, |text| duration(text, &staleness));
-    if max_staleness < refresh
-        && let Some(given) = raw.get(Key::MaxStaleness)
-    {
-        let [max_staleness, refresh] = [max_staleness, refresh].map(iso);
-        report.mistake(
-            &given.place,
-            format_args!("`{max_staleness}` is less than `refresh`, `{refresh}`; give at least that"),
-        );
-    }
-    let table_prefix = value(raw, Key::TablePrefix, TablePrefix::default(), report, |text| {
-        text.parse().map_err(|error| format!("{} {error}", shown(text)))
+    let refresh = value(raw, StorageKey::Refresh, DEFAULT_REFRESH, diagnostics, |text| parse_duration(text, &WAITS));
+    let staleness = *WAITS.start()..=MAX_MAX_STALENESS;
+    let max_staleness = value(raw, StorageKey::MaxStaleness, DEFAULT_MAX_STALENESS, diagnostics, |text| {
+        parse_duration(text, &staleness)
     });
-    let statement_timeout = value(raw, Key::StatementTimeout, DEFAULT_TIMEOUT, report, |text| duration(text, &WAITS));
-    let connect_timeout = value(raw, Key::ConnectTimeout, DEFAULT_TIMEOUT, report, |text| duration(text, &WAITS));
-    let count_limit = value(raw, Key::CountLimit, Some(DEFAULT_COUNT_LIMIT), report, count_limit);
-    let heartbeat_multiplicand =
-        value(raw, Key::HeartbeatMultiplicand, DEFAULT_HEARTBEAT_MULTIPLICAND, report, heartbeat_multiplicand);
-    let jobrunr_version = value(raw, Key::JobrunrVersion, None, report, jobrunr_version);
-    let namespaces = value(raw, Key::Namespaces, None, report, |text| namespaces(text).map(Some));
-    let address = address(name, raw, &table_prefix, purpose, report)?;
+    if max_staleness < refresh
+        && let Some(given) = raw.get(StorageKey::MaxStaleness)
+    {
+        let [max_staleness, refresh] = [max_staleness, refresh].map(duration::format_unsigned);
+        let text = format!("`{max_staleness}` is less than `refresh`, which is `{refresh}`; it must be at least that");
+        diagnostics.problem(&given.origin, text);
+    }
+    let table_prefix = value(raw, StorageKey::TablePrefix, TablePrefix::default(), diagnostics, |text| {
+        text.parse().map_err(|error| format!("{} {error}", quoted(text)))
+    });
+    let statement_timeout =
+        value(raw, StorageKey::StatementTimeout, DEFAULT_TIMEOUT, diagnostics, |text| parse_duration(text, &WAITS));
+    let connect_timeout =
+        value(raw, StorageKey::ConnectTimeout, DEFAULT_TIMEOUT, diagnostics, |text| parse_duration(text, &WAITS));
+    let count_limit = value(raw, StorageKey::CountLimit, Some(DEFAULT_COUNT_LIMIT), diagnostics, count_limit);
+    let heartbeat_multiplicand = value(
+        raw,
+        StorageKey::HeartbeatMultiplicand,
+        DEFAULT_HEARTBEAT_MULTIPLICAND,
+        diagnostics,
+        heartbeat_multiplicand,
+    );
+    let jobrunr_version = value(raw, StorageKey::JobrunrVersion, None, diagnostics, jobrunr_version);
+    let namespaces = value(raw, StorageKey::Namespaces, None, diagnostics, |text| namespaces(text).map(Some));
+    let address = address(name, raw, &table_prefix, purpose, diagnostics)?;
     Some(StorageConfig {
         address,
         table_prefix,
@@ -70,15 +77,15 @@ pub(super) fn check(
     })
 }
 
-/// The value of a key, or its default when none or a wrong one was given.
+/// Returns the value of a key, or its default if it is missing or invalid.
 fn value<T, E: fmt::Display>(
     raw: &RawStorage,
-    key: Key,
+    key: StorageKey,
     default: T,
-    report: &mut Report,
+    diagnostics: &mut Diagnostics,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> T {
-    super::given(raw.get(key).cloned(), parse, report).unwrap_or(default)
+    super::parse_value(raw.get(key).cloned(), parse, diagnostics).unwrap_or(default)
 }
 
 fn address(
@@ -86,154 +93,156 @@ fn address(
     raw: &RawStorage,
     prefix: &TablePrefix,
     purpose: Purpose,
-    report: &mut Report,
+    diagnostics: &mut Diagnostics,
 ) -> Option<Address> {
-    let (text, place) = address_text(name, raw, report)?;
+    let (text, origin) = address_text(name, raw, diagnostics)?;
     let mut address = match Address::parse(text.expose_secret()) {
         Ok((address, warnings)) => {
             for warning in warnings {
-                report.warning(format!("storage `{name}`: {warning}"));
+                diagnostics.warning(format!("storage `{name}`: {warning}"));
             }
             address
         }
         Err(error) => {
-            report.mistake(place, error);
+            diagnostics.problem(origin, error);
             return None;
         }
     };
-    log_in(name, &mut address, raw, place, report);
+    add_credentials(name, &mut address, raw, origin, diagnostics);
     if Purpose::Connect <= purpose {
         for error in address.server().map(ServerAddress::login_errors).unwrap_or_default() {
-            report.mistake(place, error);
+            diagnostics.problem(origin, error);
         }
     }
     if matches!(address, Address::Sqlite(_))
         && prefix.schema().is_some()
-        && let Some(given) = raw.get(Key::TablePrefix)
+        && let Some(given) = raw.get(StorageKey::TablePrefix)
     {
-        let text = "has a schema, but SQLite has none; write the prefix without the dot (JobRunr itself \
-         takes no prefix for SQLite)";
-        report.mistake(&given.place, format_args!("{} {text}", shown(&given.text)));
+        let text = "has a schema, but SQLite has none; write the prefix without the dot (JobRunr itself has no prefix for SQLite)";
+        diagnostics.problem(&given.origin, format_args!("{} {text}", quoted(&given.text)));
     }
     Some(address)
 }
 
-/// The address as it was given, and where. It may hold a password, so it travels as a secret.
-fn address_text<'a>(name: &StorageName, raw: &'a RawStorage, report: &mut Report) -> Option<(SecretString, &'a Place)> {
-    match (raw.get(Key::Url), raw.get(Key::UrlFile)) {
+/// Returns the address as given, and its origin. It may contain a password, so it is a secret.
+fn address_text<'a>(
+    name: &StorageName,
+    raw: &'a RawStorage,
+    diagnostics: &mut Diagnostics,
+) -> Option<(SecretString, &'a Origin)> {
+    match (raw.get(StorageKey::Url), raw.get(StorageKey::UrlFile)) {
         (Some(_), Some(file)) => {
-            report.mistake(&file.place, "the address is given twice, as `url` and as `urlFile`; keep one");
+            diagnostics.problem(&file.origin, "the address is given twice, as `url` and as `urlFile`; keep one");
             None
         }
-        (Some(url), None) => Some((url.text.as_str().into(), &url.place)),
+        (Some(url), None) => Some((url.text.as_str().into(), &url.origin)),
         (None, Some(file)) => match Secret::File(PathBuf::from(&file.text)).read() {
-            Ok(text) => Some((text, &file.place)),
+            Ok(text) => Some((text, &file.origin)),
             Err(error) => {
-                report.mistake(&file.place, error);
+                diagnostics.problem(&file.origin, error);
                 None
             }
         },
-        // The key may be there, but not as a text; that is reported already.
-        (None, None) if raw.is_damaged => None,
+        // The key may be there, but not as a text; that has been reported.
+        (None, None) if raw.has_errors => None,
         (None, None) => {
             let text = format!(
-                "the storage `{name}` has no address; give its `url`, for example \
-                 jdbc:postgresql://host:5432/database"
+                "the storage `{name}` has no address; set its `url`, for example jdbc:postgresql://host:5432/database"
             );
-            report.mistake(&raw.place, text);
+            diagnostics.problem(&raw.origin, text);
             None
         }
     }
 }
 
-/// Puts user and password, where they are given beside the address, into it.
-fn log_in(name: &StorageName, address: &mut Address, raw: &RawStorage, url: &Place, report: &mut Report) {
-    let username = raw.get(Key::Username);
-    let password = password(name, raw, report);
+/// Puts user and password into the address if they are given beside it.
+fn add_credentials(
+    name: &StorageName,
+    address: &mut Address,
+    raw: &RawStorage,
+    url: &Origin,
+    diagnostics: &mut Diagnostics,
+) {
+    let username = raw.get(StorageKey::Username);
+    let password = password(name, raw, diagnostics);
     let Some(server) = address.server_mut() else {
-        for place in username.map(|given| &given.place).into_iter().chain(password.map(|(_, place)| place)) {
-            report.mistake(place, "a SQLite database has no users and no passwords; leave it out");
+        for origin in username.map(|given| &given.origin).into_iter().chain(password.map(|(_, origin)| origin)) {
+            diagnostics.problem(origin, "a SQLite database has no users and no passwords; leave it out");
         }
         return;
     };
     if let Some(given) = username {
         match &server.username {
             _ if given.text.contains(char::is_control) => {
-                report.mistake(&given.place, "the user has a control character, such as a line break; leave it out");
+                diagnostics.problem(&given.origin, "the user has a control character, such as a line break; remove it");
             }
-            Some(inside) if *inside != given.text => report.mistake(&given.place, twice("user", url)),
+            Some(inside) if *inside != given.text => diagnostics.problem(&given.origin, given_twice("user", url)),
             _ => server.username = Some(given.text.clone()),
         }
     }
-    if let Some((secret, place)) = password {
+    if let Some((secret, origin)) = password {
         match &server.password {
-            Some(inside) if !is_same(inside, &secret) => report.mistake(place, twice("password", url)),
+            Some(inside) if *inside != secret => diagnostics.problem(origin, given_twice("password", url)),
             _ => server.password = Some(secret),
         }
     }
 }
 
-fn twice(what: &str, url: &Place) -> String {
+fn given_twice(what: &str, url: &Origin) -> String {
     format!("the {what} is given twice, here and in the address ({url}), and they may differ; keep one")
 }
 
-/// A file may change, so it is never the same as a value.
-fn is_same(a: &Secret, b: &Secret) -> bool {
-    match (a, b) {
-        (Secret::Value(a), Secret::Value(b)) => a.expose_secret() == b.expose_secret(),
-        _ => false,
-    }
-}
-
-fn password<'a>(name: &StorageName, raw: &'a RawStorage, report: &mut Report) -> Option<(Secret, &'a Place)> {
-    match (raw.get(Key::Password), raw.get(Key::PasswordFile)) {
+fn password<'a>(
+    name: &StorageName,
+    raw: &'a RawStorage,
+    diagnostics: &mut Diagnostics,
+) -> Option<(Secret, &'a Origin)> {
+    match (raw.get(StorageKey::Password), raw.get(StorageKey::PasswordFile)) {
         (Some(_), Some(file)) => {
-            report.mistake(&file.place, "the password is given twice, as `password` and as `passwordFile`; keep one");
+            diagnostics
+                .problem(&file.origin, "the password is given twice, as `password` and as `passwordFile`; keep one");
             None
         }
-        (Some(Given { text, place }), None) => Some((Secret::Value(text.as_str().into()), place)),
-        (None, Some(Given { text, place })) => {
+        (Some(RawValue { text, origin }), None) => Some((Secret::Value(text.as_str().into()), origin)),
+        (None, Some(RawValue { text, origin })) => {
             let secret = Secret::File(PathBuf::from(text));
-            // It is read at each connect, so it may still come; but it is rather a slip.
+            // The file is read for each connection, so it may appear later; more likely, its name is misspelled.
             if let Err(error) = secret.read() {
-                report.warning(format!("storage `{name}`: the password is not there yet: {error}"));
+                diagnostics.warning(format!("storage `{name}`: the password is not available yet: {error}"));
             }
-            Some((secret, place))
+            Some((secret, origin))
         }
         (None, None) => None,
     }
 }
 
-fn duration(text: &str, allowed: &RangeInclusive<Duration>) -> Result<Duration, String> {
-    let value = shown(text);
-    let signed = crate::duration::parse(text).map_err(|_| {
-        // `30s` is not taken, to have one way to write it, but it is understood.
-        let meant = text.parse::<SignedDuration>().map_or_else(|_| "PT30S".to_owned(), |meant| meant.to_string());
-        format!("{value} is no ISO-8601 duration; write for example `{meant}`")
+fn parse_duration(text: &str, allowed: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let value = quoted(text);
+    let signed = duration::parse(text).map_err(|_| {
+        let likely = duration::guess(text).map_or_else(|| "PT30S".to_owned(), duration::format);
+        format!("{value} is not an ISO-8601 duration; use for example `{likely}`")
     })?;
     match Duration::try_from(signed) {
         Ok(duration) if allowed.contains(&duration) => Ok(duration),
-        _ => Err(format!("{value} is not between `{}` and `{}`", iso(*allowed.start()), iso(*allowed.end()))),
+        _ => {
+            let [least, most] = [*allowed.start(), *allowed.end()].map(duration::format_unsigned);
+            Err(format!("{value} is not between `{least}` and `{most}`"))
+        }
     }
-}
-
-/// A duration as a person would write it in the file.
-fn iso(duration: Duration) -> String {
-    SignedDuration::try_from(duration).map_or_else(|_| format!("{duration:?}"), |signed| signed.to_string())
 }
 
 fn count_limit(text: &str) -> Result<Option<u64>, String> {
     let limit = text
         .parse::<u64>()
-        .map_err(|_| format!("{} is no whole number; write for example `10000`, or `0` to count all", shown(text)))?;
+        .map_err(|_| format!("{} is not a whole number; use for example `10000`, or `0` to count all", quoted(text)))?;
     Ok(Some(limit).filter(|limit| *limit != 0))
 }
 
 fn heartbeat_multiplicand(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|number| (1..=100).contains(number)).ok_or_else(|| {
         format!(
-            "{} is no whole number from 1 to 100; write what JobRunr is configured with, by default `4`",
-            shown(text)
+            "{} is not a whole number from 1 to 100; use the value that JobRunr is configured with, by default `4`",
+            quoted(text)
         )
     })
 }
@@ -245,8 +254,8 @@ fn jobrunr_version(text: &str) -> Result<Option<u32>, String> {
     let version = text.parse().ok().filter(|version| (6..=99).contains(version));
     version.map(Some).ok_or_else(|| {
         format!(
-            "{} is no major version of JobRunr from 6 to 99; write for example `8`, or `auto` to see it in the tables",
-            shown(text)
+            "{} is not a major version of JobRunr from 6 to 99; use for example `8`, or `auto` to detect it from the tables",
+            quoted(text)
         )
     })
 }
@@ -255,15 +264,15 @@ fn namespaces(text: &str) -> Result<Vec<String>, String> {
     let names: Vec<&str> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
         return Err(
-            "names no namespace, so that nobody could use the storage; name at least one, or leave it out for all"
+            "is empty, so that nobody could use the storage; name a namespace, or leave the key out to allow all"
                 .to_owned(),
         );
     }
     let is_valid = |name: &str| name.len() <= 63 && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
     match names.iter().find(|name| !is_valid(name)) {
-        Some(wrong) => Err(format!(
-            "{} is no name of a Kubernetes namespace, which has 1 to 63 of the letters a-z, the digits 0-9 and `-`",
-            shown(wrong)
+        Some(invalid) => Err(format!(
+            "{} is not the name of a Kubernetes namespace, which has 1 to 63 of the letters a-z, the digits 0-9 and `-`",
+            quoted(invalid)
         )),
         None => Ok(names.into_iter().map(str::to_owned).collect()),
     }

@@ -1,4 +1,4 @@
-//! JobRunr's table prefix, the only text from outside that becomes part of SQL.
+//! JobRunr's table prefix, the only external text that becomes part of SQL.
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,28 +8,27 @@ use thiserror::Error;
 const MAX_IDENTIFIER: usize = 63;
 
 /// What JobRunr puts before `jobrunr_jobs` and its other tables, by plain concatenation: empty, `tbl_`, `myschema.` or
-/// `myschema.tbl_`. Checked to be made of plain identifiers, so that it is safe to put into SQL without quotes, which is
-/// how JobRunr writes it too.
+/// `myschema.tbl_`. Checked to consist of plain identifiers, so that it is safe in SQL without quotes, as JobRunr writes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TablePrefix(String);
 
 impl TablePrefix {
-    /// The prefix as given.
+    /// Returns the prefix as given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The schema (in MySQL: the database) before the dot, if there is one.
+    /// Returns the schema (in MySQL: the database) before the dot, if there is one.
     pub fn schema(&self) -> Option<&str> {
         self.0.split_once('.').map(|(schema, _)| schema)
     }
 
-    /// The name of one of JobRunr's tables: `table("jobs")` is `myschema.tbl_jobrunr_jobs`.
+    /// Returns the name of one of JobRunr's tables: `table("jobs")` is `myschema.tbl_jobrunr_jobs`.
     pub fn table(&self, name: &str) -> String {
         format!("{}jobrunr_{name}", self.0)
     }
 
-    /// What JobRunr puts before the names of its indexes: the part after the dot.
+    /// Returns what JobRunr puts before the names of its indexes: the part after the dot.
     pub fn index_prefix(&self) -> &str {
         self.0.split_once('.').map_or(&self.0, |(_, tables)| tables)
     }
@@ -78,28 +77,26 @@ fn check_identifier(text: &str) -> Result<(), TablePrefixError> {
     Ok(())
 }
 
-/// Why a text is no table prefix.
+/// Why a text is not a table prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TablePrefixError {
     /// More than one dot.
-    #[error("has more than one dot; a prefix looks like `tbl_`, `myschema.` or `myschema.tbl_`")]
+    #[error("has more than one dot; use the form `tbl_`, `myschema.` or `myschema.tbl_`")]
     Dots,
     /// A dot with nothing before it.
-    #[error("has no schema before the dot; a prefix looks like `tbl_`, `myschema.` or `myschema.tbl_`")]
+    #[error("has no schema before the dot; use the form `tbl_`, `myschema.` or `myschema.tbl_`")]
     NoSchema,
-    /// A part that starts with a digit, a `$` or something that is not allowed at all.
-    #[error(
-        "has a part that does not start with a letter A-Z or a-z, or `_`; quotes and spaces are not allowed either"
-    )]
+    /// A part that starts with a digit, `$` or an invalid character.
+    #[error("has a part that does not start with a letter A-Z or a-z, or `_`; quotes and spaces are not allowed")]
     Start,
     /// Anything that would need quotes in SQL.
     #[error(
-        "has the character {0:?}; only letters A-Z and a-z, digits, `_` and `$` are allowed, with one \
-         dot after a schema (JobRunr writes the prefix into SQL without quotes, so give it without)"
+        "has the character {0:?}; allowed are letters A-Z and a-z, digits, `_` and `$`, and one dot after a schema; JobRunr \
+         writes the prefix into SQL without quotes, so give it without"
     )]
     Character(char),
     /// Longer than the databases allow.
-    #[error("has a part of more than 63 characters, longer than a name in the database can be")]
+    #[error("has a part of more than 63 characters, the longest name that databases allow")]
     Length,
 }
 
@@ -108,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_knows_its_schema_tables_and_indexes() {
+    fn table_prefix_has_a_schema_tables_and_indexes() {
         for (prefix, schema, jobs, index) in [
             ("", None, "jobrunr_jobs", ""),
             ("tbl_", None, "tbl_jobrunr_jobs", "tbl_"),
@@ -123,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_would_need_quotes_is_a_prefix() {
+    fn table_prefix_that_would_need_quotes_is_rejected() {
         use TablePrefixError::*;
         let long = "a".repeat(64);
         for (prefix, expected) in [

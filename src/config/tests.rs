@@ -1,4 +1,4 @@
-//! Configurations as a whole: from file and environment to settings, or to every mistake at once.
+//! Tests of whole configurations: from file and environment to settings, or to all problems at once.
 mod login;
 mod properties;
 
@@ -8,27 +8,27 @@ use secrecy::ExposeSecret;
 
 use super::*;
 
-/// A check of the values alone.
+/// Checks the values alone.
 fn check(
-    raw: Option<Raw>,
+    raw: Option<RawConfig>,
     env: impl IntoIterator<Item = (String, String)>,
-    report: Report,
+    diagnostics: Diagnostics,
 ) -> Result<Loaded, ConfigErrors> {
-    super::check(raw, env, Purpose::Print, report)
+    super::check(raw, env, Purpose::Print, diagnostics)
 }
 
-/// Loads a file's text (none where it is empty) and variables, given without `JOBRUNR_SCALER_`.
+/// Loads the text of a file (none if empty) and variables, given without `JOBRUNR_SCALER_`.
 fn load(yaml: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
     load_for(Purpose::Print, yaml, env)
 }
 
 /// As [`load`]; libpq's variables are given as they are.
 fn load_for(purpose: Purpose, yaml: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
-    let mut report = Report::default();
-    let raw = file::parse("config.yaml".to_owned(), yaml, &mut report);
+    let mut diagnostics = Diagnostics::default();
+    let raw = file::parse("config.yaml".to_owned(), yaml, &mut diagnostics);
     let prefix = |name: &str| if name.starts_with("PG") { "" } else { "JOBRUNR_SCALER_" };
     let env = env.iter().map(|(name, value)| (format!("{}{name}", prefix(name)), (*value).to_owned()));
-    super::check(raw, env, purpose, report)
+    super::check(raw, env, purpose, diagnostics)
 }
 
 fn loaded(yaml: &str, env: &[(&str, &str)]) -> Loaded {
@@ -56,34 +56,34 @@ fn password(storage: &StorageConfig) -> String {
 const URL: (&str, &str) = ("URL", "jdbc:postgresql://h/db");
 
 #[test]
-fn the_environment_alone_is_enough_and_the_defaults_are_these() {
+fn environment_alone_is_enough_and_gives_the_defaults() {
     let loaded = loaded("", &[URL]);
     assert_eq!(loaded.warnings, Vec::<String>::new());
     insta::assert_snapshot!(format!("{:#?}", loaded.config));
 }
 
 #[test]
-fn the_example_states_the_defaults() {
-    let mut report = Report::default();
-    let raw = file::parse("config.example.yaml".to_owned(), EXAMPLE, &mut report);
-    let example = check(raw, [], report).unwrap().config;
-    // What has no default: the address, and what it takes to log in.
+fn example_states_the_defaults() {
+    let mut diagnostics = Diagnostics::default();
+    let raw = file::parse("config.example.yaml".to_owned(), EXAMPLE, &mut diagnostics);
+    let example = check(raw, [], diagnostics).unwrap().config;
+    // These have no defaults: the address and the login.
     let minimal = "storages: {orders: {url: 'jdbc:postgresql://db.orders:5432/orders', username: scaler, \
                    passwordFile: /secrets/orders/password}}";
     assert_eq!(format!("{example:#?}"), format!("{:#?}", loaded(minimal, &[]).config));
 }
 
 #[test]
-fn the_example_has_every_key() {
+fn example_has_every_key() {
     let has_key = |name: &str| {
         EXAMPLE.lines().any(|line| line.trim_start().trim_start_matches("# ").starts_with(&format!("{name}: ")))
     };
-    for name in raw::Key::ALL.map(|(_, name, _)| name).iter().chain(&["certFile", "keyFile", "clientCaFile"]) {
+    for name in raw::StorageKey::ALL.map(|(_, name, _)| name).iter().chain(&["certFile", "keyFile", "clientCaFile"]) {
         assert!(has_key(name), "{name}");
     }
 }
 
-/// Whatever prints a configuration, in a log or a panic, prints no password.
+/// A configuration that is printed, in a log or a panic, shows no password.
 #[test]
 fn debug_shows_no_password() {
     for storage in [
@@ -101,7 +101,7 @@ fn debug_shows_no_password() {
 }
 
 #[test]
-fn every_key_of_the_file_reaches_its_setting() {
+fn keys_of_the_file_reach_their_settings() {
     let yaml = "
 listen: '[::1]:80'
 log: {format: json, filter: 'warn,jobrunr_scaler=trace'}
@@ -136,7 +136,7 @@ storages:
 }
 
 #[test]
-fn every_variable_overrides_its_key() {
+fn variables_override_their_keys() {
     let yaml = "
 listen: 0.0.0.0:1
 log: {format: text, filter: debug}
@@ -168,7 +168,7 @@ storages:
 }
 
 #[test]
-fn a_variable_replaces_the_other_way_to_say_the_same() {
+fn variable_replaces_the_alternative_key() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| -> String {
         let path = directory.path().join(name);
@@ -191,14 +191,14 @@ fn a_variable_replaces_the_other_way_to_say_the_same() {
 }
 
 #[test]
-fn a_variable_set_to_nothing_is_not_set() {
+fn empty_variable_is_not_set() {
     let env = [URL, ("LISTEN", ""), ("PASSWORD", ""), ("REFRESH", ""), ("URL_FILE", "")];
     let default = storage("", &env, "default");
     assert!(default.address.server().unwrap().password.is_none());
 }
 
 #[test]
-fn what_looks_like_a_number_in_yaml_stays_as_it_was_written() {
+fn values_that_look_like_numbers_stay_as_written() {
     for written in
         ["0123", "1e5", "1_000", "0x1F", "1.10", "true", "No", ".nan", "-0", "+7", "1e999", "12:30:45", "2026-11-24"]
     {
@@ -214,7 +214,7 @@ fn what_looks_like_a_number_in_yaml_stays_as_it_was_written() {
 }
 
 #[test]
-fn the_variables_of_kubernetes_are_no_settings() {
+fn variables_of_kubernetes_are_no_settings() {
     let env = [
         URL,
         ("SERVICE_HOST", "10.0.0.1"),
@@ -235,7 +235,7 @@ fn the_variables_of_kubernetes_are_no_settings() {
 }
 
 #[test]
-fn the_warnings_read_like_this() {
+fn warnings_read_like_this() {
     let env = [
         ("URL", "jdbc:postgresql://h/db?connectTimeout=10"),
         ("PASSWORD_FILE", "/nowhere/password"),
@@ -253,7 +253,7 @@ fn the_warnings_read_like_this() {
 }
 
 #[test]
-fn all_mistakes_are_found_at_once() {
+fn problems_are_found_all_at_once() {
     let yaml = "
 listne: 0.0.0.0:9090
 url: postgres://u:hunter2@h/db
@@ -295,7 +295,7 @@ storages:
 }
 
 #[test]
-fn a_mistake_reads_like_this() {
+fn problem_in_the_file_reads_like_this() {
     let storage =
         |settings: &str| format!("storages:\n  orders:\n    url: jdbc:postgresql://u:hunter2@h/db\n{settings}");
     let key = |setting: &str| storage(&format!("    {setting}\n"));
@@ -362,7 +362,7 @@ fn a_mistake_reads_like_this() {
 }
 
 #[test]
-fn a_mistake_in_the_environment_reads_like_this() {
+fn problem_in_the_environment_reads_like_this() {
     let environments: [&[(&str, &str)]; 9] = [
         &[],
         &[("USERNAME", "scaler")],
@@ -386,7 +386,7 @@ fn a_mistake_in_the_environment_reads_like_this() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named_and_the_environment_is_checked_all_the_same() {
+fn missing_file_is_named_and_the_environment_is_still_checked() {
     let path = PathBuf::from("/nowhere/config.yaml");
     let env =
         [("JOBRUNR_SCALER_LISTEN".to_owned(), "x".to_owned()), ("JOBRUNR_SCALER_USERNAME".to_owned(), "u".to_owned())];
@@ -394,7 +394,7 @@ fn a_file_that_cannot_be_read_is_named_and_the_environment_is_checked_all_the_sa
 }
 
 #[test]
-fn a_file_is_loaded() {
+fn file_is_loaded() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.yaml");
     std::fs::write(&path, "storages: {orders: {url: 'postgres://h/db'}}").unwrap();
@@ -404,7 +404,7 @@ fn a_file_is_loaded() {
 }
 
 #[test]
-fn a_storage_has_a_plain_name() {
+fn storage_name_is_plain() {
     let longest = "a".repeat(40);
     for name in ["default", "orders-2", "0", "-", &longest] {
         assert_eq!(name.parse::<StorageName>().unwrap().as_str(), name);

@@ -8,7 +8,6 @@ mod annotations;
 mod behavior;
 mod fields;
 mod objects;
-mod tree;
 mod triggers;
 mod versions;
 mod warnings;
@@ -22,6 +21,7 @@ pub use warnings::{job_warnings, warnings};
 use super::hpa::{Behavior, MetricType};
 use super::keda::ScaledObjectRules;
 use crate::text::joined;
+use crate::yaml;
 use fields::Problems;
 
 /// The contents of a file.
@@ -191,13 +191,15 @@ pub struct ManifestError {
 pub fn read(file: &str, text: &str) -> Result<Manifests, ManifestError> {
     let mut problems = Problems::new(file);
     let mut manifests = Manifests::default();
-    match tree::documents(text) {
+    match yaml::documents(text) {
         Ok(documents) => {
             for document in &documents {
                 objects::document(document, &mut manifests, &mut problems);
             }
         }
-        Err(error) => problems.add(error.at, format!("invalid YAML: {}", error.message)),
+        Err(error) => {
+            problems.add(error.at.unwrap_or_default(), format!("invalid YAML: {}", error.message));
+        }
     }
     problems.into_result(manifests)
 }

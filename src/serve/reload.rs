@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::storages::Storages;
 use super::storages_by_name;
-use crate::config::{Config, ConfigErrors, Loaded, Mistake, Place, variables};
+use crate::config::{Config, ConfigErrors, Loaded, Origin, Problem, variables};
 use crate::metrics::Metrics;
 
 /// How often to look. What is compared is what the file says, and the file of an address too.
@@ -47,13 +47,13 @@ pub(super) async fn follow(
                 metrics.reloaded(true);
             }
             Verdict::Refuse(errors) => {
-                for Mistake { place, text } in errors.mistakes() {
-                    match place {
-                        Place::Anywhere => warn!("{text}"),
-                        place => warn!("{place}: {text}"),
+                for Problem { origin, text } in errors.problems() {
+                    match origin {
+                        Origin::Unknown => warn!("{text}"),
+                        origin => warn!("{origin}: {text}"),
                     }
                 }
-                warn!(mistakes = errors.mistakes().len(), "the new configuration is not taken up, the old one stays");
+                warn!(problems = errors.problems().len(), "the new configuration is not taken up, the old one stays");
                 metrics.reloaded(false);
             }
         }

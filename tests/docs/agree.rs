@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use jobrunr_scaler::config::Config;
+use jobrunr_scaler::kubernetes::hpa::{Hpa, MetricReading, Replicas};
+use jobrunr_scaler::kubernetes::manifest;
 use jobrunr_scaler::storage::grants_sql;
 use serde_json::Value as Json;
 
@@ -38,7 +40,7 @@ fn one_scaled_object_is_recommended() {
     };
     let recommended = recommended();
     assert_eq!(block("docs/scale-to-zero.md", "apiVersion: keda.sh"), recommended);
-    assert_eq!(block("README.md", "triggers:")["triggers"], recommended["spec"]["triggers"]);
+    assert_eq!(block("README.md", "apiVersion: keda.sh"), recommended);
     // With TLS, the trigger has two more lines.
     let mut with_tls = parse(&Page::read("k8s/overlays/tls/scaledobject.yaml").text);
     let trigger = with_tls.pointer_mut("/spec/triggers/0").unwrap();
@@ -54,6 +56,43 @@ fn one_scaled_object_is_recommended() {
             value.as_str().unwrap().to_owned()
         };
         assert!(key == "scalerAddress" || notes.contains(&format!("{key}: {value}\n")), "NOTES.txt: {key}: {value}");
+    }
+}
+
+/// The manifests with the trigger `demand`: what is recommended, and what follows it.
+fn demand_manifests() -> Vec<(&'static str, manifest::ScaledObject)> {
+    let paths =
+        ["k8s/scaledobject.yaml", "k8s/overlays/tls/scaledobject.yaml", "k8s/overlays/example/scaledobject.yaml"];
+    let read = |path: &'static str| {
+        let mut objects = manifest::read(path, &Page::read(path).text).unwrap().scaled_objects;
+        assert_eq!(objects.len(), 1, "{path}");
+        (path, objects.remove(0))
+    };
+    paths.map(read).into()
+}
+
+#[test]
+fn recommended_scaled_object_has_no_warning() {
+    for (path, object) in demand_manifests() {
+        assert_eq!(manifest::warnings(&object), Vec::<String>::new(), "{path}");
+    }
+}
+
+/// Kubernetes' own limit would make pods late: each doubling takes 15 s.
+#[test]
+fn recommended_scaled_object_grows_in_one_step() {
+    let now = "2026-11-24T12:00:00Z".parse().unwrap();
+    for (path, object) in demand_manifests() {
+        let (rules, trigger) = (object.rules, &object.triggers[0]);
+        let target: f64 = trigger.metadata["targetValue"].parse().unwrap();
+        let max = rules.bounds.max;
+        for wanted in 1..=max {
+            let mut hpa = Hpa::new(rules.bounds.hpa_min(), max, object.behavior.clone());
+            let value = Some(target * f64::from(wanted));
+            let reading = MetricReading { metric_type: trigger.metric_type.unwrap(), target, value };
+            let outcome = hpa.sync(now, Replicas { spec: 1, status: 1, ready: 1 }, &[reading]);
+            assert_eq!(outcome.replicas, wanted, "{path}: {outcome:?}");
+        }
     }
 }
 
@@ -185,11 +224,11 @@ fn steps_follow_from_one_another() {
         n_seen += 1;
     }
     assert!(1 < n_seen, "{n_seen}");
-    // The variables of the README's first step are enough for its third, which reads the database.
+    // The variables in the README are enough for the commands that follow, which read the database.
     let readme = Page::read("README.md").text;
-    let (first, third) = readme.split_once("jobrunr-scaler serve\n").unwrap();
-    assert!(third.contains("jobrunr-scaler explain -f k8s/scaledobject.yaml"));
-    let exports = first.lines().filter_map(|line| line.trim().strip_prefix("export ")?.split_once('='));
+    let (before, after) = readme.split_once("jobrunr-scaler check\n").unwrap();
+    assert!(after.contains("jobrunr-scaler explain -f k8s/scaledobject.yaml"));
+    let exports = before.lines().filter_map(|line| line.trim().strip_prefix("export ")?.split_once('='));
     let env: Vec<(String, String)> = exports.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     assert_eq!(env.len(), 3, "{env:?}");
     Config::load_to_connect(None, env).unwrap_or_else(|errors| panic!("{errors}"));

@@ -151,7 +151,7 @@ async fn check_exit_code_follows_the_findings() {
     assert_eq!(wrong.status.code(), Some(64), "{wrong:?}");
     let unknown = run(&database.url, &["--storage", "orders"]);
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there are: default"), "{unknown:?}");
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("configured: default"), "{unknown:?}");
 }
 
 /// An unreachable database is no reason not to start.

@@ -84,14 +84,14 @@ async fn health_asks_where_the_scaler_is_configured_to_answer() {
     assert_eq!(run(&["health", "--config", &file], &[]), (Some(0), String::new()));
     assert_eq!(run(&["health"], &[("JOBRUNR_SCALER_CONFIG", &file)]), (Some(0), String::new()));
     // The option goes before the environment, and that before the file.
-    let check = |args: &[&str], env: &[(&str, &str)], expected: &str| {
+    let check = |args: &[&str], env: &[(&str, &str)], code: i32, expected: &str| {
         let (exit, said) = run(&[&["health"], args].concat(), env);
-        assert!(exit == Some(1) && said.contains(expected), "{args:?} {env:?}: {exit:?} {said}");
+        assert!(exit == Some(code) && said.contains(expected), "{args:?} {env:?}: {exit:?} {said}");
     };
-    check(&["--config", &file], &[("JOBRUNR_SCALER_HTTP", "127.0.0.1:1")], "127.0.0.1:1 does not answer");
-    check(&["--http", "127.0.0.1:2"], &[http], "127.0.0.1:2 does not answer");
-    check(&[], &[("JOBRUNR_SCALER_HTTP", "off")], "`http` is `off`");
-    check(&[], &[("JOBRUNR_SCALER_HTTP", "nowhere")], "environment variable JOBRUNR_SCALER_HTTP");
-    check(&["--config", "/nowhere.yaml"], &[], "/nowhere.yaml");
+    check(&["--config", &file], &[("JOBRUNR_SCALER_HTTP", "127.0.0.1:1")], 1, "no answer from 127.0.0.1:1");
+    check(&["--http", "127.0.0.1:2"], &[http], 1, "no answer from 127.0.0.1:2");
+    check(&[], &[("JOBRUNR_SCALER_HTTP", "off")], 1, "`http` is `off`");
+    check(&[], &[("JOBRUNR_SCALER_HTTP", "nowhere")], 64, "environment variable JOBRUNR_SCALER_HTTP");
+    check(&["--config", "/nowhere.yaml"], &[], 64, "/nowhere.yaml");
     process.stop();
 }

@@ -231,7 +231,7 @@ async fn a_scaler_that_stops_is_not_ready_any_more() {
     serving.abort();
     let _ = serving.await;
     let nobody = health(&address);
-    assert!(nobody.0 == Some(1) && nobody.1.contains("does not answer"), "{}", nobody.1);
+    assert!(nobody.0 == Some(1) && nobody.1.contains("no answer"), "{}", nobody.1);
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn a_certificate_that_cannot_be_used_ends_with_64() {
         assert!(!text.contains("hunter2"), "{text}");
     };
     let good = authority.issue("scaler.test", 2099);
-    check(&good.cert, &key, "is not that of the certificate");
-    check("", &good.key, "holds no certificate");
+    check(&good.cert, &key, "does not belong to the certificate");
+    check("", &good.key, "contains no certificate");
     check(&good.cert, "-----BEGIN PRIVATE KEY-----\nhunter2", "tls.key");
 }

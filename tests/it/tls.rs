@@ -203,10 +203,10 @@ async fn a_broken_pair_keeps_the_old_one_and_is_told() {
     let scaler = start(&files).await;
     let half = &other.cert[..other.cert.len() / 2];
     for (cert, key, expected) in [
-        (other.cert.as_str(), good.key.as_str(), "is not that of the certificate"),
+        (other.cert.as_str(), good.key.as_str(), "does not belong to the certificate"),
         (half, other.key.as_str(), "tls.crt"),
-        ("", "", "holds no certificate"),
-        (other.cert.as_str(), "hunter2", "holds no private key"),
+        ("", "", "contains no certificate"),
+        (other.cert.as_str(), "hunter2", "contains no private key"),
     ] {
         files.replace(&Pair { cert: cert.to_owned(), key: key.to_owned() });
         let state = eventually(expected, async || {

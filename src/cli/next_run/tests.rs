@@ -1,4 +1,4 @@
-//! What `next-run` answers, as a person types it.
+//! Tests of `next-run` as a person types it.
 
 use clap::Parser;
 
@@ -10,7 +10,7 @@ struct Command {
     args: NextRunArgs,
 }
 
-/// The exit code, the output and the errors of a command line, at noon of 2024-07-01.
+/// Runs a command line at noon of 2024-07-01. Returns exit code, output and errors.
 fn answer(arguments: &[&str], input: &[u8]) -> (u8, String, String) {
     let command = Command::try_parse_from([&["next-run"], arguments].concat()).expect("valid arguments");
     let mut output = Vec::new();
@@ -39,7 +39,7 @@ fn check_line(line: &str, expected: &str) {
 }
 
 #[test]
-fn a_question_on_the_command_line() {
+fn question_on_the_command_line_is_answered() {
     check(&["0 3 * * *"], "2024-07-02T03:00:00Z\n");
     check(&["0 3 * * *", "--zone", "Europe/Brussels", "--count", "2"], "2024-07-02T01:00:00Z\n2024-07-03T01:00:00Z\n");
     check(&["0 3 * * *", "--zone", "-05:00", "--from", "2024-01-01T00:00:00Z"], "2024-01-01T08:00:00Z\n");
@@ -51,7 +51,7 @@ fn a_question_on_the_command_line() {
 }
 
 #[test]
-fn an_invalid_question_on_the_command_line() {
+fn invalid_question_on_the_command_line_is_explained() {
     check_error(
         &["@daily"],
         "the schedule is invalid: `@daily` is neither a cron expression of 5 or 6 fields nor an interval such as `PT1H` \
@@ -67,23 +67,23 @@ fn an_invalid_question_on_the_command_line() {
         "the zone is invalid: `Mars/Base` is not a time zone; write a region such as `Europe/Brussels`, `UTC`, `Z` or an \
          offset such as `+05:45`",
     );
-    check_error(&["0 3 * * *", "--count", "0"], "`0` is no count; allowed are 1 to 10000");
-    check_error(&["0 3 * * *", "--count", "10001"], "`10001` is no count; allowed are 1 to 10000");
+    check_error(&["0 3 * * *", "--count", "0"], "`0` is not a valid count; use 1 to 10000");
+    check_error(&["0 3 * * *", "--count", "10001"], "`10001` is not a valid count; use 1 to 10000");
     check_error(
         &["0 3 * * *", "--from", "yesterday"],
-        "`yesterday` is no instant for from; write one such as `2026-03-29T00:30:00Z`",
+        "`yesterday` is not an instant for from; use for example `2026-03-29T00:30:00Z`",
     );
 }
 
 #[test]
-fn a_question_is_needed_unless_lines_are_read() {
+fn question_is_required_without_stdin() {
     assert!(Command::try_parse_from(["next-run"]).is_err());
     assert!(Command::try_parse_from(["next-run", "--stdin", "0 3 * * *"]).is_err());
     assert!(Command::try_parse_from(["next-run", "--stdin", "--zone", "UTC"]).is_err());
 }
 
 #[test]
-fn every_line_has_its_line_of_answer() {
+fn lines_are_answered_one_by_one() {
     let created_and_from = "2024-01-15T10:11:12Z\t2024-07-01T12:00:00Z";
     check_line(&format!("0 3 * * *\tUTC\t{created_and_from}\t2"), "2024-07-02T03:00:00Z\t2024-07-03T03:00:00Z");
     check_line(&format!("0 3 * * *\tUTC\t{created_and_from}\t1\r\n"), "2024-07-02T03:00:00Z");
@@ -94,12 +94,12 @@ fn every_line_has_its_line_of_answer() {
     );
     check_line(
         &format!("0 3 * * *\tUTC\t{created_and_from}\tmany"),
-        "ERROR\t`many` is no count; allowed are 1 to 10000",
+        "ERROR\t`many` is not a valid count; use 1 to 10000",
     );
 }
 
 #[test]
-fn bad_lines_do_not_stop_the_good_ones() {
+fn invalid_lines_do_not_stop_valid_ones() {
     let input = b"\n\xff\xfe\n0 3 * * *\tUTC\tnever\t2024-07-01T12:00:00Z\t1\n\
         \x07x\tUTC\t2024-07-01T12:00:00Z\t2024-07-01T12:00:00Z\t1\n\
         0 3 * * *\tUTC\t2024-07-01T12:00:00Z\t2024-07-01T12:00:00Z\t1";
@@ -109,7 +109,7 @@ fn bad_lines_do_not_stop_the_good_ones() {
 }
 
 #[test]
-fn instants_look_like_javas() {
+fn instants_are_formatted_like_in_java() {
     let check = |text: &str| assert_eq!(format_instant(text.parse().expect("a valid instant")), text);
     check("2024-01-15T10:11:12Z");
     check("2024-01-15T10:11:00Z");
@@ -122,7 +122,7 @@ fn instants_look_like_javas() {
 }
 
 #[test]
-fn output_that_breaks_ends_the_command() {
+fn closed_output_ends_the_command() {
     struct Broken;
     impl Write for Broken {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -134,7 +134,7 @@ fn output_that_breaks_ends_the_command() {
     }
     let command = Command::try_parse_from(["next-run", "0 3 * * *"]).expect("valid arguments");
     let error = run(&command.args, io::empty(), Broken, Timestamp::UNIX_EPOCH).unwrap_err();
-    assert!(error.to_string().starts_with("failed to read the questions or write the runs: "));
-    // As with `| head`: whoever read it has seen enough.
+    assert!(error.to_string().starts_with("cannot read the questions or write the runs: "));
+    // As with `| head`, the reader has seen enough.
     assert_eq!(crate::cli::CommandError::from(error).exit_code(), 0);
 }

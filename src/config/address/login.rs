@@ -1,24 +1,24 @@
-//! What a login takes besides the address: a user, and the files of TLS.
+//! Checks what a login needs besides the address: a user, and TLS files.
 
 use thiserror::Error;
 
 use super::{ServerAddress, TlsMode};
 use crate::tls::{TlsError, TlsFile, check_authorities, check_identity};
 
-/// Why a login cannot succeed, known without asking the database.
+/// Why a login cannot succeed, known before connecting.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LoginError {
-    /// No user.
+    /// There is no user.
     #[error(
-        "no user is configured: set `username`, or name the user in the address, as in \
-         postgres://user@host/database; no other place is looked at{}",
-        if *.is_socket { ". Peer authentication over a Unix socket needs it too: the role that the scaler's system user may log in as" } else { "" }
+        "no user is configured: set `username`, or name the user in the address, such as postgres://user@host/database; no \
+         other place is read{}",
+        if *.is_socket { ". Peer authentication over a Unix socket also needs it: the role that the scaler's system user may log in as" } else { "" }
     )]
     NoUser {
-        /// Whether the server is reached over a Unix socket.
+        /// Whether the address is a Unix socket.
         is_socket: bool,
     },
-    /// A file of TLS is missing or wrong.
+    /// A TLS file is missing or invalid.
     #[error("`{parameter}` of the address: {cause}; {needed}")]
     Tls {
         /// The parameter of the address that names the file.
@@ -31,7 +31,7 @@ pub enum LoginError {
 }
 
 impl ServerAddress {
-    /// What is missing or wrong for a login. Reads the files of TLS, those that the mode makes use of, as they are now.
+    /// Returns what is missing or wrong for a login. Reads the TLS files that the mode uses.
     pub fn login_errors(&self) -> Vec<LoginError> {
         let mut errors = Vec::new();
         if self.username.as_deref().unwrap_or_default().is_empty() {
@@ -57,8 +57,8 @@ impl LoginError {
                 "sslrootcert",
                 "it must be the certificate, in PEM, of the authority that signed the database server's certificate",
             ),
-            TlsFile::Cert => ("sslcert", "it must be the certificate to log in with, in PEM"),
-            TlsFile::Key => ("sslkey", "it must be the key of the certificate in `sslcert`, in PEM and not encrypted"),
+            TlsFile::Cert => ("sslcert", "it must be the client certificate, in PEM"),
+            TlsFile::Key => ("sslkey", "it must be the key of the certificate in `sslcert`, in PEM, unencrypted"),
         };
         Self::Tls { parameter, cause, needed }
     }

@@ -1,15 +1,16 @@
-//! What follows the `?` of an address: libpq's, sqlx's and the JDBC drivers' names for the same things.
+//! The parameters of an address, under the names that libpq, sqlx and the JDBC drivers use.
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::parse::parse_port;
+use super::host::parse_port;
+use super::scheme::Scheme;
 use super::{AddressError, Tls, TlsMode};
 
-/// Parameters that are often met and mean nothing to us, in lower case: they can be named in a warning without fear that
-/// they are the end of a password.
-const OF_DRIVERS: [&str; 16] = [
+/// Common parameters of the drivers that the scaler ignores, in lower case. A warning may name them: they are not the end of a
+/// password.
+const DRIVER_PARAMETERS: [&str; 16] = [
     "allowpublickeyretrieval",
     "application_name",
     "applicationname",
@@ -31,33 +32,7 @@ const OF_DRIVERS: [&str; 16] = [
 /// Name and value, decoded.
 pub(super) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// Whose parameters they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Postgres,
-    Mysql,
-    Sqlite,
-}
-
-impl Kind {
-    pub(super) fn default_port(self) -> u16 {
-        match self {
-            Kind::Postgres => 5432,
-            Kind::Mysql => 3306,
-            Kind::Sqlite => 0,
-        }
-    }
-
-    pub(super) fn example(self) -> &'static str {
-        match self {
-            Kind::Postgres => "jdbc:postgresql://host:5432/database",
-            Kind::Mysql => "jdbc:mysql://host:3306/database",
-            Kind::Sqlite => "jdbc:sqlite:/data/jobrunr.db",
-        }
-    }
-}
-
-/// What was found. Nothing here is printed: `Debug` is left out because of the password.
+/// The parameters that the scaler uses. No `Debug`, because of the password.
 #[derive(Default)]
 pub(super) struct Parameters {
     pub(super) username: Option<String>,
@@ -70,27 +45,27 @@ pub(super) struct Parameters {
     pub(super) primary_only: bool,
     pub(super) warnings: Vec<String>,
     tls_mode: Option<TlsMode>,
-    /// pgjdbc's `ssl=true`.
+    /// `ssl=true` of pgjdbc.
     ssl: bool,
-    /// pgjdbc's `sslfactory=….NonValidatingFactory`.
+    /// `sslfactory=….NonValidatingFactory` of pgjdbc.
     trusts_all: bool,
-    /// libpq's `sslrootcert=system`: the public authorities.
+    /// `sslrootcert=system` of libpq: the public authorities.
     trusts_public: bool,
 }
 
 impl Parameters {
-    pub(super) fn read(kind: Kind, pairs: Vec<Pair<'_>>) -> Result<Self, AddressError> {
+    pub(super) fn read(scheme: Scheme, pairs: Vec<Pair<'_>>) -> Result<Self, AddressError> {
         let mut parameters = Parameters::default();
         for (name, value) in pairs {
-            // The drivers do not agree on upper and lower case, and no two parameters differ in case only.
+            // The drivers disagree on upper and lower case, and no two parameters differ only in case.
             let lower = name.to_ascii_lowercase();
             if name.contains(char::is_control) || (lower != "password" && value.contains(char::is_control)) {
                 return Err(AddressError::Control);
             }
-            let known = match kind {
-                Kind::Postgres => parameters.common(&lower, &value)? || parameters.postgres(&lower, &value)?,
-                Kind::Mysql => parameters.common(&lower, &value)? || parameters.mysql(&lower, &value)?,
-                Kind::Sqlite => false,
+            let known = match scheme {
+                Scheme::Postgres => parameters.common(&lower, &value)? || parameters.postgres(&lower, &value)?,
+                Scheme::Mysql => parameters.common(&lower, &value)? || parameters.mysql(&lower, &value)?,
+                Scheme::Sqlite => false,
             };
             if !known {
                 parameters.ignore(&name, &lower);
@@ -101,7 +76,7 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Parameters that mean the same for both servers. Returns whether it was one.
+    /// Reads a parameter that has the same meaning for both servers. Returns whether it is one.
     fn common(&mut self, name: &str, value: &str) -> Result<bool, AddressError> {
         match name {
             "user" => self.username = Some(value.to_owned()).filter(|user| !user.is_empty()),
@@ -139,7 +114,7 @@ impl Parameters {
     fn mysql(&mut self, name: &str, value: &str) -> Result<bool, AddressError> {
         match name {
             "socket" | "localsocket" => Err(AddressError::Socket),
-            // It is always allowed.
+            // The scaler always allows it.
             "allowpublickeyretrieval" => Ok(value.eq_ignore_ascii_case("true")),
             _ => Ok(false),
         }
@@ -147,27 +122,23 @@ impl Parameters {
 
     fn ignore(&mut self, name: &str, lower: &str) {
         let hint = match lower {
-            "connecttimeout" | "connect_timeout" | "logintimeout" => "; the storage's `connectTimeout` says it",
-            "sockettimeout" => "; the storage's `statementTimeout` says it",
-            "usessl" | "requiressl" | "verifyservercertificate" | "trustservercertificate" => {
-                "; `sslMode` says whether to encrypt"
-            }
-            "options" => "; `currentSchema` sets the search path",
-            "sslfactory" => "; `sslmode` says what to verify, and `sslrootcert` whom to trust",
+            "connecttimeout" | "connect_timeout" | "logintimeout" => "; use `connectTimeout` of the storage",
+            "sockettimeout" => "; use `statementTimeout` of the storage",
+            "usessl" | "requiressl" | "verifyservercertificate" | "trustservercertificate" => "; use `sslMode`",
+            "options" => "; use `currentSchema` to set the search path",
+            "sslfactory" => "; use `sslmode` and `sslrootcert`",
             _ => "",
         };
-        // After a password with an `&` that is not encoded, the rest of the password looks like a parameter.
-        let may_be_password = self.password.is_some() && hint.is_empty() && !OF_DRIVERS.contains(&lower);
+        // If a password has an `&` that is not encoded, the rest of it looks like a parameter.
+        let may_be_password = self.password.is_some() && hint.is_empty() && !DRIVER_PARAMETERS.contains(&lower);
         self.warnings.push(if may_be_password || !is_word(name) {
-            "a parameter of the address has no meaning here and is ignored; if it is a part of the \
-             password, write `&` as %26"
-                .to_owned()
+            "a parameter of the address is ignored; if it is part of the password, write `&` as %26".to_owned()
         } else {
-            format!("the parameter `{name}` of the address has no meaning here and is ignored{hint}")
+            format!("the parameter `{name}` of the address is ignored{hint}")
         });
     }
 
-    /// pgjdbc's rule: `sslmode` wins; `ssl=true` alone verifies everything, unless a factory that trusts all is named.
+    /// The rule of pgjdbc: `sslmode` wins; `ssl=true` alone verifies everything, unless a factory that trusts all is named.
     fn resolve_tls(&self) -> TlsMode {
         match (self.tls_mode, self.ssl, self.trusts_all) {
             (Some(mode), _, _) => mode,
@@ -177,7 +148,7 @@ impl Parameters {
         }
     }
 
-    /// Refuses half of a login by certificate, and warns where less is verified than seems.
+    /// Rejects a certificate without its key, and warns if less is verified than the address suggests.
     fn check_tls(&mut self) -> Result<(), AddressError> {
         match (&self.tls.client_cert, &self.tls.client_key) {
             (Some(_), None) => return Err(AddressError::HalfIdentity { given: "sslcert", missing: "sslkey" }),
@@ -188,26 +159,24 @@ impl Parameters {
         let has_authority = self.tls.root_cert.is_some() || self.trusts_public;
         let name = mode.name();
         let warning = match mode {
-            // The public authorities are trusted beside one's own, which nothing can change.
+            // sqlx always trusts the public authorities too.
             TlsMode::VerifyCa => {
-                "with sslmode=verify-ca the name in the certificate is not checked, so everybody who has \
-                 a certificate of a public authority can pretend to be the database; write sslmode=verify-full"
+                "with sslmode=verify-ca the name in the certificate is not checked, so anybody with a certificate of a public \
+                 authority can impersonate the database; use sslmode=verify-full"
                     .to_owned()
             }
             TlsMode::VerifyFull if !has_authority => {
-                "the address has sslmode=verify-full and no `sslrootcert`, so only certificates of public authorities \
-                 are trusted; name the file of your own authority's certificate, or write sslrootcert=system if public \
-                 ones are meant"
+                "the address has sslmode=verify-full without `sslrootcert`, so only certificates of public authorities are \
+                 trusted; name your authority's certificate, or use sslrootcert=system if it is a public one"
                     .to_owned()
             }
             TlsMode::Prefer | TlsMode::Require if self.trusts_all => {
                 "`sslfactory` of the address names a class that trusts every certificate, so anybody in between can \
-                 pretend to be the database; write sslmode=verify-full and sslrootcert=FILE"
+                 impersonate the database; use sslmode=verify-full and sslrootcert=FILE"
                     .to_owned()
             }
             TlsMode::Disable | TlsMode::Prefer | TlsMode::Require if has_authority => format!(
-                "the address has `sslrootcert`, but with sslmode={name} no certificate is verified; write \
-                 sslmode=verify-full"
+                "the address has `sslrootcert`, but with sslmode={name} no certificate is verified; use sslmode=verify-full"
             ),
             _ => return Ok(()),
         };
@@ -216,7 +185,7 @@ impl Parameters {
     }
 }
 
-/// PostgreSQL's, MySQL's and MariaDB's names. `allow` asks for plain text first; we rather encrypt when we can.
+/// Reads the names of PostgreSQL, MySQL and MariaDB. `allow` prefers plain text; the scaler encrypts if the server can.
 fn tls_mode(value: &str) -> Result<TlsMode, AddressError> {
     match value.to_ascii_lowercase().replace('_', "-").as_str() {
         "disable" | "disabled" => Ok(TlsMode::Disable),
@@ -239,7 +208,7 @@ fn client_key(value: &str) -> Result<PathBuf, AddressError> {
     }
 }
 
-/// The schemas to search. Checked like a table prefix, because it goes into the start-up options of a connection.
+/// Reads the schemas to search. Checked like a table prefix, because they become startup options of a connection.
 fn search_path(value: &str) -> Result<String, AddressError> {
     let schemas: Vec<&str> = value.split(',').map(|schema| schema.trim().trim_matches('"')).collect();
     if schemas.iter().all(|schema| is_word(schema) && schema.len() <= 63) {
@@ -257,7 +226,7 @@ fn primary_only(value: &str) -> Result<bool, AddressError> {
         "any" | "preferprimary" => Ok(false),
         _ => Err(AddressError::Parameter {
             parameter: "targetServerType",
-            allowed: "primary or any, because a standby lags behind and would give old numbers",
+            allowed: "primary or any, because a standby lags behind",
         }),
     }
 }

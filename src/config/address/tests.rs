@@ -1,4 +1,4 @@
-//! Addresses as people have them, and what they give.
+//! Tests of addresses as people write them.
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -15,13 +15,13 @@ fn password(address: &Address) -> Option<String> {
 }
 
 #[test]
-fn every_form_of_an_address_is_understood() {
+fn address_has_many_forms() {
     let check = |text: &str, expected: &str, secret: &str| {
         let address = parse(text);
         assert_eq!(address.to_string(), expected, "{text}");
         assert_eq!(password(&address).unwrap_or_default(), secret, "{text}");
     };
-    // sqlx's forms.
+    // URLs.
     check("postgres://user:pw@host:6432/db?sslmode=require", "postgres://user@host:6432/db", "pw");
     check("postgresql://host/db", "postgres://host:5432/db", "");
     check("mysql://user@host/db", "mysql://user@host:3306/db", "");
@@ -29,7 +29,7 @@ fn every_form_of_an_address_is_understood() {
     check("sqlite:///data/jr.db", "sqlite:/data/jr.db", "");
     check("sqlite://relative.db", "sqlite:relative.db", "");
     check("sqlite:/data/my%20jr.db?mode=ro", "sqlite:/data/my jr.db", "");
-    // JDBC's.
+    // JDBC.
     check("jdbc:postgresql://host:5432/db?user=u&password=p", "postgres://u@host:5432/db", "p");
     check("jdbc:postgresql:db", "postgres://localhost:5432/db", "");
     check("jdbc:postgresql:/db", "postgres://localhost:5432/db", "");
@@ -61,12 +61,12 @@ fn every_form_of_an_address_is_understood() {
     check("postgres://scaler@server:p:w@h/db", "postgres://scaler@server@h:5432/db", "p:w");
     check("postgres://u:100%@h/db", "postgres://u@h:5432/db", "100%");
     check("postgres://u:p%C3%A4ss@h/db", "postgres://u@h:5432/db", "päss");
-    // Twice the same is no mistake.
+    // The same value twice is valid.
     check("jdbc:mysql://u:p@h/db?user=u&password=p", "mysql://u@h:3306/db", "p");
 }
 
 #[test]
-fn tls_follows_each_drivers_words() {
+fn tls_parameters_follow_each_driver() {
     use TlsMode::*;
     for (text, mode) in [
         ("postgres://h/d", Prefer),
@@ -99,12 +99,12 @@ fn tls_follows_each_drivers_words() {
     }
     let address = parse("jdbc:mariadb://h/d?sslMode=VERIFY_FULL&serverSslCert=/ca.pem");
     assert_eq!(address.server().unwrap().tls.root_cert, Some(PathBuf::from("/ca.pem")));
-    // libpq's word for the public authorities.
+    // The name of libpq for the public authorities.
     assert_eq!(parse("postgres://h/d?sslmode=verify-full&sslrootcert=system").server().unwrap().tls.root_cert, None);
 }
 
 #[test]
-fn pgjdbcs_schema_and_target_are_kept() {
+fn schema_and_target_of_pgjdbc_are_kept() {
     let address = parse("jdbc:postgresql://h1,h2/d?currentSchema=jobs,%20public&targetServerType=primary");
     let server = address.server().unwrap();
     assert_eq!(server.search_path.as_deref(), Some("jobs,public"));
@@ -113,7 +113,7 @@ fn pgjdbcs_schema_and_target_are_kept() {
 }
 
 #[test]
-fn what_is_no_address_is_refused_in_words() {
+fn invalid_addresses_are_explained() {
     let texts = [
         "",
         "hunter2",
@@ -197,7 +197,7 @@ fn what_is_no_address_is_refused_in_words() {
 }
 
 #[test]
-fn what_is_ignored_is_said() {
+fn ignored_parameters_are_warned_of() {
     let texts = [
         "jdbc:postgresql://h/db?reWriteBatchedInserts=true&connectTimeout=10&ApplicationName=shop",
         "jdbc:postgresql://h/db?user=u&password=p&reWriteBatchedInserts=true&socketTimeout=30&color=blue",
@@ -222,7 +222,7 @@ fn what_is_ignored_is_said() {
 }
 
 #[test]
-fn nothing_shows_the_password() {
+fn password_is_never_shown() {
     for text in ["postgres://u:hunter2@h/db", "jdbc:mysql://h/db?user=u&password=hunter2"] {
         let address = parse(text);
         assert_eq!(password(&address).as_deref(), Some("hunter2"));

@@ -1,14 +1,14 @@
-//! What a login takes is checked before anybody connects: a user, the files of TLS, and that no variable adds to it.
+//! Tests of the checks before a login: a user, the TLS files, and that no variable interferes.
 use std::path::Path;
 
 use super::*;
 
-/// Connecting with what the environment says.
+/// Loads the environment, to connect.
 fn connect(env: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
     load_for(Purpose::Connect, "", env)
 }
 
-fn refused(env: &[(&str, &str)]) -> String {
+fn rejected(env: &[(&str, &str)]) -> String {
     connect(env).expect_err(&format!("{env:?}")).to_string()
 }
 
@@ -16,7 +16,7 @@ fn refused(env: &[(&str, &str)]) -> String {
 fn user_must_be_configured_to_connect() {
     for url in ["postgres://h/db", "jdbc:postgresql://h/db?user=", "jdbc:mysql://:pw@h/db", "postgres://%2Frun/db"] {
         for env in [vec![("URL", url)], vec![("URL", url), ("PGUSER", "somebody")]] {
-            let text = refused(&env);
+            let text = rejected(&env);
             assert!(text.contains("JOBRUNR_SCALER_URL\n      no user is configured: set `username`"), "{text}");
             assert_eq!(text.contains("Peer authentication"), url.contains("%2F"), "{text}");
         }
@@ -27,11 +27,11 @@ fn user_must_be_configured_to_connect() {
     let text = load_for(Purpose::Serve, "storages: {orders: {url: mysql://h/db, username: ''}}", &[]).unwrap_err();
     assert!(text.to_string().contains("config.yaml:1:26 storages.orders.url\n      no user is configured"), "{text}");
     assert!(connect(&[("URL", "sqlite:/data/jr.db")]).is_ok());
-    assert!(refused(&[("URL", "postgres://h/db"), ("USERNAME", "a\nb")]).contains("the user has a control character"));
+    assert!(rejected(&[("URL", "postgres://h/db"), ("USERNAME", "a\nb")]).contains("the user has a control character"));
 }
 
 #[test]
-fn libpq_variables_that_the_driver_cannot_leave_out_are_rejected() {
+fn libpq_variables_that_cannot_be_overwritten_are_rejected() {
     const POSTGRES: (&str, &str) = ("URL", "postgres://u:p@h/db");
     let check = |env: &[(&str, &str)], expected: &[&str]| {
         let text = connect(env).map_or_else(|errors| errors.to_string(), |_| String::new());
@@ -52,7 +52,7 @@ fn libpq_variables_that_the_driver_cannot_leave_out_are_rejected() {
     assert!(load("", &[POSTGRES, ("PGOPTIONS", "-c jit=off")]).is_ok());
 }
 
-/// Certificates and keys in a directory of the test's own.
+/// Certificates and keys in a temporary directory.
 struct Pems(tempfile::TempDir);
 
 impl Pems {

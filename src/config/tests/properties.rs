@@ -1,12 +1,12 @@
-//! What holds for every configuration: no text makes the parsers panic, and nothing prints a password.
+//! Properties of all configurations: no text makes the parsers panic, and nothing prints a password.
 use proptest::prelude::*;
 
 use super::*;
 
-/// Long and strange enough not to stand in any text by chance.
+/// Long and unusual enough not to be in a message by chance.
 const PASSWORD: &str = "[a-zA-Z0-9@:/?#&%=+'\"{}\\[\\]!*,;$ -]{0,12}Zq7[a-zA-Z0-9@:/?#&%=+'\"{}\\[\\]!*,;$ -]{0,12}";
 
-/// Everything that may be printed of a configuration.
+/// Returns everything that may be printed of a configuration.
 fn printed(result: Result<Loaded, ConfigErrors>) -> String {
     match result {
         Ok(loaded) => {
@@ -19,7 +19,7 @@ fn printed(result: Result<Loaded, ConfigErrors>) -> String {
 
 proptest! {
     #[test]
-    fn no_text_makes_the_parsers_panic(text in "\\PC{0,80}", tail in "[ -~]{0,40}") {
+    fn parsers_never_panic(text in "\\PC{0,80}", tail in "[ -~]{0,40}") {
         let _ = load(&text, &[]);
         let yaml = format!("storages:\n  orders:\n    {text}: {tail}\n    url: {tail}");
         let _ = load(&yaml, &[("REFRESH", &text), (&tail, &text)]);
@@ -31,7 +31,7 @@ proptest! {
     }
 
     #[test]
-    fn a_password_beside_the_address_is_never_printed(password in PASSWORD, broken in any::<bool>()) {
+    fn password_beside_the_address_is_never_printed(password in PASSWORD, broken in any::<bool>()) {
         let refresh = if broken { "never" } else { "PT1S" };
         let env = [URL, ("PASSWORD", password.as_str()), ("REFRESH", refresh)];
         prop_assert!(!printed(load("", &env)).contains("Zq7"));
@@ -44,7 +44,7 @@ proptest! {
     }
 
     #[test]
-    fn a_password_inside_the_address_arrives_and_is_never_printed(secret in PASSWORD, broken in any::<bool>()) {
+    fn password_inside_the_address_is_kept_and_never_printed(secret in PASSWORD, broken in any::<bool>()) {
         let encoded = percent_encoding::utf8_percent_encode(&secret, percent_encoding::NON_ALPHANUMERIC).to_string();
         let refresh = if broken { "never" } else { "PT1S" };
         for url in [

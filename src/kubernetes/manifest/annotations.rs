@@ -1,9 +1,9 @@
 //! The annotations that keep KEDA from scaling.
 
 use super::fields::{Fields, Problems};
-use super::tree::{Node, Value};
 use super::{Paused, go_bool};
 use crate::text::suggest::did_you_mean;
+use crate::yaml::{Node, Value};
 
 const PREFIX: &str = "autoscaling.keda.sh/";
 const PAUSED: &str = "autoscaling.keda.sh/paused";

@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 
 use super::fields::{Fields, MOST, Problems};
-use super::tree::{Node, Value};
 use crate::kubernetes::hpa::{Behavior, PolicyKind, ScalingPolicy, ScalingRules, SelectPolicy};
+use crate::yaml::{Node, Value};
 
 /// The longest `stabilizationWindowSeconds` and `periodSeconds`: Kubernetes' `pkg/apis/autoscaling/validation/validation.go`.
 const LONGEST_WINDOW: u32 = 3600;

@@ -2,9 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use super::tree::{Entry, Node, Place, Value};
 use super::{ManifestError, Problem};
 use crate::text::suggest;
+use crate::yaml::{Entry, Node, Position, Value};
 
 /// The largest number of replicas or seconds: Kubernetes stores them as `int32`.
 pub(super) const MOST: u32 = i32::MAX as u32;
@@ -44,7 +44,7 @@ impl Problems {
         Self { file: file.to_owned(), found: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, at: Place, message: impl Into<String>) {
+    pub(super) fn add(&mut self, at: Position, message: impl Into<String>) {
         let message = message.into();
         self.found.push(Problem { file: self.file.clone(), line: at.line, column: at.column, message });
     }
@@ -63,7 +63,7 @@ impl Problems {
 #[derive(Clone)]
 pub(super) struct Fields<'a> {
     pub(super) path: String,
-    pub(super) at: Place,
+    pub(super) at: Position,
     entries: &'a [Entry],
 }
 

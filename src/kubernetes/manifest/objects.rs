@@ -3,12 +3,12 @@
 use super::annotations::{Annotations, annotations};
 use super::behavior::{behavior, seconds};
 use super::fields::{Fields, MOST, Problems};
-use super::tree::{Node, Value};
 use super::triggers::triggers;
 use super::{Manifests, ScaledJob, ScaledObject};
 use crate::kubernetes::hpa::Behavior;
 use crate::kubernetes::keda::{Fallback, FallbackBehavior, ReplicaBounds, ScaledObjectRules};
 use crate::text::suggest;
+use crate::yaml::{Node, Value};
 
 const API_VERSION: &str = "keda.sh/v1alpha1";
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::fields::{Fields, Problems};
-use super::tree::{Entry, Value};
 use super::{TriggerKind, TriggerSpec, go_bool};
 use crate::kubernetes::hpa::MetricType;
 use crate::kubernetes::keda::{TRIGGER_TYPES, scaler_port};
 use crate::text::suggest;
+use crate::yaml::{Entry, Value};
 
 const TRIGGER: [&str; 6] = ["type", "name", "useCachedMetrics", "metadata", "authenticationRef", "metricType"];
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use sqlx::error::DatabaseError;
 
 use super::{StorageError, mysql, postgres, sqlite};
-use crate::config::{ServerAddress, StorageConfig, place};
+use crate::config::{ServerAddress, StorageConfig, host_and_port};
 
 /// Tries the hosts of an address in turn. If all fail, the error names each.
 pub(super) async fn first_host<'a, S, F>(
@@ -19,7 +19,7 @@ where
     for (host, port) in &address.hosts {
         match connect_to(host, *port).await {
             Ok(session) => return Ok(session),
-            Err(error) => failed.push((place(host, *port), error)),
+            Err(error) => failed.push((host_and_port(host, *port), error)),
         }
     }
     Err(combined(failed))

@@ -15,7 +15,7 @@ use super::errors::{ErrorKind, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Bind, Row, Statement};
 use super::{SqlBackend, login};
-use crate::config::{ServerAddress, StorageConfig, TlsMode, place};
+use crate::config::{ServerAddress, StorageConfig, TlsMode, host_and_port};
 use crate::storage::backend::{Backend, Driver};
 use crate::storage::{Grants, Inspection, StorageError, within};
 
@@ -46,7 +46,7 @@ impl MySql<'_> {
         let tls = &self.server.tls;
         let connecting =
             async { MySqlConnection::connect_with(&options).await.map_err(|error| login::explained(error, tls)) };
-        let mut connection = connected(connecting, self.config, &place(host, port)).await?;
+        let mut connection = connected(connecting, self.config, &host_and_port(host, port)).await?;
         let prepared = prepare(&mut connection, self.server, self.config);
         let schema = within(self.config.statement_timeout, prepared).await?;
         Ok(SqlBackend::new(Box::new(connection), Box::new(MySqlDialect), schema, self.config))

@@ -16,7 +16,7 @@ use super::errors::{ErrorKind, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Bind, Row, Statement};
 use super::{SqlBackend, login};
-use crate::config::{ServerAddress, StorageConfig, TlsMode, place};
+use crate::config::{ServerAddress, StorageConfig, TlsMode, host_and_port};
 use crate::storage::backend::{Backend, Driver};
 use crate::storage::{Grants, Inspection, Listener, Notifications, StorageError, within};
 
@@ -35,7 +35,7 @@ impl Driver for Postgres<'_> {
 
     async fn notifications(&self) -> Result<Notifications, StorageError> {
         first_host(self.server, |host, port| async move {
-            notify::connect_and_check(&self.options(host, port)?, &place(host, port), self.config).await
+            notify::connect_and_check(&self.options(host, port)?, &host_and_port(host, port), self.config).await
         })
         .await
     }
@@ -43,7 +43,7 @@ impl Driver for Postgres<'_> {
     /// Fails on a standby, which does not support LISTEN.
     async fn listen(&self) -> Result<Option<Box<dyn Listener>>, StorageError> {
         first_host(self.server, |host, port| async move {
-            notify::listen(self.options(host, port)?, &place(host, port), self.config).await
+            notify::listen(self.options(host, port)?, &host_and_port(host, port), self.config).await
         })
         .await
     }
@@ -63,7 +63,7 @@ impl Postgres<'_> {
         let tls = &self.server.tls;
         let connecting =
             async { PgConnection::connect_with(&options).await.map_err(|error| login::explained(error, tls)) };
-        let mut connection = connected(connecting, self.config, &place(host, port)).await?;
+        let mut connection = connected(connecting, self.config, &host_and_port(host, port)).await?;
         let prepared = prepare(&mut connection, self.server, self.config);
         let schema = within(self.config.statement_timeout, prepared).await?;
         let dialect = PostgresDialect::new(&schema);

@@ -1,4 +1,4 @@
-{{/* The name of everything that is made. */}}
+{{/* The name of all objects. */}}
 {{- define "jobrunr-scaler.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -39,12 +39,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.tls.clusterTriggerAuthentication.name | default (include "jobrunr-scaler.fullname" .) -}}
 {{- end -}}
 
-{{/* What a trigger's scalerAddress has to be. */}}
+{{/* The scalerAddress of triggers. */}}
 {{- define "jobrunr-scaler.address" -}}
 {{ include "jobrunr-scaler.fullname" . }}.{{ .Release.Namespace }}:{{ .Values.service.port }}
 {{- end -}}
 
-{{/* What the program can only take up at its start; what changes in `storages` it sees by itself. */}}
+{{/* The settings that need a restart; the program notices changes of `storages` by itself. */}}
 {{- define "jobrunr-scaler.settings" -}}
 listen: {{ printf "%s:9090" .Values.listenAddress | quote }}
 http: {{ .Values.http.enabled | ternary (printf "%s:8080" .Values.listenAddress) "off" | quote }}

@@ -1,4 +1,4 @@
-{{/* The environment: users that are in Secrets, since a user cannot be a file. */}}
+{{/* The environment: users that are in Secrets, because a user cannot be a file. */}}
 {{- define "jobrunr-scaler.env" -}}
 {{- $env := list -}}
 {{- range $name, $storage := .Values.storages -}}
