@@ -1,50 +1,44 @@
-//! The clock, as a value: the demo lets time run faster, everything else takes it as it comes.
+//! The clock, as a value: what is pure takes the present as an argument, and what is not takes it from here.
 
-use std::time::{Duration, Instant};
+use std::fmt::Debug;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Where the present comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
     /// The machine's clock.
     System,
-    /// A clock that started at an instant and runs faster than the machine's.
-    Fast {
-        /// What it showed when it started.
-        start: Timestamp,
-        /// When that was.
-        since: Instant,
-        /// Its seconds for each second of the machine's.
-        speed: f64,
-    },
+    /// Another one: the demo's runs faster.
+    Other(&'static dyn TimeSource),
+}
+
+/// A clock other than the machine's.
+pub trait TimeSource: Debug + Send + Sync {
+    /// Returns what it shows.
+    fn now(&self) -> Timestamp;
+
+    /// Returns how long the machine takes until it shows `at`; zero if that has passed.
+    fn until(&self, at: Timestamp) -> Duration;
 }
 
 impl Clock {
-    /// A clock that shows the present now and runs `speed` times as fast from here on.
-    #[must_use]
-    pub fn fast(speed: f64) -> Self {
-        Self::Fast { start: Timestamp::now(), since: Instant::now(), speed }
-    }
-
-    /// The present.
+    /// Returns the present.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => Timestamp::now(),
-            Self::Fast { start, since, speed } => {
-                let elapsed = since.elapsed().mul_f64(*speed);
-                start.checked_add(elapsed).unwrap_or(Timestamp::MAX)
-            }
+            Self::Other(source) => source.now(),
         }
     }
 
-    /// How long the machine takes for `duration` on this clock.
+    /// Returns how long to sleep until the clock shows `at`; zero if that has passed.
     #[must_use]
-    pub fn real(&self, duration: Duration) -> Duration {
+    pub fn until(&self, at: Timestamp) -> Duration {
         match self {
-            Self::System => duration,
-            Self::Fast { speed, .. } => duration.div_f64(*speed),
+            Self::System => at.duration_since(Timestamp::now()).max(SignedDuration::ZERO).unsigned_abs(),
+            Self::Other(source) => source.until(at),
         }
     }
 }

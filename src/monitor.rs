@@ -266,13 +266,9 @@ impl Shared {
         }
     }
 
-    fn max_staleness(&self) -> Duration {
-        self.clock.real(self.settings.max_staleness)
-    }
-
     /// Whether a snapshot is young enough.
     fn may_be_served(&self, kept: &Kept) -> bool {
-        kept.at.elapsed() <= self.max_staleness()
+        kept.at.elapsed() <= self.settings.max_staleness
     }
 
     fn set_listening(&self, is_listening: bool) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ struct Reader {
     shared: Arc<Shared>,
     publish: watch::Sender<State>,
     session: Option<Box<dyn Session>>,
-    /// How long a snapshot is fresh, by the machine's clock.
+    /// How long a snapshot is fresh.
     refresh: Duration,
     outages: Outages,
     slow_reads: SlowReads,
@@ -77,7 +77,7 @@ struct Attempt {
 
 impl Reader {
     fn new(name: String, storage: Arc<dyn Storage>, shared: Arc<Shared>, publish: watch::Sender<State>) -> Self {
-        let refresh = shared.clock.real(shared.settings.refresh);
+        let refresh = shared.settings.refresh;
         Self {
             storage,
             publish,
@@ -209,16 +209,15 @@ impl Reader {
     fn answers_stop_at(&self) -> Option<Instant> {
         let state = self.publish.borrow();
         let kept = state.kept.as_ref().filter(|_| self.outages.is_serving_last_answer())?;
-        Some(later(kept.at, self.shared.max_staleness()))
+        Some(later(kept.at, self.shared.settings.max_staleness))
     }
 
     /// When time alone changes something, where somebody watches.
     fn next_change(&self, questions: &Questions) -> Option<Instant> {
         let kept = self.publish.borrow().kept.clone().filter(|_| self.shared.is_watched())?;
         let at = kept.snapshot.next_change(questions)?;
-        let wait = at.duration_since(self.shared.clock.now()).max(SignedDuration::ZERO).unsigned_abs();
         // A little later, since clocks are coarse: a read that comes too early would be for nothing.
-        Some(later(later(Instant::now(), self.shared.clock.real(wait)), GATHER))
+        Some(later(later(Instant::now(), self.shared.clock.until(at)), GATHER))
     }
 
     /// Returns when somebody asks, or at once while somebody watches.
