@@ -155,8 +155,7 @@ pub async fn run(args: DemoArgs) -> Result<(), DemoError> {
 impl Stage {
     fn new(listener: &TcpListener, speed: f64) -> Result<Self, DemoError> {
         // Removed with its contents when the demo ends.
-        let folder =
-            tempfile::Builder::new().prefix("jobrunr-scaler-demo-").tempdir().map_err(DemoError::Folder)?;
+        let folder = tempfile::Builder::new().prefix("jobrunr-scaler-demo-").tempdir().map_err(DemoError::Folder)?;
         let address = listener.local_addr().map_err(DemoError::Output)?.to_string();
         let played = PlayedObject::new(&address)?;
         let clock = FastClock::start(speed);
@@ -201,11 +200,7 @@ async fn play(stage: &Stage, listener: TcpListener, keep: bool, view: &mut View)
 }
 
 /// The demo's database as the one storage, with defaults but for the faster clock.
-fn storages(
-    file: &Path,
-    refresh: Duration,
-    clock: &FastClock,
-) -> Result<BTreeMap<String, StorageConfig>, DemoError> {
+fn storages(file: &Path, refresh: Duration, clock: &FastClock) -> Result<BTreeMap<String, StorageConfig>, DemoError> {
     let name = StorageName::DEFAULT;
     let environment = [("JOBRUNR_SCALER_URL".to_owned(), "sqlite:demo.db".to_owned())];
     let mut config = Config::load(None, environment)?.config;

@@ -25,7 +25,6 @@ fn demo_plays_the_recommended_scaled_object_to_the_expected_results() {
         "app   schedules 40 jobs to run in 120 s",
         "KEDA  0 → 1: ",
         "→ 5: demand 40 / 8 = 5",
-        "HPA   5 → ",
         "→ 0: no trigger was active for 300 s",
         "40 of 40",
         "app   defines the recurring job nightly-report",
@@ -44,7 +43,8 @@ fn demo_plays_the_recommended_scaled_object_to_the_expected_results() {
 /// What the scaler answers is shown beside the jobs that it was answered for.
 fn check_values(text: &str) {
     let mut n_lines = 0;
-    let (mut most, lines) = (0, text.lines().filter(|line| line.starts_with(|c: char| c == ' ') && !line.contains('*')));
+    let (mut most, lines) =
+        (0, text.lines().filter(|line| line.starts_with(|c: char| c == ' ') && !line.contains('*')));
     for line in lines {
         let numbers: Vec<u64> = line.split_whitespace().skip(1).map_while(|number| number.parse().ok()).collect();
         let [scheduled, enqueued, processing, done, _, _, demand] = numbers[..] else { continue };

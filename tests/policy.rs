@@ -11,6 +11,7 @@ use jobrunr_scaler::jobrunr::duration;
 use jobrunr_scaler::kubernetes::manifest;
 use jobrunr_scaler::scaling::{Metric, Trigger};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -316,8 +317,14 @@ fn is_beyond_the_policy(metadata: &BTreeMap<&str, &str>) -> bool {
     is_long || metadata.values().any(is_odd)
 }
 
+/// So many cases, and before them those that have failed once.
+fn config(cases: u32) -> ProptestConfig {
+    let regressions = FileFailurePersistence::Direct("proptest-regressions/tests/policy.txt");
+    ProptestConfig { cases, failure_persistence: Some(Box::new(regressions)), ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(2_000))]
 
     #[test]
     fn the_policy_refuses_what_the_scaler_refuses(
@@ -339,7 +346,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(500))]
 
     /// What KEDA alone reads of a trigger never reaches the scaler, so that `explain` decides here.
     #[test]

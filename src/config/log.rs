@@ -7,7 +7,7 @@ use super::mistake::{did_you_mean, shown};
 pub struct LogConfig {
     /// For people or for machines.
     pub format: LogFormat,
-    /// Which events, in the words of `tracing_subscriber::EnvFilter`: levels, also by module. Default `info`. Known to be
+    /// Which events, in the words of `tracing_subscriber::filter::Targets`: levels, also by module. Default `info`. Known to be
     /// valid, and to say something about the scaler itself.
     pub filter: String,
 }
@@ -35,7 +35,7 @@ pub(super) fn parse_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-/// Checked by hand: `EnvFilter` takes an unknown word for the name of a module, so that a misspelt level logs nothing.
+/// Checked by hand: `Targets` takes an unknown word for the name of a module, so that a misspelt level logs nothing.
 pub(super) fn parse_filter(text: &str) -> Result<String, String> {
     // What is not shown of the whole is not shown of a part.
     let part = |part: &str| if shown(text).starts_with('`') { shown(part) } else { "a part of it".to_owned() };
@@ -78,7 +78,7 @@ fn is_module(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::Targets;
 
     use super::*;
 
@@ -93,7 +93,7 @@ mod tests {
         ] {
             let filter = parse_filter(text);
             assert_eq!(filter.as_deref(), Ok(expected));
-            assert!(EnvFilter::try_new(expected).is_ok(), "{text}");
+            assert!(expected.parse::<Targets>().is_ok(), "{text}");
         }
     }
 

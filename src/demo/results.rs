@@ -38,7 +38,11 @@ fn lines(measured: &Measurements) -> Vec<Line> {
     let zero = measured.zero_after_work();
     let line = |name: &str, found, good| Line { name: name.to_owned(), found, good };
     vec![
-        line("jobs done", format!("{} of {}", measured.counts().succeeded, measured.n_made), Some(is_all_done(measured))),
+        line(
+            "jobs done",
+            format!("{} of {}", measured.counts().succeeded, measured.n_made),
+            Some(is_all_done(measured)),
+        ),
         line("jobs interrupted by scaling down", measured.n_interrupted.to_string(), Some(measured.n_interrupted == 0)),
         line("jobs scheduled → pods wanted", between(scheduled, first_scaling(measured)), None),
         line("first pod ready", relative(measured.first_ready, due), Some(is_before(measured.first_ready, due))),

@@ -138,7 +138,10 @@ mod tests {
         let played = PlayedObject::new("127.0.0.1:1234").unwrap();
         let mut shipped = only_object(TEXT).unwrap();
         for trigger in &mut shipped.triggers {
-            assert_eq!(trigger.metadata.insert(ADDRESS.to_owned(), "127.0.0.1:1234".to_owned()).unwrap(), "jobrunr-scaler.keda:9090");
+            assert_eq!(
+                trigger.metadata.insert(ADDRESS.to_owned(), "127.0.0.1:1234".to_owned()).unwrap(),
+                "jobrunr-scaler.keda:9090"
+            );
         }
         assert_eq!(played.object, shipped);
         assert_eq!(only_object(&played.text).unwrap(), shipped);

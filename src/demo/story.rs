@@ -144,7 +144,8 @@ mod tests {
     fn batches(keep: bool) -> Vec<(i64, u64)> {
         let story = story();
         let mut work = Work::new(story, keep);
-        let due = |second| work.due(story.start + SignedDuration::from_secs(second)).map(|batch| (second, batch.n_jobs));
+        let due =
+            |second| work.due(story.start + SignedDuration::from_secs(second)).map(|batch| (second, batch.n_jobs));
         (0..1500).filter_map(due).collect()
     }
 

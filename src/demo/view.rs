@@ -61,8 +61,7 @@ impl View {
         played: PlayedObject,
         footer: Vec<String>,
     ) -> Self {
-        let style =
-            if can_redraw() { Style::Redrawn { n_lines: 0 } } else { Style::Lines(Lines::default()) };
+        let style = if can_redraw() { Style::Redrawn { n_lines: 0 } } else { Style::Lines(Lines::default()) };
         Self { state, clock, played, footer, style }
     }
 
@@ -81,7 +80,8 @@ impl View {
         let mut out = io::stdout().lock();
         match &mut self.style {
             Style::Redrawn { n_lines } => {
-                let n_events = MAX_LINES.saturating_sub(block::N_LINES + self.played.triggers.len() + self.footer.len());
+                let n_events =
+                    MAX_LINES.saturating_sub(block::N_LINES + self.played.triggers.len() + self.footer.len());
                 let mut lines = block(&measured, &self.played, self.clock.speed(), n_events, Paint::stdout());
                 lines.extend(self.footer.iter().cloned());
                 redraw(&mut out, *n_lines, &lines)?;
@@ -92,17 +92,19 @@ impl View {
         out.flush()
     }
 
-    /// Puts all that happened in place of the block.
+    /// Prints all events: in place of the block, or those that no line has shown yet.
     pub(super) fn finish(&mut self) -> io::Result<()> {
-        self.show()?;
-        if let Style::Redrawn { n_lines } = &mut self.style {
-            let measured = self.state.measurements();
-            let lines: Vec<String> =
-                measured.events.iter().map(|event| event_line(&measured, event, Paint::stdout())).collect();
-            redraw(&mut io::stdout().lock(), *n_lines, &lines)?;
-            *n_lines = 0;
+        let measured = self.state.measurements();
+        let mut out = io::stdout().lock();
+        match &mut self.style {
+            Style::Redrawn { n_lines } => {
+                let line = |event| event_line(&measured, event, Paint::stdout());
+                redraw(&mut out, *n_lines, &measured.events.iter().map(line).collect::<Vec<_>>())?;
+                *n_lines = 0;
+            }
+            Style::Lines(lines) => lines.show_events(&mut out, &measured, Timestamp::MAX)?,
         }
-        io::stdout().flush()
+        out.flush()
     }
 }
 
@@ -142,10 +144,8 @@ impl Lines {
         played: &PlayedObject,
         now: Timestamp,
     ) -> io::Result<()> {
-        for event in measured.events.iter().skip(self.n_events) {
-            writeln!(out, "{}", plain_event_line(measured, event))?;
-        }
-        self.n_events = measured.events.len();
+        // In order: the numbers of the next line are of this instant.
+        self.show_events(out, measured, measured.shown.at)?;
         let Some(next_line) = self.next_line else {
             writeln!(out, "{}", heading(played))?;
             self.next_line = Some(now);
@@ -162,6 +162,15 @@ impl Lines {
         }
         writeln!(out, " {}  {line}", time(measured.elapsed(measured.shown.at)))?;
         (self.last, self.n_left_out) = (line, 0);
+        Ok(())
+    }
+
+    fn show_events(&mut self, out: &mut impl Write, measured: &Measurements, until: Timestamp) -> io::Result<()> {
+        let events = measured.events.iter().skip(self.n_events);
+        for event in events.take_while(|event| event.at <= until) {
+            writeln!(out, "{}", plain_event_line(measured, event))?;
+            self.n_events += 1;
+        }
         Ok(())
     }
 }
