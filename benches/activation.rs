@@ -1,25 +1,25 @@
 //! From the insert of a job to `true` on KEDA's stream; and what it costs who inserts.
 
 #![expect(clippy::unwrap_used, reason = "a failed benchmark says where")]
-#![allow(dead_code, reason = "what the benchmarks share is more than each needs")]
 
+#[allow(dead_code, reason = "no benchmark needs all that they share")]
 mod common;
-#[path = "../tests/it/database.rs"]
-mod database;
-#[path = "../tests/it/rows.rs"]
-mod rows;
+#[allow(dead_code, reason = "no benchmark needs all that tests share")]
+#[path = "../tests/support/lib.rs"]
+mod support;
 
 use std::time::{Duration, Instant};
 
-use common::{Scaler, Times, heading, ms, name, reference, sized, table, verdict};
-use database::{Database, Kind};
+use common::{ScalerProcess, Times, heading, ms, name, sized, table, verdict};
 use futures::future::join_all;
 use jobrunr_scaler::grpc::proto::IsActiveResponse;
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
 use jobrunr_scaler::storage::notify_sql;
-use rows::{job, scheduled};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnection, PgListener};
+use support::database::{Database, Kind};
+use support::rows::{job, scheduled};
+use support::scaler::reference;
 use tonic::Streaming;
 
 const TRIGGER: &str = "metric=demand targetValue=4 pushInactive=true";
@@ -38,7 +38,7 @@ fn somewhen(round: u32) -> Duration {
 
 /// Inserts a job again and again, and measures until it is pushed.
 async fn insert_to_push(database: &mut Database, n_rounds: u32) -> Times {
-    let scaler = Scaler::start(&database.url);
+    let scaler = ScalerProcess::start(&database.url);
     let mut client = ExternalScalerClient::new(scaler.channel().await);
     let mut stream = client.stream_is_active(reference(TRIGGER)).await.unwrap().into_inner();
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -58,7 +58,7 @@ async fn insert_to_push(database: &mut Database, n_rounds: u32) -> Times {
 
 /// Schedules a job so that it enters the look-ahead of a minute soon, and measures from then on.
 async fn due_to_push(database: &mut Database, n_rounds: u32) -> Times {
-    let scaler = Scaler::start(&database.url);
+    let scaler = ScalerProcess::start(&database.url);
     let mut client = ExternalScalerClient::new(scaler.channel().await);
     let mut stream = client.stream_is_active(reference(TRIGGER)).await.unwrap().into_inner();
     let mut times = Times::default();

@@ -1,21 +1,21 @@
 //! KEDA's calls beside the least that a gRPC server does: a health check on the same server and connection.
 
 #![expect(clippy::unwrap_used, reason = "a failed benchmark says where")]
-#![allow(dead_code, reason = "what the benchmarks share is more than each needs")]
 
+#[allow(dead_code, reason = "no benchmark needs all that they share")]
 mod common;
-#[path = "../tests/it/database.rs"]
-mod database;
-#[path = "../tests/it/rows.rs"]
-mod rows;
+#[allow(dead_code, reason = "no benchmark needs all that tests share")]
+#[path = "../tests/support/lib.rs"]
+mod support;
 
 use std::time::{Duration, Instant};
 
-use common::{Scaler, Times, heading, ms, reference, sized, table, verdict};
-use database::{Database, Kind};
+use common::{ScalerProcess, Times, heading, ms, sized, table, verdict};
 use jobrunr_scaler::grpc::proto::GetMetricsRequest;
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
-use rows::{job, server};
+use support::database::{Database, Kind};
+use support::rows::{job, server};
+use support::scaler::reference;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -78,7 +78,7 @@ async fn main() {
     let mut database = Database::new(Kind::Sqlite).await.at_present();
     database.insert_jobs(&vec![job("ENQUEUED", 30.0); 100]).await;
     database.insert_servers(&[server(8, 15, 1.0)]).await;
-    let scaler = Scaler::start(&database.url);
+    let scaler = ScalerProcess::start(&database.url);
     let channel = scaler.channel().await;
     heading(
         "Calls",

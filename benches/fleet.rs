@@ -1,27 +1,27 @@
 //! Many ScaledObjects, asked as KEDA asks: what it costs the database, and us.
 
 #![expect(clippy::unwrap_used, reason = "a failed benchmark says where")]
-#![allow(dead_code, reason = "what the benchmarks share is more than each needs")]
 
+#[allow(dead_code, reason = "no benchmark needs all that they share")]
 mod common;
-#[path = "../tests/it/database.rs"]
-mod database;
-#[path = "../tests/it/rows.rs"]
-mod rows;
+#[allow(dead_code, reason = "no benchmark needs all that tests share")]
+#[path = "../tests/support/lib.rs"]
+mod support;
 
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Scaler, heading, is_full, poll, reference, sized, table, verdict};
-use database::{Database, Kind};
+use common::{ScalerProcess, heading, is_full, poll, sized, table, verdict};
 use futures::StreamExt;
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
 use jobrunr_scaler::grpc::proto::{IsActiveResponse, ScaledObjectRef};
-use rows::{job, scheduled, server};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use support::database::{Database, Kind};
+use support::rows::{job, scheduled, server};
+use support::scaler::reference;
 use tonic::transport::Channel;
 use tonic::{Response, Streaming};
 
@@ -155,7 +155,7 @@ async fn fleet(n_objects: usize, asked: Asked) -> Vec<String> {
     database.insert_jobs(&vec![job("ENQUEUED", 5.0); 50]).await;
     database.insert_jobs(&vec![scheduled(600.0); 50]).await;
     database.insert_servers(&[server(8, 15, 1.0)]).await;
-    let scaler = Scaler::start(&database.url);
+    let scaler = ScalerProcess::start(&database.url);
     let channel = scaler.channel().await;
     let (objects, streams) = scaled_objects(n_objects, asked, &database.url, &channel).await;
     // Whatever is pushed is read.
@@ -195,7 +195,7 @@ async fn many_streams() {
     heading("Open streams", "All on one connection. Wanted: 10,000 of them in less than 64 MiB more.");
     let mut database = Database::new(Kind::Sqlite).await.at_present();
     database.insert_jobs(&[job("ENQUEUED", 5.0)]).await;
-    let scaler = Scaler::start(&database.url);
+    let scaler = ScalerProcess::start(&database.url);
     let mut client = ExternalScalerClient::new(scaler.channel().await);
     poll(&mut client, &reference(TRIGGERS[1])).await;
     let before = scaler.memory();
@@ -274,7 +274,7 @@ async fn keda_writes() {
     database.insert_jobs(&[vec![job("ENQUEUED", 60.0); 50], vec![job("PROCESSING", 1.0); 8]].concat()).await;
     database.insert_jobs(&vec![scheduled(-1.0); 50]).await;
     database.insert_servers(&[server(8, 15, 1.0)]).await;
-    let scaler = Scaler::start(&database.url);
+    let scaler = ScalerProcess::start(&database.url);
     let client = ExternalScalerClient::new(scaler.channel().await);
     let writes = Arc::new(Writes::default());
     let count = |object| Arc::clone(&writes).count(client.clone(), object, object as f64 / n_objects as f64);

@@ -1,20 +1,20 @@
 //! What the program takes: on disk, in memory while nobody asks, and until it serves.
 
 #![expect(clippy::unwrap_used, reason = "a failed benchmark says where")]
-#![allow(dead_code, reason = "what the benchmarks share is more than each needs")]
 
+#[allow(dead_code, reason = "no benchmark needs all that they share")]
 mod common;
-#[path = "../tests/it/database.rs"]
-mod database;
-#[path = "../tests/it/rows.rs"]
-mod rows;
+#[allow(dead_code, reason = "no benchmark needs all that tests share")]
+#[path = "../tests/support/lib.rs"]
+mod support;
 
 use std::time::Duration;
 
-use common::{Scaler, Times, binary, heading, ms, poll, reference, sized, table, verdict};
-use database::{Database, Kind};
+use common::{ScalerProcess, Times, binary, heading, ms, poll, sized, table, verdict};
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
-use rows::job;
+use support::database::{Database, Kind};
+use support::rows::job;
+use support::scaler::reference;
 
 #[tokio::main]
 async fn main() {
@@ -25,9 +25,9 @@ async fn main() {
     let mut database = Database::new(Kind::Sqlite).await.at_present();
     database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
     let mut starts = Times::default();
-    let mut scaler = Scaler::start(&database.url);
+    let mut scaler = ScalerProcess::start(&database.url);
     for _ in 0..sized(2, 20) {
-        scaler = Scaler::start(&database.url);
+        scaler = ScalerProcess::start(&database.url);
         starts.add(scaler.started_in);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -1,21 +1,20 @@
 //! The time of a read as the table grows, beside the count that an SQL trigger would run; and with an old transaction open.
 
 #![expect(clippy::unwrap_used, reason = "a failed benchmark says where")]
-#![allow(dead_code, reason = "what the benchmarks share is more than each needs")]
 
+#[allow(dead_code, reason = "no benchmark needs all that they share")]
 mod common;
-#[path = "../tests/it/database.rs"]
-mod database;
-#[path = "../tests/it/rows.rs"]
-mod rows;
+#[allow(dead_code, reason = "no benchmark needs all that tests share")]
+#[path = "../tests/support/lib.rs"]
+mod support;
 
 use common::{Times, heading, is_full, ms, name, sized, table, verdict};
-use database::{Database, Kind};
 use jiff::SignedDuration;
 use jobrunr_scaler::jobrunr::{Filter, Question, Questions};
 use jobrunr_scaler::storage::Storage;
-use rows::{job, server};
 use sqlx::Connection;
+use support::database::{Database, Kind};
+use support::rows::{job, server};
 
 /// What a usual trigger and one on demand want to know.
 fn questions() -> Questions {

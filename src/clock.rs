@@ -1,50 +1,44 @@
-//! The clock as a value: real time, and faster time for the demo.
+//! The clock as a value: pure code takes the current time as an argument, the rest takes it from here.
 
-use std::time::{Duration, Instant};
+use std::fmt::Debug;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The source of the current time.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
     /// The machine's clock.
     System,
-    /// A clock that runs faster than the machine's.
-    Fast {
-        /// The time that it showed when it started.
-        start: Timestamp,
-        /// When it started, by the machine's clock.
-        since: Instant,
-        /// Its seconds per second of the machine's clock.
-        speed: f64,
-    },
+    /// Another clock: the demo's runs faster.
+    Other(&'static dyn TimeSource),
+}
+
+/// A clock other than the machine's.
+pub trait TimeSource: Debug + Send + Sync {
+    /// Returns the time that it shows.
+    fn now(&self) -> Timestamp;
+
+    /// Returns how long the machine takes until it shows `at`; zero if that has passed.
+    fn until(&self, at: Timestamp) -> Duration;
 }
 
 impl Clock {
-    /// Returns a clock that shows the current time and runs `speed` times as fast from now on.
-    #[must_use]
-    pub fn fast(speed: f64) -> Self {
-        Self::Fast { start: Timestamp::now(), since: Instant::now(), speed }
-    }
-
     /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => Timestamp::now(),
-            Self::Fast { start, since, speed } => {
-                let elapsed = since.elapsed().mul_f64(*speed);
-                start.checked_add(elapsed).unwrap_or(Timestamp::MAX)
-            }
+            Self::Other(source) => source.now(),
         }
     }
 
-    /// Returns the real time that passes during `duration` on this clock.
+    /// Returns how long to sleep until the clock shows `at`; zero if that has passed.
     #[must_use]
-    pub fn real(&self, duration: Duration) -> Duration {
+    pub fn until(&self, at: Timestamp) -> Duration {
         match self {
-            Self::System => duration,
-            Self::Fast { speed, .. } => duration.div_f64(*speed),
+            Self::System => at.duration_since(Timestamp::now()).max(SignedDuration::ZERO).unsigned_abs(),
+            Self::Other(source) => source.until(at),
         }
     }
 }

@@ -1,20 +1,22 @@
-//! `jobrunr-scaler demo`: the guide's story, played around the real scaler.
+//! `jobrunr-scaler demo`: a story around the real scaler, scaled by the recommended ScaledObject.
 //!
 //! The tables are SQLite's, in a temporary folder. [`application`] stands in for JobRunr and writes them, the server is
-//! that of `serve`, and [`keda`] calls it over gRPC and applies the rules of KEDA and the HPA. Nothing that is shown is
-//! scripted: it is measured, and at the end compared with what the guide says.
+//! that of `serve`, and [`keda`] calls it over gRPC and applies the rules of KEDA and the HPA to the ScaledObject of
+//! `k8s/scaledobject.yaml`. Everything that is shown is measured, and at the end compared with what should come out.
 
 mod application;
-mod board;
-mod database;
-mod explained;
-mod hints;
+mod fast_clock;
+mod hpa_text;
 mod keda;
-mod recurring;
+mod live;
+mod results;
 mod scaled_object;
-mod summary;
+mod scaler_client;
+mod state;
+mod story;
+mod tables;
+mod texts;
 mod view;
-mod work;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,28 +24,33 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
 use self::application::Application;
-use self::board::Board;
-use self::database::Database;
+use self::fast_clock::FastClock;
 use self::keda::Keda;
-use self::summary::summary;
-use self::view::View;
-use self::work::Work;
+use self::live::LiveValues;
+use self::results::results;
+pub use self::scaled_object::PlayError;
+use self::scaled_object::PlayedObject;
+use self::scaler_client::ScalerClient;
+use self::state::DemoState;
+use self::story::{Story, Work};
+use self::tables::Tables;
+use self::view::{Paint, View};
 use super::serve::{RunError, serve};
-use crate::clock::Clock;
+use crate::clock::{Clock, TimeSource};
 use crate::config::{Address, Config, ConfigErrors, StorageConfig, StorageName};
 use crate::metrics::Metrics;
 
-/// A story that takes longer than this by its own clock will not end well.
-const LONGEST: SignedDuration = SignedDuration::from_mins(15);
-/// How often to look whether the story is over, by the machine's clock.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often to check whether the story is over, by the machine's clock.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
+/// How old an answer of the demo's scaler may be, by its clock and at least by the machine's.
+const REFRESH: Duration = Duration::from_millis(250);
+const SHORTEST_REFRESH: Duration = Duration::from_millis(5);
 
 /// The options of `demo`.
 #[derive(Debug, clap::Args)]
@@ -51,7 +58,7 @@ pub struct DemoArgs {
     /// How many times as fast as real time it goes, from 1 to 100.
     #[arg(long, value_name = "FACTOR", default_value = "10", value_parser = speed)]
     speed: f64,
-    /// Go on until Ctrl-C, with more and more work, to try other commands on it.
+    /// Go on until Ctrl-C, with further work, to try other commands on it.
     #[arg(long)]
     keep: bool,
     /// The port of the scaler; 0 takes a free one.
@@ -62,7 +69,7 @@ pub struct DemoArgs {
 /// Why the demo failed.
 #[derive(Debug, Error)]
 pub enum DemoError {
-    /// No temporary folder, or nothing can be written to it.
+    /// There is no temporary folder, or it is read-only.
     #[error("the temporary folder cannot be used: {0}")]
     Folder(std::io::Error),
     /// The port is taken.
@@ -73,66 +80,93 @@ pub enum DemoError {
         /// What the operating system says.
         cause: std::io::Error,
     },
-    /// The scaler's default configuration is refused.
+    /// The recommended ScaledObject cannot be played.
+    #[error(transparent)]
+    Play(#[from] PlayError),
+    /// The scaler's default configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// The stand-in could not write its tables.
+    /// The tables could not be written.
     #[error("the demo's database failed: {0}")]
     Database(#[from] sqlx::Error),
     /// The scaler failed.
     #[error(transparent)]
     Serve(#[from] RunError),
-    /// The scaler cannot be called.
+    /// The scaler's address is invalid.
     #[error("the scaler cannot be called: {0}")]
     Client(#[from] tonic::transport::Error),
-    /// Nothing can be shown.
+    /// Standard output cannot be written.
     #[error("the output failed: {0}")]
     Output(std::io::Error),
-    /// What was measured is not what the guide says.
-    #[error("the story did not come out: {0}")]
-    OtherStory(String),
+    /// What was measured is not what should come out.
+    #[error("unexpected result: {0}")]
+    UnexpectedResult(String),
 }
 
-/// How the play ended.
+/// How the story ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Over,
     Interrupted,
 }
 
+/// What every part of the demo needs.
+struct Stage {
+    folder: tempfile::TempDir,
+    address: String,
+    clock: &'static FastClock,
+    played: PlayedObject,
+    story: Story,
+    state: Arc<DemoState>,
+}
+
 /// Plays the story, or with `--keep` goes on until Ctrl-C.
 ///
 /// # Errors
-/// [`DemoError`]; also if the story did not come out as the guide says.
+/// [`DemoError`], also if a result is not as expected.
 pub async fn run(args: DemoArgs) -> Result<(), DemoError> {
-    // Removed with all that is in it when this ends.
-    let folder = tempfile::Builder::new().prefix("jobrunr-scaler-demo-").tempdir().map_err(DemoError::Folder)?;
-    let file = folder.path().join("jobrunr.db");
     let listener = listen(args.port).await?;
-    let address = listener.local_addr().map_err(DemoError::Output)?.to_string();
-    let manifest = folder.path().join("scaled-object.yaml");
-    tokio::fs::write(&manifest, scaled_object::manifest(&address)).await.map_err(DemoError::Folder)?;
+    let stage = Stage::new(&listener, args.speed)?;
+    let manifest = stage.folder.path().join("scaledobject.yaml");
+    tokio::fs::write(&manifest, &stage.played.text).await.map_err(DemoError::Folder)?;
 
-    println!("{}", hints::opening(args.speed, args.keep));
+    let paint = Paint::stdout();
+    let mut footer = Vec::new();
+    println!("{}", texts::opening(&stage.story, &stage.address, args.speed, args.keep, paint));
     if args.keep {
-        println!("{}", hints::to_try(&address, &file, &manifest));
+        println!("{}", texts::to_try(&stage.played, &stage.address, &stage.database()));
+        footer.extend(texts::explain_command(&stage.address, &manifest));
     }
-    let clock = Clock::fast(args.speed);
-    let board = Arc::new(Board::new(clock.now()));
-    let mut view = View::new(Arc::clone(&board), clock, args.speed);
-    let paint = view.paint();
-    let end = play(&args, &file, listener, &address, clock, &board, &mut view).await?;
+    let mut view = View::new(Arc::clone(&stage.state), stage.clock, stage.played.clone(), footer);
+    let end = play(&stage, listener, args.keep, &mut view).await?;
     if end == End::Over {
         view.finish().map_err(DemoError::Output)?;
     }
     drop(view);
     if end == End::Interrupted {
-        println!("\nStopped. The temporary folder is removed.");
+        println!("\nInterrupted. The temporary folder is removed.");
         return Ok(());
     }
-    let (text, not_as_told) = summary(&board.state(), paint);
-    println!("{text}\n{}", hints::real_database(paint));
-    if not_as_told.is_empty() { Ok(()) } else { Err(DemoError::OtherStory(not_as_told.join("; "))) }
+    let (text, unexpected) = results(&stage.state.measurements(), paint);
+    print!("\n{}\n{text}", texts::next_steps(paint));
+    if unexpected.is_empty() { Ok(()) } else { Err(DemoError::UnexpectedResult(unexpected.join("; "))) }
+}
+
+impl Stage {
+    fn new(listener: &TcpListener, speed: f64) -> Result<Self, DemoError> {
+        // Removed with its contents when the demo ends.
+        let folder = tempfile::Builder::new().prefix("jobrunr-scaler-demo-").tempdir().map_err(DemoError::Folder)?;
+        let address = listener.local_addr().map_err(DemoError::Output)?.to_string();
+        let played = PlayedObject::new(&address)?;
+        let clock = FastClock::start(speed);
+        let story = Story::new(clock.started_at(), &played);
+        let state = Arc::new(DemoState::new(story, played.triggers.len()));
+        Ok(Self { folder, address, clock, played, story, state })
+    }
+
+    fn database(&self) -> std::path::PathBuf {
+        self.folder.path().join("jobrunr.db")
+    }
 }
 
 async fn listen(port: u16) -> Result<TcpListener, DemoError> {
@@ -140,50 +174,49 @@ async fn listen(port: u16) -> Result<TcpListener, DemoError> {
     TcpListener::bind(address).await.map_err(|cause| DemoError::Listen { address, cause })
 }
 
-/// Runs everybody side by side until the story is over.
-async fn play(
-    args: &DemoArgs,
-    file: &Path,
-    listener: TcpListener,
-    address: &str,
-    clock: Clock,
-    board: &Arc<Board>,
-    view: &mut View,
-) -> Result<End, DemoError> {
-    let start = clock.now();
-    let database = Database::create(file, start).await?;
-    let application = Application::new(database, clock, Arc::clone(board), Work::new(start, args.keep), start);
-    let storages = storages(file)?;
+/// Runs all parts side by side until the story is over.
+async fn play(stage: &Stage, listener: TcpListener, keep: bool, view: &mut View) -> Result<End, DemoError> {
+    let Stage { clock, played, story, state, .. } = stage;
+    let tables = Tables::create(&stage.database(), story.start).await?;
+    let application = Application::new(tables, clock, Arc::clone(state), *story, Work::new(*story, keep));
+    let refresh = clock.real(REFRESH).max(SHORTEST_REFRESH);
+    let storages = storages(&stage.database(), refresh, clock)?;
     let stop = CancellationToken::new();
-    let _server_ends_with_us = stop.clone().drop_guard();
-    let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
-    let keda = Keda::new(channel, address, clock, Arc::clone(board));
+    let _stops_the_server = stop.clone().drop_guard();
+    let client = ScalerClient::new(Endpoint::from_shared(format!("http://{}", stage.address))?.connect_lazy());
+    let live = LiveValues::new(client.clone(), played.clone(), clock, Arc::clone(state), refresh);
+    let keda = Keda::new(client, played.clone(), clock, Arc::clone(state));
     tokio::select! {
-        result = serve(listener, &storages, clock, Metrics::default(), stop) => result.map(|()| End::Interrupted).map_err(DemoError::from),
+        result = serve(listener, &storages, Clock::Other(*clock), Metrics::default(), stop) => {
+            result.map(|()| End::Interrupted).map_err(DemoError::from)
+        }
         result = application.run() => result.map(|()| End::Interrupted).map_err(DemoError::from),
         result = view.run() => result.map(|()| End::Interrupted).map_err(DemoError::Output),
         () = keda.run() => Ok(End::Interrupted),
-        () = over(board, clock), if !args.keep => Ok(End::Over),
+        () = live.run() => Ok(End::Interrupted),
+        () = over(stage), if !keep => Ok(End::Over),
         () = interrupted() => Ok(End::Interrupted),
     }
 }
 
-/// The demo's database as the one storage, everything else by default.
-fn storages(file: &Path) -> Result<BTreeMap<String, StorageConfig>, DemoError> {
+/// The demo's database as the one storage, with defaults but for the faster clock.
+fn storages(file: &Path, refresh: Duration, clock: &FastClock) -> Result<BTreeMap<String, StorageConfig>, DemoError> {
     let name = StorageName::DEFAULT;
     let environment = [("JOBRUNR_SCALER_URL".to_owned(), "sqlite:demo.db".to_owned())];
     let mut config = Config::load(None, environment)?.config;
-    // The path is put in here, because a folder's name may mean something else in an address.
-    let storage = config.storages.remove(name);
-    let storage = storage.map(|storage| StorageConfig { address: Address::Sqlite(file.to_owned()), ..storage });
+    // Not in the address, because a folder's name may have another meaning there.
+    let address = Address::Sqlite(file.to_owned());
+    let storage = config.storages.remove(name).map(|storage| {
+        let max_staleness = clock.real(storage.max_staleness);
+        StorageConfig { address, refresh, max_staleness, ..storage }
+    });
     Ok(storage.into_iter().map(|storage| (name.to_owned(), storage)).collect())
 }
 
-async fn over(board: &Board, clock: Clock) {
+async fn over(stage: &Stage) {
     loop {
-        tokio::time::sleep(LOOK).await;
-        let state = board.state();
-        if state.is_over() || LONGEST < state.elapsed(clock.now()) {
+        tokio::time::sleep(CHECK_EVERY).await;
+        if stage.state.measurements().is_over() || stage.story.is_overdue(stage.clock.now()) {
             return;
         }
     }
@@ -204,6 +237,6 @@ async fn interrupted() {
 fn speed(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(speed) if (1.0..=100.0).contains(&speed) => Ok(speed),
-        _ => Err("a number from 1 to 100 is needed".to_owned()),
+        _ => Err("must be a number from 1 to 100".to_owned()),
     }
 }

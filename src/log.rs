@@ -19,8 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{Level, Metadata, error, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use self::buffer::{Buffer, Dropped, Lane};
 use crate::config::{LogConfig, LogFormat};
@@ -46,17 +48,18 @@ impl Log {
         let buffer = Arc::new(Buffer::new(metrics));
         let writer = Arc::clone(&buffer);
         std::thread::spawn(move || writer.run(io::stderr(), report));
-        let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter = config.filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
         let colors = shows_colors(&io::stderr());
         let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+            // The filter decides.
+            .with_max_level(LevelFilter::TRACE)
             .with_writer(Lines { buffer: Arc::clone(&buffer), colors })
             .with_ansi(colors)
             // It would write to standard error itself.
             .log_internal_errors(false);
         match config.format {
-            LogFormat::Text => builder.with_target(false).init(),
-            LogFormat::Json => builder.json().flatten_event(true).init(),
+            LogFormat::Text => builder.with_target(false).finish().with(filter).init(),
+            LogFormat::Json => builder.json().flatten_event(true).finish().with(filter).init(),
         }
         let panicked = Arc::clone(&buffer);
         std::panic::set_hook(Box::new(move |panic| report_panic(panic, &panicked)));

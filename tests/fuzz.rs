@@ -4,6 +4,7 @@
 pub mod targets;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 /// Valid inputs, to be damaged.
 const ADDRESSES: [&str; 3] = [
@@ -27,7 +28,10 @@ fn damaged(text: &str, at: usize, length: usize, put: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/tests/fuzz.txt"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn targets_hold_for_damaged_inputs(

@@ -7,6 +7,7 @@ use jobrunr_scaler::duration;
 use jobrunr_scaler::kubernetes::manifest;
 use jobrunr_scaler::scaling::{Metric, Trigger};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value as Json, json};
 
 #[path = "policy/admission.rs"]
@@ -217,8 +218,14 @@ fn is_beyond_the_policy(metadata: &BTreeMap<&str, &str>) -> bool {
     is_long || metadata.values().any(is_odd)
 }
 
+/// So many cases, and before them those that have failed once.
+fn config(cases: u32) -> ProptestConfig {
+    let regressions = FileFailurePersistence::Direct("proptest-regressions/tests/policy.txt");
+    ProptestConfig { cases, failure_persistence: Some(Box::new(regressions)), ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(2_000))]
 
     #[test]
     fn policy_rejects_what_the_scaler_rejects(
@@ -240,7 +247,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(500))]
 
     /// What only KEDA reads in a trigger never reaches the scaler, so `explain` decides here.
     #[test]

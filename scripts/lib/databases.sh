@@ -12,7 +12,7 @@
 # is, and a second argument asks for one certain port, so that a script can stop a server and bring it back.
 #
 # Nothing here survives a power cut: durability is off, because tests write much and keep nothing. What measures writes sets
-# PG_FSYNC=on; PG_MAX_CONNECTIONS is for what needs more than 300.
+# PG_FSYNC=on; PG_MAX_CONNECTIONS is for what needs more than 300, MARIADB_TIME_ZONE for a server in another time zone.
 
 # shellcheck source=scripts/lib/packages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
@@ -178,8 +178,8 @@ SQL
   # The socket's name is relative to the data, where the server works: an absolute one would have to be short.
   start_server "$MARIADB_LOG" mariadb_is_ready TERM "${2:-}" "${as_server[@]}" "$MARIADBD" --no-defaults --userstat=ON \
     --datadir="$MARIADB_DATA" --bind-address=127.0.0.1 --port=@PORT@ --socket=mariadb.sock --pid-file=mariadb.pid \
-    --init-file="$dir/init.sql" --skip-name-resolve --default-time-zone=+00:00 --character-set-server=utf8mb4 \
-    --max-connections=300 --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
+    --init-file="$dir/init.sql" --skip-name-resolve --default-time-zone="${MARIADB_TIME_ZONE:-+00:00}" \
+    --character-set-server=utf8mb4 --max-connections=300 --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
     --loose-innodb-flush-method=nosync "${tls[@]}" || return
   export MARIADB_PID=$server_pid MARIADB_PORT=$server_port
   export MARIADB_URL=mysql://jobrunr:jobrunr@127.0.0.1:$MARIADB_PORT/jobrunr

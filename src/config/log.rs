@@ -8,7 +8,7 @@ use crate::text::suggest::did_you_mean;
 pub struct LogConfig {
     /// For people or for machines.
     pub format: LogFormat,
-    /// Which events, in the syntax of `tracing_subscriber::EnvFilter`: levels, also per module. Default `info`. Checked to be
+    /// Which events, in the syntax of `tracing_subscriber::filter::Targets`: levels, also per module. Default `info`. Checked to be
     /// valid and to have a level for the scaler itself.
     pub filter: String,
 }
@@ -36,7 +36,7 @@ pub(super) fn parse_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-/// Checks the filter by hand: `EnvFilter` reads an unknown word as the name of a module, so that a misspelled level logs nothing.
+/// Checks the filter by hand: `Targets` reads an unknown word as the name of a module, so that a misspelled level logs nothing.
 pub(super) fn parse_filter(text: &str) -> Result<String, String> {
     // If the whole must not be shown, no part must be.
     let part = |part: &str| if quoted(text).starts_with('`') { quoted(part) } else { "a part of it".to_owned() };
@@ -78,7 +78,7 @@ fn is_module(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::Targets;
 
     use super::*;
 
@@ -93,7 +93,7 @@ mod tests {
         ] {
             let filter = parse_filter(text);
             assert_eq!(filter.as_deref(), Ok(expected));
-            assert!(EnvFilter::try_new(expected).is_ok(), "{text}");
+            assert!(expected.parse::<Targets>().is_ok(), "{text}");
         }
     }
 

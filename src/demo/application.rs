@@ -1,52 +1,50 @@
-//! A stand-in for an application with JobRunr: a client that makes jobs, and pods whose workers process them.
+//! A stand-in for an application with JobRunr: a client that creates jobs, and pods whose workers process them.
 //!
-//! Every write is one that JobRunr makes, at the time at which JobRunr makes it: a server announces itself and sends
-//! heartbeats, the oldest one is the master and enqueues what is scheduled up to a poll interval early, each takes as
-//! many jobs as it has free workers and says of those that it is still at them.
+//! Every write is one that JobRunr makes, when JobRunr makes it. A server announces itself and sends heartbeats. The oldest
+//! one is the master, which enqueues scheduled jobs up to a poll interval early. Each server takes as many jobs as it has
+//! free workers, and sends heartbeats for them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::board::{Board, Who};
-use super::database::{Database, uuid};
-use super::recurring;
-use super::work::Work;
-use crate::clock::Clock;
+use super::fast_clock::FastClock;
+use super::state::{Actor, DemoState};
+use super::story::{LONGEST_JOB, RECURRING_JOB, Story, Work, next_run};
+use super::tables::{Tables, uuid};
+use crate::clock::TimeSource;
+use crate::text::counted;
 
-/// Jobs that a pod runs at once.
-pub(super) const WORKERS_A_POD: usize = 4;
 /// The shortest that JobRunr allows.
 const POLL_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
-/// From the creation of a pod until its server announces itself: a JVM that starts. It is longer than the HPA's period, so
-/// that the HPA does not take pods for full that have just begun.
+/// From the creation of a pod until its server announces itself: a JVM starts.
 const STARTUP: SignedDuration = SignedDuration::from_secs(20);
 /// How long a server that stops waits for its jobs (`interruptJobsAwaitDurationOnStop`).
 const GRACE: SignedDuration = SignedDuration::from_secs(10);
 /// JobRunr's first retry comes after three seconds.
 const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(3);
-/// How long jobs that are done stay, and then deleted ones: shorter than JobRunr's defaults, since time runs fast here.
+/// How long succeeded jobs stay, and deleted ones after that: shorter than JobRunr's defaults, since time runs fast here.
 const KEEP_JOBS: SignedDuration = SignedDuration::from_hours(1);
-/// Servers' ids begin here, far from the jobs'.
+/// The first number of servers' ids, far from the jobs'.
 const SERVER_IDS: u64 = 1 << 40;
-/// And those of a recurring job's runs here.
+/// The first number of ids of a recurring job's runs.
 const RUN_IDS: u64 = 1 << 41;
-/// How often the stand-in looks at its pods.
+/// The time between two steps.
 const STEP: Duration = Duration::from_millis(500);
-/// Faster than this no step can be.
+/// The shortest time between two steps, by the machine's clock.
 const SHORTEST_STEP: Duration = Duration::from_millis(5);
 
 /// The application and its pods.
 pub(super) struct Application {
-    database: Database,
-    clock: Clock,
-    board: Arc<Board>,
+    tables: Tables,
+    clock: &'static FastClock,
+    state: Arc<DemoState>,
+    story: Story,
     work: Work,
     pods: Vec<Pod>,
     n_pods_made: u64,
     n_jobs_made: u64,
-    start: Timestamp,
     has_recurring: bool,
 }
 
@@ -72,9 +70,15 @@ struct RunningJob {
 }
 
 impl Application {
-    pub(super) fn new(database: Database, clock: Clock, board: Arc<Board>, work: Work, start: Timestamp) -> Self {
+    pub(super) fn new(
+        tables: Tables,
+        clock: &'static FastClock,
+        state: Arc<DemoState>,
+        story: Story,
+        work: Work,
+    ) -> Self {
         let pods = Vec::new();
-        Self { database, clock, board, work, pods, n_pods_made: 0, n_jobs_made: 0, start, has_recurring: false }
+        Self { tables, clock, state, story, work, pods, n_pods_made: 0, n_jobs_made: 0, has_recurring: false }
     }
 
     /// Works until dropped.
@@ -88,59 +92,59 @@ impl Application {
     }
 
     async fn step(&mut self, now: Timestamp) -> Result<(), sqlx::Error> {
+        let state = Arc::clone(&self.state);
+        let _writing = state.lock_tables().await;
         self.make_work(now).await?;
         self.define_recurring(now).await?;
         self.scale(now);
-        for place in 0..self.pods.len() {
-            self.step_pod(place, now).await?;
+        for index in 0..self.pods.len() {
+            self.step_pod(index, now).await?;
         }
         self.remove_stopped(now).await?;
-        let counts = self.database.counts().await?;
+        let counts = self.tables.counts().await?;
         let n_ready = self.pods.iter().filter(|pod| pod.phase == Phase::Ready).count();
-        let n_workers = (n_ready * WORKERS_A_POD) as u64;
-        self.board.observe(now, count(self.pods.len()), count(n_ready), n_workers, counts);
+        let n_workers = (n_ready * self.story.workers_per_pod) as u64;
+        self.state.observe(now, count(self.pods.len()), count(n_ready), n_workers, counts);
         Ok(())
     }
 
     async fn make_work(&mut self, now: Timestamp) -> Result<(), sqlx::Error> {
         let Some(batch) = self.work.due(now) else { return Ok(()) };
         let scheduled_at = batch.due_in.map(|due_in| now + due_in);
-        self.database.create_jobs(self.n_jobs_made, batch.n_jobs, scheduled_at, now).await?;
+        self.tables.create_jobs(self.n_jobs_made, batch.n_jobs, scheduled_at, now).await?;
         self.n_jobs_made += batch.n_jobs;
-        self.board.made(now, batch.n_jobs, scheduled_at.unwrap_or(now));
-        self.board.tell(now, Who::Application, batch.to_string());
+        self.state.jobs_made(now, batch.n_jobs, scheduled_at.unwrap_or(now));
+        self.state.record(now, Actor::Application, batch.to_string());
         Ok(())
     }
 
     async fn define_recurring(&mut self, now: Timestamp) -> Result<(), sqlx::Error> {
-        if self.has_recurring || now < recurring::defined_at(self.start) {
-            return Ok(());
-        }
+        let Some(schedule) = self.story.recurring_schedule(now).filter(|_| !self.has_recurring) else { return Ok(()) };
         self.has_recurring = true;
-        let schedule = recurring::schedule(self.start);
-        self.database.define_recurring(recurring::ID, &schedule, now).await?;
-        self.board.tell(now, Who::Application, format!("defines the recurring job {}, cron {schedule}", recurring::ID));
+        self.tables.define_recurring(RECURRING_JOB, &schedule, now).await?;
+        let text = format!("defines the recurring job {RECURRING_JOB}, cron {schedule}");
+        self.state.record(now, Actor::Application, text);
         Ok(())
     }
 
     /// The master makes sure that the recurring job has a next run.
     async fn write_run(&mut self, now: Timestamp) -> Result<(), sqlx::Error> {
-        let Some(schedule) = self.database.schedule_without_run(recurring::ID).await? else { return Ok(()) };
-        let Some(at) = recurring::next_run(&schedule, now) else { return Ok(()) };
+        let Some(schedule) = self.tables.schedule_without_run(RECURRING_JOB).await? else { return Ok(()) };
+        let Some(at) = next_run(&schedule, now) else { return Ok(()) };
         self.n_jobs_made += 1;
-        self.database.write_run(RUN_IDS + self.n_jobs_made, recurring::ID, at, now).await?;
-        if !self.board.planned_run(at) {
+        self.tables.write_run(RUN_IDS + self.n_jobs_made, RECURRING_JOB, at, now).await?;
+        if !self.state.run_planned(at) {
             return Ok(());
         }
-        let due = at.duration_since(self.start).as_secs();
-        let text = format!("the master writes the next run of {}, for {:02}:{:02}", recurring::ID, due / 60, due % 60);
-        self.board.tell(now, Who::Pods, text);
+        let due = at.duration_since(self.story.start).as_secs();
+        let text = format!("the master writes the next run of {RECURRING_JOB}, for {:02}:{:02}", due / 60, due % 60);
+        self.state.record(now, Actor::Pods, text);
         Ok(())
     }
 
-    /// What a Deployment does: creates pods, or takes away the newest.
+    /// What a Deployment does: creates pods, or stops the newest.
     fn scale(&mut self, now: Timestamp) {
-        let wanted = self.board.replicas().spec as usize;
+        let wanted = self.state.replicas().spec as usize;
         let stays = |pod: &&mut Pod| !matches!(pod.phase, Phase::Stopping { .. });
         let n_pods = self.pods.iter_mut().filter(stays).count();
         for pod in self.pods.iter_mut().rev().filter(stays).take(n_pods.saturating_sub(wanted)) {
@@ -158,45 +162,49 @@ impl Application {
         }
     }
 
-    async fn step_pod(&mut self, place: usize, now: Timestamp) -> Result<(), sqlx::Error> {
-        let is_master = self.pods.iter().position(|pod| pod.phase == Phase::Ready) == Some(place);
-        let Some(pod) = self.pods.get_mut(place) else { return Ok(()) };
-        let database = &mut self.database;
+    async fn step_pod(&mut self, index: usize, now: Timestamp) -> Result<(), sqlx::Error> {
+        let n_workers = self.story.workers_per_pod;
+        let is_master = self.pods.iter().position(|pod| pod.phase == Phase::Ready) == Some(index);
+        let Some(pod) = self.pods.get_mut(index) else { return Ok(()) };
+        let tables = &mut self.tables;
         if matches!(pod.phase, Phase::Starting { until } if until <= now) {
             let seconds = POLL_INTERVAL.as_secs();
-            database.announce_server(&pod.server_id, &pod.name, WORKERS_A_POD, seconds, now).await?;
+            tables.announce_server(&pod.server_id, &pod.name, n_workers, seconds, now).await?;
             pod.phase = Phase::Ready;
             pod.next_poll = now;
         }
-        let has_finished = pod.finish_jobs(database, now).await?;
+        let has_finished = pod.finish_jobs(tables, now).await?;
         if pod.phase != Phase::Ready {
             return Ok(());
         }
         let polls = pod.next_poll <= now;
         if polls {
             pod.next_poll = now + POLL_INTERVAL;
-            pod.refresh(database, now).await?;
+            pod.refresh(tables, now).await?;
         }
         if polls && is_master {
-            database.clean_up(now - KEEP_JOBS, now).await?;
-            let n_jobs = database.enqueue_scheduled(now + POLL_INTERVAL, now).await?;
-            if 0 < n_jobs {
-                self.board.tell(now, Who::Pods, format!("{} is the master and enqueues {n_jobs} jobs", pod.name));
-            }
+            let name = pod.name.clone();
+            self.do_masters_work(&name, now).await?;
         }
-        if polls && is_master {
-            self.write_run(now).await?;
-        }
-        let Some(pod) = self.pods.get_mut(place) else { return Ok(()) };
-        let database = &mut self.database;
-        // A worker that comes free takes the next job at once; an idle server looks each poll interval.
+        let Some(pod) = self.pods.get_mut(index) else { return Ok(()) };
+        // A worker that becomes free takes the next job immediately; an idle server looks once per poll interval.
         if polls || has_finished {
-            pod.take_jobs(database, now).await?;
+            pod.take_jobs(&mut self.tables, n_workers, now).await?;
         }
         Ok(())
     }
 
-    /// Lets go of pods whose jobs are done or whose time is over. What still runs then is cut.
+    async fn do_masters_work(&mut self, name: &str, now: Timestamp) -> Result<(), sqlx::Error> {
+        self.tables.clean_up(now - KEEP_JOBS, now).await?;
+        let n_jobs = self.tables.enqueue_scheduled(now + POLL_INTERVAL, now).await?;
+        if 0 < n_jobs {
+            let text = format!("{name} is the master and enqueues {}", counted(n_jobs, "job"));
+            self.state.record(now, Actor::Pods, text);
+        }
+        self.write_run(now).await
+    }
+
+    /// Removes pods whose jobs are done or whose time is over. Jobs that still run then are interrupted.
     async fn remove_stopped(&mut self, now: Timestamp) -> Result<(), sqlx::Error> {
         for pod in &self.pods {
             let Phase::Stopping { until } = pod.phase else { continue };
@@ -204,10 +212,10 @@ impl Application {
                 continue;
             }
             for job in &pod.jobs {
-                self.database.retry_job(&job.id, now + FIRST_RETRY, now).await?;
+                self.tables.retry_job(&job.id, now + FIRST_RETRY, now).await?;
             }
-            self.board.cut(pod.jobs.len() as u64);
-            self.database.remove_server(&pod.server_id).await?;
+            self.state.jobs_interrupted(pod.jobs.len() as u64);
+            self.tables.remove_server(&pod.server_id).await?;
         }
         self.pods.retain(|pod| match pod.phase {
             Phase::Stopping { until } => !pod.jobs.is_empty() && now < until,
@@ -218,28 +226,28 @@ impl Application {
 }
 
 impl Pod {
-    async fn refresh(&self, database: &mut Database, now: Timestamp) -> Result<(), sqlx::Error> {
-        database.refresh_server(&self.server_id, now).await?;
+    async fn refresh(&self, tables: &mut Tables, now: Timestamp) -> Result<(), sqlx::Error> {
+        tables.refresh_server(&self.server_id, now).await?;
         for job in &self.jobs {
-            database.refresh_job(&job.id, now).await?;
+            tables.refresh_job(&job.id, now).await?;
         }
         Ok(())
     }
 
-    async fn finish_jobs(&mut self, database: &mut Database, now: Timestamp) -> Result<bool, sqlx::Error> {
+    async fn finish_jobs(&mut self, tables: &mut Tables, now: Timestamp) -> Result<bool, sqlx::Error> {
         let n_before = self.jobs.len();
         for job in self.jobs.extract_if(.., |job| job.ends <= now) {
-            database.finish_job(&job.id, now).await?;
+            tables.finish_job(&job.id, now).await?;
         }
         Ok(self.jobs.len() < n_before)
     }
 
-    async fn take_jobs(&mut self, database: &mut Database, now: Timestamp) -> Result<(), sqlx::Error> {
-        let n_free = WORKERS_A_POD.saturating_sub(self.jobs.len());
+    async fn take_jobs(&mut self, tables: &mut Tables, n_workers: usize, now: Timestamp) -> Result<(), sqlx::Error> {
+        let n_free = n_workers.saturating_sub(self.jobs.len());
         if n_free == 0 {
             return Ok(());
         }
-        for id in database.take_jobs(n_free, now).await? {
+        for id in tables.take_jobs(n_free, now).await? {
             let ends = now + duration_of(&id);
             self.jobs.push(RunningJob { id, ends });
         }
@@ -247,10 +255,10 @@ impl Pod {
     }
 }
 
-/// Jobs take from 15 to 21 seconds, so that they do not all end at once.
+/// Jobs take up to [`LONGEST_JOB`], in four lengths, so that they do not all end at once.
 fn duration_of(id: &str) -> SignedDuration {
     let last_digit = id.chars().last().and_then(|digit| digit.to_digit(16)).unwrap_or_default();
-    SignedDuration::from_secs(15 + i64::from(last_digit % 4) * 2)
+    LONGEST_JOB - SignedDuration::from_secs(i64::from(last_digit % 4) * 2)
 }
 
 fn count(n: usize) -> u32 {

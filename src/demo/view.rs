@@ -1,4 +1,4 @@
-//! What a person sees: a block that is redrawn on a terminal, lines anywhere else.
+//! What a person sees while the story is played: a block that is redrawn on a terminal, lines elsewhere.
 
 mod block;
 mod paint;
@@ -9,39 +9,43 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::board::{Board, Event, State};
-use super::explained::shown;
-use crate::clock::Clock;
-use block::{block, time};
+use super::fast_clock::FastClock;
+use super::scaled_object::PlayedObject;
+use super::state::{DemoState, Event, Measurements};
+use crate::clock::TimeSource;
+use crate::text;
+use block::{block, event_line, time};
 pub(super) use paint::Paint;
 
-/// How often the terminal's block is redrawn, by the machine's clock.
-const REDRAW: Duration = Duration::from_millis(125);
-/// How often lines look for something new, by the machine's clock.
-const LOOK: Duration = Duration::from_millis(25);
-/// A line with the numbers comes at most this often, and where nothing changes only at each fourth time.
+/// How often the block is redrawn, by the machine's clock.
+const REDRAW_EVERY: Duration = Duration::from_millis(125);
+/// How often there may be something new for a line, by the machine's clock.
+const CHECK_EVERY: Duration = Duration::from_millis(25);
+/// A line with the numbers is printed at most this often, and every fourth time if nothing has changed.
 const LINE_EVERY: SignedDuration = SignedDuration::from_secs(15);
 const SAME_LINES_LEFT_OUT: u32 = 3;
-/// Events in the block while it is redrawn: it has to fit into 24 lines.
-const LATEST_EVENTS: usize = 6;
+/// The lines of a block, so that it fits on a terminal of 24 lines with the cursor below it.
+const MAX_LINES: usize = 23;
 
-/// Shows the board.
+/// Shows the measurements.
 pub(super) struct View {
-    board: Arc<Board>,
-    clock: Clock,
-    speed: f64,
+    state: Arc<DemoState>,
+    clock: &'static FastClock,
+    played: PlayedObject,
+    /// Lines that stay below the block.
+    footer: Vec<String>,
     style: Style,
 }
 
 enum Style {
-    /// How many lines stand there from the last time.
+    /// The number of lines that the last block has.
     Redrawn {
         n_lines: usize,
     },
     Lines(Lines),
 }
 
-/// What the lines have told already.
+/// What the lines have shown already.
 #[derive(Default)]
 struct Lines {
     n_events: usize,
@@ -51,43 +55,54 @@ struct Lines {
 }
 
 impl View {
-    pub(super) fn new(board: Arc<Board>, clock: Clock, speed: f64) -> Self {
-        let style =
-            if io::stdout().is_terminal() { Style::Redrawn { n_lines: 0 } } else { Style::Lines(Lines::default()) };
-        Self { board, clock, speed, style }
-    }
-
-    /// Colours, or none where they are not wanted.
-    pub(super) fn paint(&self) -> Paint {
-        Paint::new(matches!(self.style, Style::Redrawn { .. }))
+    pub(super) fn new(
+        state: Arc<DemoState>,
+        clock: &'static FastClock,
+        played: PlayedObject,
+        footer: Vec<String>,
+    ) -> Self {
+        let style = if can_redraw() { Style::Redrawn { n_lines: 0 } } else { Style::Lines(Lines::default()) };
+        Self { state, clock, played, footer, style }
     }
 
     /// Shows what happens until dropped.
     pub(super) async fn run(&mut self) -> io::Result<()> {
-        let pause = if matches!(self.style, Style::Redrawn { .. }) { REDRAW } else { LOOK };
-        let mut looks = tokio::time::interval(pause);
+        let pause = if matches!(self.style, Style::Redrawn { .. }) { REDRAW_EVERY } else { CHECK_EVERY };
+        let mut ticks = tokio::time::interval(pause);
         loop {
-            looks.tick().await;
-            self.show(LATEST_EVENTS)?;
+            ticks.tick().await;
+            self.show()?;
         }
     }
 
-    /// Shows how it ended, with all that happened.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
-        self.show(usize::MAX)
-    }
-
-    fn show(&mut self, n_events: usize) -> io::Result<()> {
-        let (state, now) = (self.board.state(), self.clock.now());
-        let paint = self.paint();
+    fn show(&mut self) -> io::Result<()> {
+        let measured = self.state.measurements();
         let mut out = io::stdout().lock();
         match &mut self.style {
             Style::Redrawn { n_lines } => {
-                let lines = block(&state, now, self.speed, n_events, paint);
+                let n_events =
+                    MAX_LINES.saturating_sub(block::N_LINES + self.played.triggers.len() + self.footer.len());
+                let mut lines = block(&measured, &self.played, self.clock.speed(), n_events, Paint::stdout());
+                lines.extend(self.footer.iter().cloned());
                 redraw(&mut out, *n_lines, &lines)?;
                 *n_lines = lines.len();
             }
-            Style::Lines(lines) => lines.show(&mut out, &state, now)?,
+            Style::Lines(lines) => lines.show(&mut out, &measured, &self.played, self.clock.now())?,
+        }
+        out.flush()
+    }
+
+    /// Prints all events: in place of the block, or those that no line has shown yet.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        let measured = self.state.measurements();
+        let mut out = io::stdout().lock();
+        match &mut self.style {
+            Style::Redrawn { n_lines } => {
+                let line = |event| event_line(&measured, event, Paint::stdout());
+                redraw(&mut out, *n_lines, &measured.events.iter().map(line).collect::<Vec<_>>())?;
+                *n_lines = 0;
+            }
+            Style::Lines(lines) => lines.show_events(&mut out, &measured, Timestamp::MAX)?,
         }
         out.flush()
     }
@@ -97,14 +112,19 @@ impl View {
 impl Drop for View {
     fn drop(&mut self) {
         if let Style::Redrawn { .. } = self.style {
-            // There is nobody left to tell if the terminal is gone.
+            // An error means that the terminal is gone.
             let _ = write!(io::stdout(), "\x1b[?7h\x1b[?25h").and_then(|()| io::stdout().flush());
         }
     }
 }
 
-/// Writes the lines over the `n_lines` that stand there. The cursor is hidden, and long lines are cut instead of wrapped:
-/// a wrapped one would count as two.
+/// Whether standard output is a terminal on which the cursor can be moved.
+fn can_redraw() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Writes the lines over the last `n_lines`. The cursor is hidden. Long lines are cut instead of wrapped, because a wrapped
+/// one would count as two.
 fn redraw(out: &mut impl Write, n_lines: usize, lines: &[String]) -> io::Result<()> {
     write!(out, "\x1b[?25l\x1b[?7l")?;
     if 0 < n_lines {
@@ -117,13 +137,17 @@ fn redraw(out: &mut impl Write, n_lines: usize, lines: &[String]) -> io::Result<
 }
 
 impl Lines {
-    fn show(&mut self, out: &mut impl Write, state: &State, now: Timestamp) -> io::Result<()> {
-        for event in state.events.iter().skip(self.n_events) {
-            writeln!(out, "{}", event_line(state, event))?;
-        }
-        self.n_events = state.events.len();
+    fn show(
+        &mut self,
+        out: &mut impl Write,
+        measured: &Measurements,
+        played: &PlayedObject,
+        now: Timestamp,
+    ) -> io::Result<()> {
+        // In order: the numbers of the next line are of this instant.
+        self.show_events(out, measured, measured.shown.at)?;
         let Some(next_line) = self.next_line else {
-            writeln!(out, " time   scheduled  enqueued  processing  done  replicas  ready  usage  latency")?;
+            writeln!(out, "{}", heading(played))?;
             self.next_line = Some(now);
             return Ok(());
         };
@@ -131,33 +155,44 @@ impl Lines {
             return Ok(());
         }
         self.next_line = Some(now + LINE_EVERY);
-        let line = numbers(state);
+        let line = numbers(measured);
         if line == self.last && self.n_left_out < SAME_LINES_LEFT_OUT {
             self.n_left_out += 1;
             return Ok(());
         }
-        writeln!(out, " {}  {line}", time(state.elapsed(now)))?;
+        writeln!(out, " {}  {line}", time(measured.elapsed(measured.shown.at)))?;
         (self.last, self.n_left_out) = (line, 0);
+        Ok(())
+    }
+
+    fn show_events(&mut self, out: &mut impl Write, measured: &Measurements, until: Timestamp) -> io::Result<()> {
+        let events = measured.events.iter().skip(self.n_events);
+        for event in events.take_while(|event| event.at <= until) {
+            writeln!(out, "{}", plain_event_line(measured, event))?;
+            self.n_events += 1;
+        }
         Ok(())
     }
 }
 
-fn event_line(state: &State, event: &Event) -> String {
-    format!(" {}  * {:<5} {}", time(state.elapsed(event.at)), event.who.name(), event.text)
+fn plain_event_line(measured: &Measurements, event: &Event) -> String {
+    format!(" {}  * {:<5} {}", time(measured.elapsed(event.at)), event.actor.name(), event.text)
 }
 
-fn numbers(state: &State) -> String {
-    let (counts, replicas) = (state.counts, state.replicas);
-    let value = |metric: &str| state.value(metric).map_or("-".to_owned(), shown);
+const HEADING: &str = " time   scheduled  enqueued  processing  done  replicas  ready";
+
+fn heading(played: &PlayedObject) -> String {
+    let metrics: String = played.triggers.iter().map(|trigger| format!("  {}", trigger.metric)).collect();
+    format!("{HEADING}{metrics}")
+}
+
+fn numbers(measured: &Measurements) -> String {
+    let workload = measured.shown.workload;
+    let (counts, replicas) = (workload.counts, workload.replicas);
+    let value = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| text::number(value, 2));
+    let values: String = measured.shown.answers.iter().map(|answer| format!("  {:>6}", value(answer.value))).collect();
     format!(
-        "{:>9}  {:>8}  {:>10}  {:>4}  {:>8}  {:>5}  {:>5}  {:>7}",
-        counts.scheduled,
-        counts.enqueued,
-        counts.processing,
-        counts.succeeded,
-        replicas.spec,
-        replicas.ready,
-        value("worker-usage"),
-        value("enqueued-latency"),
+        "{:>9}  {:>8}  {:>10}  {:>4}  {:>8}  {:>5}{values}",
+        counts.scheduled, counts.enqueued, counts.processing, counts.succeeded, replicas.spec, replicas.ready,
     )
 }

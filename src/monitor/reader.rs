@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -52,7 +52,7 @@ struct StorageReader {
     shared: Arc<Shared>,
     publisher: watch::Sender<State>,
     session: Option<Box<dyn Session>>,
-    /// How long a snapshot is fresh, in real time.
+    /// How long a snapshot is fresh.
     refresh: Duration,
     outages: Outages,
     slow_reads: SlowReads,
@@ -79,7 +79,7 @@ struct Attempt {
 
 impl StorageReader {
     fn new(name: String, storage: Arc<dyn Storage>, shared: Arc<Shared>, publisher: watch::Sender<State>) -> Self {
-        let refresh = shared.clock.real(shared.settings.refresh);
+        let refresh = shared.settings.refresh;
         Self {
             storage,
             publisher,
@@ -212,16 +212,15 @@ impl StorageReader {
     fn answer_expires_at(&self) -> Option<Instant> {
         let state = self.publisher.borrow();
         let cached = state.cached.as_ref().filter(|_| self.outages.is_serving_cached_answer())?;
-        Some(later(cached.asked_at, self.shared.max_staleness()))
+        Some(later(cached.asked_at, self.shared.settings.max_staleness))
     }
 
     /// Returns when time alone changes an answer, if somebody watches.
     fn next_change(&self, questions: &Questions) -> Option<Instant> {
         let cached = self.publisher.borrow().cached.clone().filter(|_| self.shared.is_watched())?;
         let at = cached.snapshot.next_change(questions)?;
-        let wait = at.duration_since(self.shared.clock.now()).max(SignedDuration::ZERO).unsigned_abs();
         // A little later, because clocks are coarse and a read that comes too early is useless.
-        Some(later(later(Instant::now(), self.shared.clock.real(wait)), BATCH_WINDOW))
+        Some(later(later(Instant::now(), self.shared.clock.until(at)), BATCH_WINDOW))
     }
 
     /// Returns when somebody asks, or at once if somebody watches. Closes the connection if it is unused for too long.

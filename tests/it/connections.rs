@@ -107,7 +107,7 @@ async fn notifications_cause_few_reads() {
     let process = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);
     let mut client = process.client().await;
     let _stream = client.stream_is_active(reference("metric=demand targetValue=1")).await.unwrap().into_inner();
-    process.told("jobrunr_scaler_listening{storage=\"default\"} 1").await;
+    process.until_exposed("jobrunr_scaler_listening{storage=\"default\"} 1").await;
 
     // Any user can notify without new jobs.
     let notify = "SELECT pg_notify('jobrunr_scaler', current_schema() || '.jobrunr_jobs')";

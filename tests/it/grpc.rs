@@ -7,7 +7,7 @@ mod streams;
 use futures::future::join_all;
 use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::grpc::proto::{GetMetricsRequest, MetricSpec, MetricValue};
-use tonic::Code;
+use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
@@ -17,7 +17,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::database::{Database, Kind};
 use crate::rows::{job, scheduled, server};
-use crate::scaler::{RunningScaler, reference, start, start_all};
+use crate::scaler::{RunningScaler, answered, eventually, reference, start, start_all};
 
 async fn sqlite() -> Database {
     Database::new(Kind::Sqlite).await.at_present()
@@ -173,15 +173,20 @@ async fn questions_are_limited_for_each_namespace_and_the_others_go_on() {
     let ask = |seconds: u32| format!("metric=scheduled-count targetValue=1 scheduledIn=PT{seconds}S");
     let metadata: Vec<String> = (0..600).map(ask).collect();
     let answers = futures::future::join_all(metadata.iter().map(|metadata| scaler.is_active(metadata))).await;
-    let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
-    assert_eq!(refused.len(), 600 - 500);
-    assert!(refused.iter().all(|status| status.code() == Code::ResourceExhausted), "{refused:?}");
+    let is_refused = |status: &Status| status.code() == Code::ResourceExhausted;
+    let (refused, others): (Vec<_>, Vec<_>) =
+        metadata.iter().zip(&answers).partition(|(_, answer)| answer.as_ref().is_err_and(is_refused));
+    assert_eq!((refused.len(), others.len()), (600 - 500, 500));
+    // A busy machine may not have read them in time yet.
+    for (metadata, _) in others {
+        assert_eq!(answered(&scaler, metadata).await, 0.0, "{metadata}");
+    }
     let mut other = reference(&ask(1_000));
     "billing".clone_into(&mut other.namespace);
-    assert!(!scaler.client.clone().is_active(other).await.unwrap().into_inner().result);
+    let known = eventually("an answer", async || scaler.client.clone().is_active(other.clone()).await.ok()).await;
+    assert!(!known.into_inner().result);
     // What somebody asks already is answered to all.
-    let known = ask(1_000);
-    assert_eq!(scaler.value(&known).await.unwrap(), 0.0);
+    assert_eq!(answered(&scaler, &ask(1_000)).await, 0.0);
 }
 
 #[tokio::test]

@@ -4,16 +4,17 @@
 
 mod check;
 mod connections;
-mod database;
 mod environment;
 mod explain_tls;
 mod faults;
 mod grpc;
 mod hostile;
-mod process;
+mod program;
 mod proxy;
 mod reload;
-mod rows;
-mod scaler;
 mod storage;
+#[path = "../support/lib.rs"]
+mod support;
 mod tls;
+
+use support::{database, process, rows, scaler};

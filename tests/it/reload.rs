@@ -56,13 +56,13 @@ async fn a_new_configuration_is_taken_up_and_a_bad_one_is_not() {
     // A bad one changes nothing, and says so. A signal has it looked at at once.
     replace(&file, &format!("{one}    refresh: often\n    password: hunter2\n"));
     process.signal("HUP");
-    process.told("jobrunr_scaler_config_last_reload_ok 0").await;
+    process.until_exposed("jobrunr_scaler_config_last_reload_ok 0").await;
     assert_eq!(value(&mut client, &of("second")).await.unwrap(), 2.0);
 
     // What goes away is gone, and what stays was never interrupted: the stream of the first is still the one from above.
     replace(&file, &one);
     process.signal("HUP");
-    process.told("jobrunr_scaler_config_last_reload_ok 1").await;
+    process.until_exposed("jobrunr_scaler_config_last_reload_ok 1").await;
     let gone = async || value(&mut client.clone(), &of("second")).await.err().map(|status| status.code());
     assert_eq!(eventually("the second storage's end", gone).await, Code::NotFound);
     assert_eq!(next_push(&mut stream, Duration::from_secs(20)).await, Some(true));
@@ -130,7 +130,7 @@ async fn with_tls_a_stop_ends_streams_well_too() {
     let mut client = ExternalScalerClient::new(endpoint.connect().await.unwrap());
     let metadata = reference("metric=enqueued-count targetValue=1");
     let mut stream = client.stream_is_active(metadata).await.unwrap().into_inner();
-    process.told("jobrunr_scaler_certificate_expiry_timestamp_seconds 4").await;
+    process.until_exposed("jobrunr_scaler_certificate_expiry_timestamp_seconds 4").await;
     process.signal("TERM");
     assert!(stream.message().await.unwrap().is_none(), "the stream ends well");
     drop(client);

@@ -1,16 +1,19 @@
-//! Colours of the terminal.
+//! Colors of the terminal.
 
-/// Paints text, or leaves it as it is.
+use std::io::IsTerminal;
+
+/// Colors text, or leaves it as it is.
 #[derive(Clone, Copy)]
 pub(in crate::demo) struct Paint {
-    colours: bool,
+    colors: bool,
 }
 
 impl Paint {
-    /// Colours on a terminal, unless the environment says `NO_COLOR`.
-    pub(in crate::demo) fn new(is_terminal: bool) -> Self {
+    /// For standard output: colors on a terminal, unless the environment has `NO_COLOR` (<https://no-color.org>).
+    pub(in crate::demo) fn stdout() -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colours: is_terminal && !unwanted }
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self { colors: std::io::stdout().is_terminal() && !unwanted && !dumb }
     }
 
     pub(in crate::demo) fn bold(self, text: &str) -> String {
@@ -38,6 +41,6 @@ impl Paint {
     }
 
     fn wrap(self, code: &str, text: &str) -> String {
-        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colors { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }

@@ -30,7 +30,7 @@ async fn an_active_trigger_is_pushed_at_once_and_again_after_a_second() {
     let first = Instant::now();
     assert_eq!(next_push(&mut stream, SOON).await, Some(true));
     let pause = first.elapsed();
-    assert!((Duration::from_millis(900)..Duration::from_millis(2000)).contains(&pause), "{pause:?}");
+    assert!((Duration::from_millis(900)..SOON).contains(&pause), "{pause:?}");
     // The next is due in a quarter of an hour at the earliest.
     assert_eq!(next_push(&mut stream, Duration::from_millis(1500)).await, None);
 }
@@ -45,9 +45,7 @@ async fn each_rising_edge_is_pushed_soon_and_the_falling_one_only_on_request() {
     assert_eq!(next_push(&mut other, Duration::from_millis(100)).await, None);
     for round in 0..3 {
         database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
-        let inserted = Instant::now();
         assert_eq!(next_push(&mut keda, SOON).await, Some(true), "round {round}");
-        assert!(inserted.elapsed() < Duration::from_secs(1), "after {:?}", inserted.elapsed());
         assert_eq!(next_push(&mut other, SOON).await, Some(true), "round {round}");
         database.clear().await;
         assert_eq!(next_push(&mut other, SOON).await, Some(false), "round {round}");

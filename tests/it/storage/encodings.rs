@@ -6,6 +6,7 @@ use jobrunr_scaler::jobrunr::Filter;
 use super::{counts, plain, queue, read};
 use crate::database::{Database, Kind, Layout};
 use crate::rows::{Encoding, job, scheduled, seconds, server};
+use crate::support::servers::OwnServer;
 
 /// Inserts rows with times in whole seconds, because one of the forms has no fractions.
 async fn insert_rows(database: &mut Database) {
@@ -121,12 +122,15 @@ async fn postgres_reads_the_same_in_a_role_with_a_time_zone_and_a_date_style() {
 
 #[tokio::test]
 async fn mariadb_reads_the_same_in_every_time_zone() {
+    let directory = tempfile::tempdir().unwrap();
+    // The setting counts for new sessions, all of which set their own.
+    let server = OwnServer::start(Kind::MariaDb, directory.path(), "MARIADB_TIME_ZONE", "-05:00");
     for hand_made in [false, true] {
-        let mut database = Database::with(Kind::MariaDb, Layout { hand_made, ..Layout::default() }).await;
+        let layout = Layout { hand_made, ..Layout::default() };
+        let mut database = Database::on_server(Kind::MariaDb, layout, &server).await;
+        assert_eq!(database.number("SELECT @@global.time_zone = '-05:00'").await, 1);
+        // Our own connection writes in UTC, as JobRunr does.
         insert_rows(&mut database).await;
-        // The only test that may touch the server: the setting counts for new sessions, all of which set their own.
-        database.execute("SET GLOBAL time_zone = '-05:00'").await;
         check(&database, &format!("hand-made: {hand_made}"), 1).await;
-        database.execute("SET GLOBAL time_zone = '+00:00'").await;
     }
 }

@@ -1,43 +1,12 @@
 //! TLS to the database: who is believed.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
 use jobrunr_scaler::jobrunr::Questions;
 use jobrunr_scaler::storage::Storage;
 
 use super::plain;
 use crate::database::{Kind, SERVERS, config, noon, server_url};
+use crate::support::servers::OwnServer;
 use crate::tls::Authority;
-
-/// A server of the test's own, which ends with its standard input.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    /// Speaks TLS with the certificate in `tls`.
-    fn start(kind: Kind, directory: &Path, tls: &Path) -> Self {
-        let name = if kind == Kind::Postgres { "postgres" } else { "mariadb" };
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/database.sh");
-        let mut command = Command::new(script);
-        command.arg(name).arg(directory).env("DATABASE_TLS", tls);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.split(['@', '/']).find_map(|part| part.strip_prefix("127.0.0.1:")?.parse().ok());
-        Self { child, port: port.unwrap_or_else(|| panic!("the server did not start: {line}")) }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        drop(self.child.wait());
-    }
-}
 
 /// The error of a read. The databases have no tables, so an error about tables shows that the login succeeded.
 async fn outcome(url: &str) -> String {
@@ -63,7 +32,7 @@ async fn tls_modes_reject_the_wrong_server() {
     let key = file("server.key", &pair.key);
     let (right, wrong) = (file("right.pem", &authority.pem()), file("wrong.pem", &other.pem()));
     for kind in SERVERS {
-        let server = Server::start(kind, directory.path(), directory.path());
+        let server = OwnServer::start(kind, directory.path(), "DATABASE_TLS", directory.path());
         let url = |host: &str, port: u16, mode: &str, ca: &str| match kind {
             Kind::Postgres => format!(
                 "jdbc:postgresql://{host}:{port}/jobrunr?user=jobrunr&password=jobrunr&sslmode={mode}&sslrootcert={ca}"
@@ -73,7 +42,7 @@ async fn tls_modes_reject_the_wrong_server() {
             ),
         };
         let check = async |host: &str, mode: &str, ca: &str, expected: &str| {
-            let error = outcome(&url(host, server.port, mode, ca)).await;
+            let error = outcome(&url(host, server.port(), mode, ca)).await;
             assert!(error.contains(expected), "{kind:?} {host} {mode} {ca}: {error}");
         };
         check("localhost", "verify-full", &right, LOGGED_IN).await;

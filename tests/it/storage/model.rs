@@ -9,7 +9,7 @@ use jobrunr_scaler::jobrunr::{
 };
 use jobrunr_scaler::storage::Storage;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 
 use super::{question, read};
 use crate::database::{Database, Kind, Layout};
@@ -152,7 +152,9 @@ fn on_random_input<S: Strategy>(
 ) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let databases = std::cell::RefCell::new(runtime.block_on(databases()));
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let regressions = FileFailurePersistence::Direct("proptest-regressions/tests/it/storage/model.txt");
+    let config = Config { cases, failure_persistence: Some(Box::new(regressions)), ..Config::default() };
+    let mut runner = TestRunner::new(config);
     let result = runner.run(&strategy, |input| {
         for database in databases.borrow_mut().iter_mut() {
             database.now = crate::database::noon();

@@ -1,44 +1,43 @@
-//! What the demo has measured so far. The application and KEDA's part write it, the view and the summary read it.
+//! What the demo has measured so far. The application, KEDA's part and the live values write it; the view and the results
+//! read it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::database::Counts;
-use super::scaled_object::TRIGGERS;
+use super::story::Story;
+use super::tables::Counts;
 use crate::kubernetes::hpa::Replicas;
 
 /// The measurements, shared.
-pub(super) struct Board {
-    state: Mutex<State>,
+pub(super) struct DemoState {
+    measured: Mutex<Measurements>,
+    /// Held by whoever writes to the tables, and by whoever needs them unchanged for a while.
+    writes: tokio::sync::Mutex<()>,
 }
 
 /// The measurements at one moment.
 #[derive(Clone, Debug)]
-pub(super) struct State {
-    /// When the demo began, by its own clock.
-    pub(super) start: Timestamp,
-    /// Jobs by state, from the database.
-    pub(super) counts: Counts,
-    /// The workload: what KEDA and the HPA want, what exists, what is ready.
-    pub(super) replicas: Replicas,
-    /// Workers of the ready pods.
-    pub(super) n_workers: u64,
-    /// What the scaler answered last, by trigger.
-    pub(super) answers: Vec<Answer>,
-    /// Everything worth telling, oldest first.
+pub(super) struct Measurements {
+    /// What should happen.
+    pub(super) story: Story,
+    /// The workload and its jobs.
+    pub(super) workload: Workload,
+    /// What is shown: workload and answers of one instant.
+    pub(super) shown: Shown,
+    /// What happened, oldest first.
     pub(super) events: Vec<Event>,
     /// The replicas that were wanted, at each change.
     pub(super) scalings: Vec<(Timestamp, u32)>,
-    /// Jobs that the application has made.
+    /// Jobs that the application has created.
     pub(super) n_made: u64,
-    /// Jobs that were interrupted because their pod was taken away.
-    pub(super) n_cut: u64,
+    /// Jobs that were interrupted because their pod was removed.
+    pub(super) n_interrupted: u64,
     /// When the first jobs were scheduled, and for when.
     pub(super) first_work: Option<(Timestamp, Timestamp)>,
     /// When the first pod was ready.
     pub(super) first_ready: Option<Timestamp>,
-    /// When the first job was being processed.
+    /// When the first job was processed.
     pub(super) first_start: Option<Timestamp>,
     /// When the last job was done.
     pub(super) all_done: Option<Timestamp>,
@@ -48,9 +47,30 @@ pub(super) struct State {
     pub(super) run_done: Option<Timestamp>,
 }
 
-/// What the scaler said of one trigger.
+/// The workload at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Workload {
+    /// Jobs by state, from the database.
+    pub(super) counts: Counts,
+    /// What KEDA and the HPA want, what exists, what is ready.
+    pub(super) replicas: Replicas,
+    /// Workers of the ready pods.
+    pub(super) n_workers: u64,
+}
+
+/// What is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    /// The instant of all the rest.
+    pub(super) at: Timestamp,
+    pub(super) workload: Workload,
+    /// What the scaler answers, per trigger.
+    pub(super) answers: Vec<LiveAnswer>,
+}
+
+/// What the scaler answers for one trigger.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Answer {
+pub(super) struct LiveAnswer {
     pub(super) value: Option<f64>,
     pub(super) target: Option<f64>,
     pub(super) active: Option<bool>,
@@ -58,24 +78,24 @@ pub(super) struct Answer {
     pub(super) pods: Option<u32>,
 }
 
-/// Something worth telling.
+/// Something that happened.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
     pub(super) at: Timestamp,
-    pub(super) who: Who,
+    pub(super) actor: Actor,
     pub(super) text: String,
 }
 
-/// Who does something.
+/// Who did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum Actor {
     Application,
     Keda,
     Hpa,
     Pods,
 }
 
-impl Who {
+impl Actor {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Application => "app",
@@ -86,18 +106,17 @@ impl Who {
     }
 }
 
-impl Board {
-    pub(super) fn new(start: Timestamp) -> Self {
-        let state = State {
-            start,
-            counts: Counts::default(),
-            replicas: Replicas::settled(0, 0),
-            n_workers: 0,
-            answers: vec![Answer::default(); TRIGGERS.len()],
+impl DemoState {
+    pub(super) fn new(story: Story, n_triggers: usize) -> Self {
+        let workload = Workload { counts: Counts::default(), replicas: Replicas::settled(0, 0), n_workers: 0 };
+        let measured = Measurements {
+            story,
+            workload,
+            shown: Shown { at: story.start, workload, answers: vec![LiveAnswer::default(); n_triggers] },
             events: Vec::new(),
             scalings: Vec::new(),
             n_made: 0,
-            n_cut: 0,
+            n_interrupted: 0,
             first_work: None,
             first_ready: None,
             first_start: None,
@@ -105,60 +124,63 @@ impl Board {
             run_at: None,
             run_done: None,
         };
-        Self { state: Mutex::new(state) }
+        Self { measured: Mutex::new(measured), writes: tokio::sync::Mutex::new(()) }
     }
 
-    /// A copy to look at.
-    pub(super) fn state(&self) -> State {
+    /// Returns a copy.
+    pub(super) fn measurements(&self) -> Measurements {
         self.lock().clone()
     }
 
     pub(super) fn replicas(&self) -> Replicas {
-        self.lock().replicas
+        self.lock().workload.replicas
     }
 
-    pub(super) fn tell(&self, at: Timestamp, who: Who, text: String) {
-        self.lock().events.push(Event { at, who, text });
+    /// Waits until nobody else writes to the tables, nor needs them unchanged.
+    pub(super) async fn lock_tables(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.writes.lock().await
+    }
+
+    pub(super) fn record(&self, at: Timestamp, actor: Actor, text: String) {
+        self.lock().events.push(Event { at, actor, text });
     }
 
     /// The scale subresource: what KEDA and the HPA write.
     pub(super) fn scale(&self, at: Timestamp, replicas: u32) {
         let mut state = self.lock();
-        state.replicas.spec = replicas;
+        state.workload.replicas.spec = replicas;
         state.scalings.push((at, replicas));
     }
 
-    pub(super) fn answer(&self, trigger: usize, change: impl FnOnce(&mut Answer)) {
-        if let Some(answer) = self.lock().answers.get_mut(trigger) {
-            change(answer);
-        }
+    /// Shows the workload beside the answers that were given for it.
+    pub(super) fn show(&self, at: Timestamp, answers: Vec<LiveAnswer>) {
+        let mut state = self.lock();
+        state.shown = Shown { at, workload: state.workload, answers };
     }
 
-    pub(super) fn made(&self, at: Timestamp, n_jobs: u64, due: Timestamp) {
+    pub(super) fn jobs_made(&self, at: Timestamp, n_jobs: u64, due: Timestamp) {
         let mut state = self.lock();
         state.n_made += n_jobs;
         state.first_work.get_or_insert((at, due));
     }
 
-    /// Notes the first run of the recurring job; whether it was the first.
-    pub(super) fn planned_run(&self, at: Timestamp) -> bool {
+    /// Records that a run of the recurring job is planned. Returns whether it is the first.
+    pub(super) fn run_planned(&self, at: Timestamp) -> bool {
         let mut state = self.lock();
         let is_first = state.run_at.is_none();
         state.run_at.get_or_insert(at);
         is_first
     }
 
-    pub(super) fn cut(&self, n_jobs: u64) {
-        self.lock().n_cut += n_jobs;
+    pub(super) fn jobs_interrupted(&self, n_jobs: u64) {
+        self.lock().n_interrupted += n_jobs;
     }
 
-    /// What the application sees of its pods and its tables.
+    /// Records what the application sees of its pods and its tables.
     pub(super) fn observe(&self, at: Timestamp, status: u32, ready: u32, n_workers: u64, counts: Counts) {
         let mut state = self.lock();
-        state.replicas.status = status;
-        state.replicas.ready = ready;
-        state.n_workers = n_workers;
-        state.counts = counts;
+        let spec = state.workload.replicas.spec;
+        state.workload = Workload { counts, replicas: Replicas { spec, status, ready }, n_workers };
         if 0 < ready {
             state.first_ready.get_or_insert(at);
         }
@@ -175,21 +197,20 @@ impl Board {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Measurements> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// The time since the demo began.
-    pub(super) fn elapsed(&self, at: Timestamp) -> SignedDuration {
-        at.duration_since(self.start)
+impl Measurements {
+    /// The jobs by state.
+    pub(super) fn counts(&self) -> Counts {
+        self.workload.counts
     }
 
-    /// The value that the scaler gave last for a metric.
-    pub(super) fn value(&self, metric: &str) -> Option<f64> {
-        let mut triggers = TRIGGERS.iter().zip(&self.answers);
-        triggers.find(|(trigger, _)| trigger.metric == metric).and_then(|(_, answer)| answer.value)
+    /// The time since the demo began.
+    pub(super) fn elapsed(&self, at: Timestamp) -> SignedDuration {
+        at.duration_since(self.story.start)
     }
 
     /// The replicas that were wanted at an instant.
@@ -208,13 +229,13 @@ impl State {
         self.scalings.iter().find(|(at, replicas)| done <= *at && *replicas == 0).map(|(at, _)| *at)
     }
 
-    /// When pods came again after that.
+    /// When pods came back after that.
     pub(super) fn woken_again(&self) -> Option<Timestamp> {
         let zero = self.zero_after_work()?;
         self.scalings.iter().find(|(at, replicas)| zero < *at && 0 < *replicas).map(|(at, _)| *at)
     }
 
-    /// Whether the work is done, the pods were gone, and the recurring job has run all the same.
+    /// Whether the work is done, the pods were gone, and the recurring job has run nevertheless.
     pub(super) fn is_over(&self) -> bool {
         self.zero_after_work().is_some() && self.run_done.is_some()
     }

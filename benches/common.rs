@@ -1,4 +1,4 @@
-//! What the benchmarks share: their size, their tables, and a scaler to ask.
+//! What the benchmarks share: their size, their output, and a scaler to ask.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -8,24 +8,24 @@ use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
 use jobrunr_scaler::grpc::proto::{GetMetricsRequest, ScaledObjectRef};
 use tonic::transport::Channel;
 
-use crate::database::Kind;
+use crate::support::database::Kind;
 
-/// Whether only to see that it works: a few seconds, for CI.
+/// Whether to run for a few seconds only, which shows that it works.
 pub(crate) fn is_quick() -> bool {
     std::env::args().any(|argument| argument == "--quick")
 }
 
-/// Whether to take the largest size.
+/// Whether to run at the largest size.
 pub(crate) fn is_full() -> bool {
     std::env::args().any(|argument| argument == "--full")
 }
 
-/// The small number where it is to be quick.
+/// Returns the first value for a quick run, else the second.
 pub(crate) fn sized<T>(quick: T, usual: T) -> T {
     if is_quick() { quick } else { usual }
 }
 
-/// Prints a heading and what the figures are of.
+/// Prints a heading and what is measured.
 pub(crate) fn heading(title: &str, about: &str) {
     let size = if is_quick() { " (quick: not worth comparing)" } else { "" };
     println!("\n{title}{size}\n{about}\n");
@@ -49,12 +49,12 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) {
     rows.iter().for_each(|row| line(row));
 }
 
-/// Whether a wanted figure was met, for the last column.
+/// Returns whether a goal was met, for the last column.
 pub(crate) fn verdict(is_met: bool) -> String {
     if is_met { "ok" } else { "missed" }.to_owned()
 }
 
-/// A database as people call it.
+/// Returns a database's name.
 pub(crate) fn name(kind: Kind) -> &'static str {
     match kind {
         Kind::Postgres => "PostgreSQL",
@@ -63,12 +63,12 @@ pub(crate) fn name(kind: Kind) -> &'static str {
     }
 }
 
-/// Durations in milliseconds, as people read them.
+/// Returns a duration as milliseconds.
 pub(crate) fn ms(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64() * 1_000.0)
 }
 
-/// Times of one thing.
+/// How long one action took, repeatedly.
 #[derive(Default)]
 pub(crate) struct Times(Vec<Duration>);
 
@@ -77,7 +77,7 @@ impl Times {
         Self(Vec::new())
     }
 
-    /// Does it, and adds how long it took.
+    /// Awaits an action, and adds how long it took.
     pub(crate) async fn time<T>(&mut self, action: impl Future<Output = T>) -> T {
         let began = Instant::now();
         let result = action.await;
@@ -97,7 +97,7 @@ impl Times {
         self.0.extend(others.0);
     }
 
-    /// The time that this part of all were at most.
+    /// Returns a quantile, from 0 to 1.
     pub(crate) fn at(&mut self, part: f64) -> Duration {
         self.0.sort();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index of a list in memory")]
@@ -106,15 +106,15 @@ impl Times {
     }
 }
 
-/// The program itself, serving.
-pub(crate) struct Scaler {
+/// The program, serving.
+pub(crate) struct ScalerProcess {
     child: Child,
     pub(crate) address: String,
-    /// From its start until it served.
+    /// From its start until it accepted connections.
     pub(crate) started_in: Duration,
 }
 
-impl Drop for Scaler {
+impl Drop for ScalerProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -125,8 +125,8 @@ pub(crate) fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_jobrunr-scaler"))
 }
 
-impl Scaler {
-    /// Starts it for one storage, and waits until it takes connections.
+impl ScalerProcess {
+    /// Starts it with one storage, and waits until it accepts connections.
     pub(crate) fn start(url: &str) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();
@@ -147,14 +147,14 @@ impl Scaler {
         Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
     }
 
-    /// Resident memory, MiB.
+    /// Returns its resident memory, in MiB.
     pub(crate) fn memory(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
     }
 
-    /// Time on a processor so far; in hundredths of a second, which is what Linux counts in.
+    /// Returns its processor time so far. Linux counts in hundredths of a second.
     pub(crate) fn processor_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -163,14 +163,7 @@ impl Scaler {
     }
 }
 
-/// A trigger, its metadata written as `key=value key=value`.
-pub(crate) fn reference(metadata: &str) -> ScaledObjectRef {
-    let pairs = metadata.split(' ').filter_map(|pair| pair.split_once('='));
-    let scaler_metadata = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    ScaledObjectRef { name: "worker".to_owned(), namespace: "shop".to_owned(), scaler_metadata }
-}
-
-/// What KEDA asks for a trigger in a poll.
+/// Makes the calls of one of KEDA's polls for a trigger.
 pub(crate) async fn poll(client: &mut ExternalScalerClient<Channel>, reference: &ScaledObjectRef) {
     let spec = client.get_metric_spec(reference.clone()).await.unwrap().into_inner().metric_specs.remove(0);
     let request = GetMetricsRequest { scaled_object_ref: Some(reference.clone()), metric_name: spec.metric_name };

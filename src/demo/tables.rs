@@ -9,71 +9,39 @@ use serde_json::json;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection, Row};
 
-/// The tables of JobRunr 8 that a server and a client write.
-const SCHEMA: &str = "
-    CREATE TABLE jobrunr_jobs (
-        id NCHAR(36) PRIMARY KEY, version INT NOT NULL, jobAsJson TEXT NOT NULL, jobSignature VARCHAR(512) NOT NULL,
-        state VARCHAR(36) NOT NULL, createdAt TIMESTAMP NOT NULL, updatedAt TIMESTAMP NOT NULL,
-        scheduledAt TIMESTAMP, recurringJobId VARCHAR(128));
-    CREATE INDEX jobrunr_state_idx ON jobrunr_jobs (state);
-    CREATE INDEX jobrunr_job_signature_idx ON jobrunr_jobs (jobSignature);
-    CREATE INDEX jobrunr_job_created_at_idx ON jobrunr_jobs (createdAt);
-    CREATE INDEX jobrunr_job_scheduled_at_idx ON jobrunr_jobs (scheduledAt);
-    CREATE INDEX jobrunr_job_rci_idx ON jobrunr_jobs (recurringJobId);
-    CREATE INDEX jobrunr_jobs_state_updated_idx ON jobrunr_jobs (state, updatedAt);
-
-    CREATE TABLE jobrunr_recurring_jobs (
-        id NCHAR(128) PRIMARY KEY, version INT NOT NULL, jobAsJson TEXT NOT NULL, createdAt BIGINT NOT NULL);
-
-    CREATE TABLE jobrunr_backgroundjobservers (
-        id NCHAR(36) PRIMARY KEY, workerPoolSize INT NOT NULL, pollIntervalInSeconds INT NOT NULL,
-        firstHeartbeat TIMESTAMP(6) NOT NULL, lastHeartbeat TIMESTAMP(6) NOT NULL, running INT NOT NULL,
-        systemTotalMemory BIGINT NOT NULL, systemFreeMemory BIGINT NOT NULL, systemCpuLoad NUMERIC(3, 2) NOT NULL,
-        processMaxMemory BIGINT NOT NULL, processFreeMemory BIGINT NOT NULL,
-        processAllocatedMemory BIGINT NOT NULL, processCpuLoad NUMERIC(3, 2) NOT NULL,
-        deleteSucceededJobsAfter VARCHAR(32), permanentlyDeleteJobsAfter VARCHAR(32), name VARCHAR(128));
-    CREATE INDEX jobrunr_bgjobsrvrs_fsthb_idx ON jobrunr_backgroundjobservers (firstHeartbeat);
-    CREATE INDEX jobrunr_bgjobsrvrs_lsthb_idx ON jobrunr_backgroundjobservers (lastHeartbeat);
-
-    CREATE TABLE jobrunr_migrations (id NCHAR(36) PRIMARY KEY, script VARCHAR(64) NOT NULL, installedOn VARCHAR(29) NOT NULL);
-    INSERT INTO jobrunr_migrations VALUES ('00000000-0000-7000-8000-000000000016',
-        'v016__alter_jobs_stats_add_awaiting_jobs.sql', '2026-11-23T20:00:00.000000Z');
-
-    CREATE TABLE jobrunr_metadata (
-        id VARCHAR(156) PRIMARY KEY, name VARCHAR(92) NOT NULL, owner VARCHAR(64) NOT NULL, value TEXT NOT NULL,
-        createdAt TIMESTAMP NOT NULL, updatedAt TIMESTAMP NOT NULL);
-";
+/// JobRunr's tables, empty.
+const SCHEMA: &str = include_str!("jobrunr.sql");
 
 const JOB_SIGNATURE: &str = "com.example.OrderService.confirm(java.lang.Long)";
 const GIBIBYTE: i64 = 1 << 30;
 
-/// A connection that writes as JobRunr does.
-pub(super) struct Database {
+/// A connection that writes what JobRunr writes.
+pub(super) struct Tables {
     connection: SqliteConnection,
 }
 
-/// The jobs of the table, by state.
+/// Jobs per state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) scheduled: u64,
     pub(super) enqueued: u64,
     pub(super) processing: u64,
     pub(super) succeeded: u64,
-    /// Runs of the recurring job that succeeded. Its runs are in none of the other numbers.
+    /// Succeeded runs of the recurring job. The other numbers leave its runs out.
     pub(super) recurring_runs: u64,
 }
 
 impl Counts {
-    /// Jobs that are not done yet.
+    /// Returns the number of jobs that are not done.
     pub(super) fn open(&self) -> u64 {
         self.scheduled + self.enqueued + self.processing
     }
 }
 
-impl Database {
+impl Tables {
     /// Creates the file and JobRunr's tables in it.
     pub(super) async fn create(path: &Path, now: Timestamp) -> Result<Self, sqlx::Error> {
-        // With a write-ahead log the scaler reads while the application writes. Nothing here has to survive a crash.
+        // The write-ahead log lets the scaler read while the application writes. Nothing here has to survive a crash.
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -81,10 +49,10 @@ impl Database {
             .synchronous(SqliteSynchronous::Off);
         let mut connection = SqliteConnection::connect_with(&options).await?;
         sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
-        let mut database = Self { connection };
-        database.write_metadata("database_version", "6.0.0", now).await?;
-        database.write_metadata("succeeded-jobs-counter", "0", now).await?;
-        Ok(database)
+        let mut tables = Self { connection };
+        tables.write_metadata("database_version", "6.0.0", now).await?;
+        tables.write_metadata("succeeded-jobs-counter", "0", now).await?;
+        Ok(tables)
     }
 
     async fn write_metadata(&mut self, name: &str, value: &str, now: Timestamp) -> Result<(), sqlx::Error> {
@@ -94,7 +62,7 @@ impl Database {
         Ok(())
     }
 
-    /// A client schedules jobs, or enqueues them where there is no time to wait for. `first` numbers them.
+    /// A client schedules jobs for `scheduled_at`, or enqueues them if that is `None`. They are numbered from `first`.
     pub(super) async fn create_jobs(
         &mut self,
         first: u64,
@@ -119,7 +87,7 @@ impl Database {
         transaction.commit().await
     }
 
-    /// A client defines a recurring job. JobRunr's own `createdAt` of a definition is in milliseconds everywhere.
+    /// A client defines a recurring job. The definition's `createdAt` is in milliseconds on every database.
     pub(super) async fn define_recurring(
         &mut self,
         id: &str,
@@ -135,7 +103,7 @@ impl Database {
         Ok(())
     }
 
-    /// The schedule of a recurring job that is defined and has no run that is not done yet.
+    /// Returns the schedule of a recurring job, if it is defined and all its runs are done.
     pub(super) async fn schedule_without_run(&mut self, id: &str) -> Result<Option<String>, sqlx::Error> {
         let sql = "SELECT json_extract(jobAsJson, '$.scheduleExpression') FROM jobrunr_recurring_jobs WHERE id = ?1 \
                    AND NOT EXISTS (SELECT 1 FROM jobrunr_jobs WHERE recurringJobId = ?1 \
@@ -143,7 +111,7 @@ impl Database {
         sqlx::query_scalar(sql).bind(id).fetch_optional(&mut self.connection).await
     }
 
-    /// The master writes the next run of a recurring job, ahead of time as JobRunr 8 does.
+    /// The master writes the next run of a recurring job ahead of time, as JobRunr 8 does.
     pub(super) async fn write_run(
         &mut self,
         number: u64,
@@ -164,7 +132,8 @@ impl Database {
         Ok(())
     }
 
-    /// The master enqueues what is scheduled until `until`. The column `scheduledAt` stays, as it does since JobRunr 8.
+    /// The master enqueues the jobs that are scheduled until `until`, and returns their number. `scheduledAt` keeps its value,
+    /// as in JobRunr 8.
     pub(super) async fn enqueue_scheduled(&mut self, until: Timestamp, now: Timestamp) -> Result<u64, sqlx::Error> {
         let sql = "UPDATE jobrunr_jobs SET state = 'ENQUEUED', version = version + 1, updatedAt = ?1 \
                    WHERE state = 'SCHEDULED' AND scheduledAt <= ?2";
@@ -172,7 +141,7 @@ impl Database {
         Ok(query.execute(&mut self.connection).await?.rows_affected())
     }
 
-    /// The master deletes what is done since `until`: first the state says so, and a while later the row goes.
+    /// The master deletes jobs that were done before `until`, in two steps: the state becomes DELETED, and later the row goes.
     pub(super) async fn clean_up(&mut self, until: Timestamp, now: Timestamp) -> Result<(), sqlx::Error> {
         let sql = "DELETE FROM jobrunr_jobs WHERE state = 'DELETED' AND updatedAt < ?1";
         sqlx::query(sql).bind(until.as_millisecond()).execute(&mut self.connection).await?;
@@ -183,7 +152,7 @@ impl Database {
         Ok(())
     }
 
-    /// A server takes jobs from the head of the queue, at most `n_jobs`. Gives their ids.
+    /// A server takes up to `n_jobs` jobs from the head of the queue. Returns their ids.
     pub(super) async fn take_jobs(&mut self, n_jobs: usize, now: Timestamp) -> Result<Vec<String>, sqlx::Error> {
         let sql = "UPDATE jobrunr_jobs SET state = 'PROCESSING', version = version + 1, updatedAt = ?1 WHERE id IN \
                    (SELECT id FROM jobrunr_jobs WHERE state = 'ENQUEUED' ORDER BY updatedAt LIMIT ?2) RETURNING id";
@@ -192,17 +161,17 @@ impl Database {
         query.fetch_all(&mut self.connection).await?.iter().map(|row| row.try_get(0)).collect()
     }
 
-    /// A job's heartbeat: its server is still at it.
+    /// A job's heartbeat: its server still processes it.
     pub(super) async fn refresh_job(&mut self, id: &str, now: Timestamp) -> Result<(), sqlx::Error> {
         self.save_job(id, "PROCESSING", None, now).await
     }
 
-    /// A job came to its end.
+    /// A job has succeeded.
     pub(super) async fn finish_job(&mut self, id: &str, now: Timestamp) -> Result<(), sqlx::Error> {
         self.save_job(id, "SUCCEEDED", None, now).await
     }
 
-    /// A job was interrupted: JobRunr's retry filter schedules it anew.
+    /// A job was interrupted: JobRunr's retry filter schedules it again.
     pub(super) async fn retry_job(&mut self, id: &str, at: Timestamp, now: Timestamp) -> Result<(), sqlx::Error> {
         self.save_job(id, "SCHEDULED", Some(at), now).await
     }
@@ -222,7 +191,7 @@ impl Database {
         Ok(())
     }
 
-    /// A server says that it is there, with its workers.
+    /// A server announces itself, with the number of its workers.
     pub(super) async fn announce_server(
         &mut self,
         id: &str,
@@ -252,14 +221,14 @@ impl Database {
         Ok(())
     }
 
-    /// A server that stops takes its row along.
+    /// A server that stops deletes its row.
     pub(super) async fn remove_server(&mut self, id: &str) -> Result<(), sqlx::Error> {
         let sql = "DELETE FROM jobrunr_backgroundjobservers WHERE id = ?1";
         sqlx::query(sql).bind(id).execute(&mut self.connection).await?;
         Ok(())
     }
 
-    /// Counts the jobs by state.
+    /// Counts the jobs per state.
     pub(super) async fn counts(&mut self) -> Result<Counts, sqlx::Error> {
         let sql = "SELECT state, count(*) FROM jobrunr_jobs WHERE recurringJobId IS NULL GROUP BY state \
                    UNION ALL SELECT 'RECURRING', count(*) FROM jobrunr_jobs WHERE recurringJobId IS NOT NULL \
@@ -280,12 +249,12 @@ impl Database {
     }
 }
 
-/// A UUID of our own counting: nothing here needs one that nobody can guess.
+/// Returns the UUID with this number. Nothing here needs an unpredictable one.
 pub(super) fn uuid(number: u64) -> String {
     format!("00000000-0000-7000-8000-{number:012x}")
 }
 
-/// A job as JobRunr serializes it, without its history: neither the scaler nor the demo reads that.
+/// Returns a job as JobRunr serializes it, without its history, which neither the scaler nor the demo reads.
 fn job_as_json(id: &str, number: u64) -> String {
     json!({
         "id": id,

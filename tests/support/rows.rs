@@ -1,4 +1,4 @@
-//! A small language for what stands in JobRunr's tables.
+//! The rows of JobRunr's tables, in few words.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,7 +14,7 @@ pub(crate) struct Job {
     pub(crate) recurring_job: Option<String>,
 }
 
-/// A job in a state that it entered so many seconds ago.
+/// Returns a job that entered its state `updated_ago` seconds ago.
 pub(crate) fn job(state: &str, updated_ago: f64) -> Job {
     Job {
         state: state.to_owned(),
@@ -27,7 +27,7 @@ pub(crate) fn job(state: &str, updated_ago: f64) -> Job {
     }
 }
 
-/// A job in state SCHEDULED that is due in so many seconds.
+/// Returns a job in state SCHEDULED that is due in `due_in` seconds.
 pub(crate) fn scheduled(due_in: f64) -> Job {
     job("SCHEDULED", 3600.0).due_in(due_in)
 }
@@ -71,7 +71,7 @@ pub(crate) struct ServerRow {
     pub(crate) tags: Option<String>,
 }
 
-/// A server with so many workers, a poll interval and a last heartbeat so many seconds ago.
+/// Returns a server with its workers, its poll interval and its last heartbeat, in seconds.
 pub(crate) fn server(workers: i32, poll_seconds: i32, heartbeat_ago: f64) -> ServerRow {
     ServerRow { workers, poll_seconds, heartbeat_ago: seconds(heartbeat_ago), occupied: None, tags: None }
 }
@@ -92,7 +92,7 @@ pub(crate) fn seconds(seconds: f64) -> SignedDuration {
     SignedDuration::from_secs_f64(seconds)
 }
 
-/// How instants stand in the tables.
+/// How instants are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// UTC wall clock, `2026-11-23 20:00:00.000000`.

@@ -1,4 +1,4 @@
-//! A fresh database with JobRunr's tables for each test, on a real server.
+//! A new database with JobRunr's tables for each test, on a real server.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection};
 use url::Url;
 
-use crate::rows::{Encoding, Job, ServerRow};
+use super::rows::{Encoding, Job, ServerRow};
+use super::schema::create_tables;
+pub(crate) use super::servers::server_url;
+use super::servers::{OwnServer, mysql_url};
 
 /// The databases that every storage test runs against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,16 +27,16 @@ pub(crate) enum Kind {
 /// The databases that are servers.
 pub(crate) const SERVERS: [Kind; 2] = [Kind::Postgres, Kind::MariaDb];
 
-/// How the tables were made.
+/// How the tables were created.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Layout {
-    /// The tables live in a schema (MariaDB: database) of their own, which the prefix names.
+    /// The tables are in another schema (MariaDB: database), which the prefix names.
     pub(crate) schema: bool,
     /// What stands before the tables' names.
     pub(crate) prefix: &'static str,
     /// With the columns that JobRunr Pro adds.
     pub(crate) pro: bool,
-    /// Made by somebody's own migration: other types for ids, instants and booleans, no index, no migrations table.
+    /// Created by somebody's own migration: other types for ids, instants and booleans, no index, no migrations table.
     pub(crate) hand_made: bool,
 }
 
@@ -43,7 +46,7 @@ enum Admin {
     Sqlite(SqliteConnection),
 }
 
-/// A database of one test's own, and a connection that may do everything in it.
+/// A database of one test, and a superuser's connection to it.
 pub(crate) struct Database {
     pub(crate) kind: Kind,
     pub(crate) layout: Layout,
@@ -51,7 +54,7 @@ pub(crate) struct Database {
     pub(crate) name: String,
     /// The address, with a superuser's name and password.
     pub(crate) url: String,
-    /// The instant that the rows' times are relative to.
+    /// The instant to which the rows' times are relative.
     pub(crate) now: Timestamp,
     pub(crate) encoding: Encoding,
     table_prefix: String,
@@ -60,22 +63,9 @@ pub(crate) struct Database {
     _directory: tempfile::TempDir,
 }
 
-/// The instant of tests that take time as an argument: an hour at which no zone's clock changes.
+/// The instant for tests that take time as an argument: an hour at which no zone's clock changes.
 pub(crate) fn noon() -> Timestamp {
     "2026-11-23T12:00:00Z".parse().unwrap()
-}
-
-pub(crate) fn server_url(kind: Kind) -> Url {
-    url_of(match kind {
-        Kind::Postgres => "TEST_POSTGRES_URL",
-        _ => "TEST_MARIADB_URL",
-    })
-}
-
-fn url_of(variable: &str) -> Url {
-    let url = std::env::var(variable);
-    let url = url.unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test.sh, which starts the servers"));
-    Url::parse(&url).unwrap_or_else(|error| panic!("{variable}: {error}"))
 }
 
 fn unique_name() -> String {
@@ -105,7 +95,14 @@ impl Database {
 
     /// JobRunr's own tables on a MySQL server, which takes MariaDB's statements.
     pub(crate) async fn on_mysql() -> Self {
-        let mut database = Self::empty_on(Kind::MariaDb, Layout::default(), None, || url_of("TEST_MYSQL_URL")).await;
+        let mut database = Self::empty_on(Kind::MariaDb, Layout::default(), None, mysql_url).await;
+        database.create_tables().await;
+        database
+    }
+
+    /// JobRunr's tables on a server of the test's own.
+    pub(crate) async fn on_server(kind: Kind, layout: Layout, server: &OwnServer) -> Self {
+        let mut database = Self::empty_on(kind, layout, None, || server.url.clone()).await;
         database.create_tables().await;
         database
     }
@@ -156,13 +153,13 @@ impl Database {
         Self { kind, layout, name, url, now, encoding, table_prefix, admin, n_rows: 0, _directory: directory }
     }
 
-    /// For tests in which a real clock runs.
+    /// For tests with the machine's clock.
     pub(crate) fn at_present(mut self) -> Self {
         self.now = Timestamp::now();
         self
     }
 
-    /// The configuration as a user would write it, with a superuser's rights.
+    /// The configuration, with a superuser's rights.
     pub(crate) fn config(&self) -> StorageConfig {
         config(&self.url, &self.table_prefix)
     }
@@ -212,77 +209,9 @@ impl Database {
             let schema = format!("CREATE SCHEMA {schema}");
             self.execute(&schema).await;
         }
-        for statement in self.ddl() {
+        for statement in create_tables(self.kind, self.layout, &self.table_prefix) {
             self.execute(&statement).await;
         }
-    }
-
-    fn ddl(&self) -> Vec<String> {
-        let Layout { pro, hand_made, .. } = self.layout;
-        let (id, time, document, running) = match (self.kind, hand_made) {
-            (Kind::Postgres, false) => ("char(36)", "timestamp(6)", "text", "int"),
-            (Kind::Postgres, true) => ("uuid", "timestamptz", "jsonb", "boolean"),
-            (Kind::MariaDb, false) => ("NCHAR(36)", "DATETIME(6)", "MEDIUMTEXT", "int"),
-            (Kind::MariaDb, true) => ("VARCHAR(36)", "TIMESTAMP(6)", "LONGTEXT", "BOOLEAN"),
-            (Kind::Sqlite, false) => ("NCHAR(36)", "TIMESTAMP", "text", "int"),
-            (Kind::Sqlite, true) => ("VARCHAR", "DATETIME", "json", "BOOLEAN"),
-        };
-        let (jobs, servers, prefix) = (self.jobs(), self.servers(), &self.table_prefix);
-        let (pro_jobs, pro_servers) = if pro {
-            (
-                ", priority int NOT NULL, serverTag VARCHAR(128) NOT NULL, dynamicQueue VARCHAR(128) NULL",
-                ", occupiedWorkers int NULL, serverTags VARCHAR(512) NULL",
-            )
-        } else {
-            ("", "")
-        };
-        let mut statements = vec![
-            format!(
-                "CREATE TABLE {jobs} (id {id} PRIMARY KEY, version int NOT NULL, jobAsJson {document} NOT NULL, \
-                 jobSignature VARCHAR(512) NOT NULL, state VARCHAR(36) NOT NULL, createdAt {time} NOT NULL, \
-                 updatedAt {time} NOT NULL, scheduledAt {time} NULL, recurringJobId VARCHAR(128) NULL{pro_jobs})"
-            ),
-            format!(
-                "CREATE TABLE {servers} (id {id} PRIMARY KEY, workerPoolSize int NOT NULL, \
-                 pollIntervalInSeconds int NOT NULL, firstHeartbeat {time} NOT NULL, lastHeartbeat {time} NOT NULL, \
-                 running {running} NOT NULL, systemTotalMemory BIGINT NOT NULL, systemFreeMemory BIGINT NOT NULL, \
-                 systemCpuLoad NUMERIC(3,2) NOT NULL, name VARCHAR(128) NULL{pro_servers})"
-            ),
-        ];
-        let recurring_id = if hand_made { "VARCHAR(128)" } else { "NCHAR(128)" };
-        statements.push(format!(
-            "CREATE TABLE {} (id {recurring_id} PRIMARY KEY, version int NOT NULL, jobAsJson {document} NOT NULL, \
-             createdAt BIGINT NOT NULL)",
-            self.recurring_jobs()
-        ));
-        if hand_made {
-            return statements;
-        }
-        statements.push(format!(
-            "CREATE TABLE {prefix}jobrunr_migrations (id {id} PRIMARY KEY, script varchar(64) NOT NULL, \
-             installedOn varchar(29) NOT NULL)"
-        ));
-        let migrations = ["v000__create_migrations_table", "v016__alter_jobs_stats_add_awaiting_jobs"];
-        for (number, script) in migrations.into_iter().enumerate() {
-            statements.push(format!(
-                "INSERT INTO {prefix}jobrunr_migrations VALUES \
-                 ('00000000-0000-4000-8000-{number:012}', '{script}.sql', '2026-11-23T20:00:00.000000Z')"
-            ));
-        }
-        let indexes = [
-            ("jobrunr_state_idx", &jobs, "state"),
-            ("jobrunr_job_created_at_idx", &jobs, "createdAt"),
-            ("jobrunr_job_scheduled_at_idx", &jobs, "scheduledAt"),
-            ("jobrunr_job_rci_idx", &jobs, "recurringJobId"),
-            ("jobrunr_jobs_state_updated_idx", &jobs, "state, updatedAt"),
-            ("jobrunr_bgjobsrvrs_fsthb_idx", &servers, "firstHeartbeat"),
-            ("jobrunr_bgjobsrvrs_lsthb_idx", &servers, "lastHeartbeat"),
-        ];
-        let index_prefix = self.layout.prefix;
-        for (name, table, columns) in indexes {
-            statements.push(format!("CREATE INDEX {index_prefix}{name} ON {table} ({columns})"));
-        }
-        statements
     }
 
     /// An instant as an SQL literal.
@@ -324,8 +253,8 @@ impl Database {
         }
     }
 
-    /// Inserts so many jobs as fast as the database can. `updated` and `scheduled` are seconds from now, with the number of
-    /// the row in them as `n`, from 1.
+    /// Inserts jobs as fast as the database can. `updated` and `scheduled` are seconds from now, as SQL; `n` is the row's
+    /// number, from 1.
     pub(crate) async fn insert_series(&mut self, state: &str, n_rows: u32, updated: &str, scheduled: Option<&str>) {
         let series = match self.kind {
             Kind::Postgres => format!("generate_series(1, {n_rows}) AS numbers(n)"),
@@ -357,7 +286,7 @@ impl Database {
         .await;
     }
 
-    /// Lets the database learn what its tables hold.
+    /// Updates the planner's statistics.
     pub(crate) async fn analyze(&mut self) {
         let jobs = self.jobs();
         match self.kind {
@@ -367,13 +296,13 @@ impl Database {
     }
 
     pub(crate) async fn insert_servers(&mut self, servers: &[ServerRow]) {
-        // The column `running` says nothing, so it is false throughout.
+        // The column `running` has no meaning, so it is always false.
         let running = if self.kind == Kind::Postgres && self.layout.hand_made { "false" } else { "0" };
         for server in servers {
             let id = self.next_id();
             let heartbeat = self.instant(self.now - server.heartbeat_ago);
             let mut row = format!(
-                "'{id}', {}, {}, {heartbeat}, {heartbeat}, {running}, 1, 1, 0.5, 'pod'",
+                "'{id}', {}, {}, {heartbeat}, {heartbeat}, {running}, 1, 1, 0.5, 1, 1, 1, 0.5, 'PT36H', 'PT72H', 'pod'",
                 server.workers, server.poll_seconds
             );
             if self.layout.pro {
@@ -386,7 +315,7 @@ impl Database {
         }
     }
 
-    /// Inserts a recurring job as a mapper of JobRunr's writes it; zone UTC, created at [`now`](Self::now).
+    /// Inserts a recurring job as a mapper of JobRunr's writes it, in UTC, created at [`now`](Self::now).
     pub(crate) async fn insert_recurring(&mut self, id: &str, expression: &str) {
         let json = format!(
             r#"{{"id":"{id}","scheduleExpression":"{expression}","zoneId":"UTC","createdAt":"{}","jobName":"a\nb"}}"#,
@@ -398,7 +327,7 @@ impl Database {
     pub(crate) async fn insert_recurring_json(&mut self, id: &str, json: &str) {
         self.n_rows += 1;
         let created_at = self.now.as_millisecond() + i64::try_from(self.n_rows).unwrap();
-        // MariaDB takes a backslash in a literal for an escape.
+        // In MariaDB a backslash in a literal is an escape.
         let json = if self.kind == Kind::MariaDb { json.replace('\\', "\\\\") } else { json.to_owned() };
         let json = json.replace('\'', "''");
         let statement = format!("INSERT INTO {} VALUES ('{id}', 1, '{json}', {created_at})", self.recurring_jobs());

@@ -13,13 +13,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
-/// KEDA sets no deadline, so that no unary call may hang, whatever the database does. The product's own bound is below a
-/// second and tested in paused time; here the machine may be busy.
+/// The longest that a client waits for a unary call, whatever the database does. The product's own limit is shorter; it is tested
+/// in `src/monitor/tests.rs`, where time is paused and the machine's load does not count.
 pub(crate) const LONGEST_CALL: Duration = Duration::from_secs(3);
 
-/// A scaler that serves on a free port, ended with the test.
+/// A scaler that serves on a free port until it is dropped.
 pub(crate) struct RunningScaler {
     pub(crate) channel: Channel,
     pub(crate) client: ExternalScalerClient<Channel>,
@@ -33,7 +33,7 @@ impl Drop for RunningScaler {
     }
 }
 
-/// The one storage of most tests, read ten times a second so that they need not wait.
+/// Starts a scaler with one storage, `default`, which is read ten times per second so that tests need not wait.
 pub(crate) async fn start(config: StorageConfig) -> RunningScaler {
     start_all([("default", StorageConfig { refresh: Duration::from_millis(100), ..config })]).await
 }
@@ -82,7 +82,7 @@ impl RunningScaler {
         self.client.clone().stream_is_active(reference(metadata)).await.unwrap().into_inner()
     }
 
-    /// Stops the server and waits for its end.
+    /// Stops the server and waits until it has ended.
     pub(crate) async fn stop(mut self) -> Result<(), RunError> {
         self.stop.cancel();
         (&mut self.task).await.unwrap()
@@ -93,7 +93,7 @@ impl RunningScaler {
     }
 }
 
-/// A call that must not take long.
+/// Awaits a call that must end within [`LONGEST_CALL`].
 pub(crate) async fn at_once<T>(call: impl Future<Output = T>) -> T {
     let began = Instant::now();
     let answer = call.await;
@@ -102,7 +102,7 @@ pub(crate) async fn at_once<T>(call: impl Future<Output = T>) -> T {
     answer
 }
 
-/// A trigger of a ScaledObject, its metadata written as `key=value key=value`.
+/// Returns a trigger of a ScaledObject, with metadata written as `key=value key=value`.
 pub(crate) fn reference(metadata: &str) -> ScaledObjectRef {
     let pairs = metadata.split_whitespace().map(|pair| {
         let (key, value) = pair.split_once('=').unwrap();
@@ -111,7 +111,7 @@ pub(crate) fn reference(metadata: &str) -> ScaledObjectRef {
     ScaledObjectRef { name: "worker".to_owned(), namespace: "shop".to_owned(), scaler_metadata: pairs.collect() }
 }
 
-/// The next message of a stream; `None` when none comes in time.
+/// Returns the next message of a stream; `None` if none comes in time.
 pub(crate) async fn next_push(stream: &mut Streaming<IsActiveResponse>, wait: Duration) -> Option<bool> {
     match tokio::time::timeout(wait, stream.message()).await {
         Ok(message) => Some(message.unwrap().expect("the stream stays open").result),
@@ -119,7 +119,30 @@ pub(crate) async fn next_push(stream: &mut Streaming<IsActiveResponse>, wait: Du
     }
 }
 
-/// Tries until it works.
+/// Returns a trigger's value as soon as there is one: a busy machine may not have read it within the scaler's own limit.
+pub(crate) async fn answered(scaler: &RunningScaler, metadata: &str) -> f64 {
+    eventually(metadata, async || match scaler.value(metadata).await {
+        Ok(value) => Some(value),
+        Err(status) => {
+            assert!(has_no_answer_yet(&status), "{status}");
+            None
+        }
+    })
+    .await
+}
+
+/// Returns why a trigger has no value, as soon as the scaler knows.
+pub(crate) async fn cause(scaler: &RunningScaler, metadata: &str) -> Status {
+    eventually(metadata, async || Some(scaler.value(metadata).await.unwrap_err()).filter(|s| !has_no_answer_yet(s)))
+        .await
+}
+
+/// Whether the scaler has not read in time, and knows no more than that.
+fn has_no_answer_yet(status: &Status) -> bool {
+    status.code() == Code::Unavailable && status.message().contains("has not answered yet")
+}
+
+/// Repeats an attempt until it succeeds.
 pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
