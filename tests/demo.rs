@@ -1,7 +1,5 @@
 //! The demo compares its results with what should come out. This runs it as a person would, without a terminal and faster.
 
-#![expect(clippy::unwrap_used, reason = "a panic is a failed test, with its place")]
-
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -43,8 +41,7 @@ fn demo_plays_the_recommended_scaled_object_to_the_expected_results() {
 /// What the scaler answers is shown beside the jobs that it was answered for.
 fn check_values(text: &str) {
     let mut n_lines = 0;
-    let (mut most, lines) =
-        (0, text.lines().filter(|line| line.starts_with(|c: char| c == ' ') && !line.contains('*')));
+    let (mut most, lines) = (0, text.lines().filter(|line| line.starts_with(' ') && !line.contains('*')));
     for line in lines {
         let numbers: Vec<u64> = line.split_whitespace().skip(1).map_while(|number| number.parse().ok()).collect();
         let [scheduled, enqueued, processing, done, _, _, demand] = numbers[..] else { continue };

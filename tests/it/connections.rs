@@ -76,7 +76,7 @@ async fn slow_statements_are_not_logged_in_full() {
         drop((stream, client));
         let log = process.stop();
         for line in log.lines() {
-            assert!(line.len() < 1_000 && !line.contains("SELECT"), "{kind:?} {line}");
+            assert!(line.len() < 1_000 && !line.contains("FROM"), "{kind:?} {line}");
         }
         assert!(log.contains("slow read") || log.contains("storage unavailable"), "{kind:?} {log}");
     }

@@ -56,7 +56,7 @@ async fn tls_modes_reject_the_wrong_server() {
         check("127.0.0.1", "verify-ca", &right, LOGGED_IN).await;
         // A file that was deleted while serving, and one that is not a certificate.
         check("localhost", "verify-full", "/nowhere.pem", "`sslrootcert` of the address: cannot read").await;
-        check("localhost", "verify-full", &key, "it holds: PRIVATE KEY").await;
+        check("localhost", "verify-full", &key, "it contains: PRIVATE KEY").await;
         // A server without TLS, as an attacker in between would pretend.
         let plain = server_url(kind).port().unwrap();
         let error = outcome(&url("localhost", plain, "verify-full", &right)).await;
