@@ -1,7 +1,7 @@
 //! `jobrunr-scaler demo`: a story around the real scaler, scaled by the recommended ScaledObject.
 //!
-//! The tables are SQLite's, in a temporary folder. [`application`] stands in for JobRunr and writes them, the server is
-//! that of `serve`, and [`keda`] calls it over gRPC and applies the rules of KEDA and the HPA to the ScaledObject of
+//! The tables are SQLite's, in a temporary folder. `application` stands in for JobRunr and writes them, the server is
+//! that of `serve`, and `keda` calls it over gRPC and applies the rules of KEDA and the HPA to the ScaledObject of
 //! `k8s/scaledobject.yaml`. Everything that is shown is measured, and at the end compared with what should come out.
 
 mod application;

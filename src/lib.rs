@@ -5,6 +5,8 @@
 //! This library exists for the program, its tests and its benchmarks. It is no stable API: anything may change with any
 //! version.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod cli;
 pub mod clock;
 pub mod config;

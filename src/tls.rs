@@ -166,6 +166,7 @@ fn unusable(cert: &Path, key: &Path, error: &rustls::Error) -> TlsError {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "small local files")]
 fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path)
         .map_err(|cause| TlsError::new(file, format_args!("cannot read the file `{}`: {cause}", path.display())))
