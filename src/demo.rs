@@ -34,7 +34,7 @@ use self::fast_clock::FastClock;
 use self::keda::Keda;
 use self::live::LiveValues;
 use self::results::results;
-pub use self::scaled_object::PlayError;
+pub(crate) use self::scaled_object::PlayError;
 use self::scaled_object::PlayedObject;
 use self::scaler_client::ScalerClient;
 use self::state::DemoState;
@@ -124,7 +124,7 @@ struct Stage {
 ///
 /// # Errors
 /// [`DemoError`], also if a result is not as expected.
-pub async fn run(args: DemoArgs) -> Result<(), DemoError> {
+pub(crate) async fn run(args: DemoArgs) -> Result<(), DemoError> {
     let listener = listen(args.port).await?;
     let stage = Stage::new(&listener, args.speed)?;
     let manifest = stage.folder.path().join("scaledobject.yaml");
