@@ -163,7 +163,7 @@ impl Monitor {
         Self { shared }
     }
 
-    /// Returns a snapshot that answers the question: a fresh one if the storage answers within [`ASK_TIMEOUT`], else the
+    /// Returns a snapshot that answers the question: a fresh one if the storage answers within `ASK_TIMEOUT`, else the
     /// latest one if it is younger than `max_staleness`.
     ///
     /// # Errors

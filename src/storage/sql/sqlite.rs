@@ -4,6 +4,8 @@
 //! in UTC or a Julian day. The column's type does not show the form, and a Julian day at noon is stored as an integer, so
 //! that only the size of a value does. Each form is one range of the index.
 
+#![expect(clippy::disallowed_types, reason = "the driver's thread compares the deadline, outside of the runtime")]
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
