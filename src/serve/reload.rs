@@ -33,7 +33,7 @@ pub(super) async fn follow(
             Verdict::Nothing => {}
             Verdict::AsBefore => {
                 info!("the configuration is as before");
-                metrics.reloaded(true);
+                metrics.record_reload(true);
             }
             Verdict::TakeUp { loaded, needs_restart } => {
                 for warning in &loaded.warnings {
@@ -44,7 +44,7 @@ pub(super) async fn follow(
                 }
                 storages.follow(&storages_by_name(loaded.config));
                 info!("the configuration is taken up");
-                metrics.reloaded(true);
+                metrics.record_reload(true);
             }
             Verdict::Refuse(errors) => {
                 for Problem { origin, text } in errors.problems() {
@@ -54,7 +54,7 @@ pub(super) async fn follow(
                     }
                 }
                 warn!(problems = errors.problems().len(), "the new configuration is not taken up, the old one stays");
-                metrics.reloaded(false);
+                metrics.record_reload(false);
             }
         }
     }
