@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connections;
+mod debounced;
 pub mod demo;
 pub mod duration;
 pub mod explain;
