@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connections;
+mod debounced;
 mod demo;
 pub mod duration;
 mod explain;

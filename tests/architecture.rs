@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 16] = [
     &["config"],
     &["tls"],
     &["jobrunr"],
-    &["clock", "connections", "duration", "tasks", "terminal"],
+    &["clock", "connections", "debounced", "duration", "tasks", "terminal"],
     &["text", "yaml"],
 ];
 

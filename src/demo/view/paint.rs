@@ -9,7 +9,7 @@ pub(in crate::demo) struct Paint {
 }
 
 impl Paint {
-    /// For standard output, if it [shows](shows_colors) colors.
+    /// For standard output, if it [shows colors](shows_colors).
     pub(in crate::demo) fn stdout() -> Self {
         Self { colors: shows_colors(&std::io::stdout()) }
     }
