@@ -5,6 +5,7 @@
 //! Kubernetes' other rules are in [`model`]. Everything is pure and deterministic: the same seed gives the same result.
 //! `docs/simulation.md` describes the rules and what is left out.
 
+pub mod history;
 mod measure;
 mod model;
 mod policy;

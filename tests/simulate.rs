@@ -11,7 +11,7 @@ use tempfile::TempDir;
 #[path = "explain/workspace.rs"]
 mod workspace;
 
-use workspace::transcript;
+use workspace::{Workspace, transcript};
 
 const DEMAND: &str = "\
 apiVersion: keda.sh/v1alpha1
@@ -89,6 +89,40 @@ fn exported_workload_gives_the_same_result() {
         assert!(folder.text("exported.csv").starts_with("arrival_seconds,duration_seconds,due_seconds\n"));
         assert_eq!(results("exported.csv"), exporting, "{builtin}");
     }
+}
+
+#[tokio::test]
+async fn history_of_a_storage_is_a_workload() {
+    let workspace = Workspace::new().await;
+    workspace.file("demand.yaml", DEMAND);
+    let now = jiff::Timestamp::now();
+    for n in 0..30 {
+        let at = |seconds_ago: i64| now - jiff::SignedDuration::from_secs(seconds_ago);
+        let ago = 60 * n;
+        let states = [("ENQUEUED", at(ago + 20)), ("PROCESSING", at(ago + 10)), ("SUCCEEDED", at(ago))];
+        let states = states.map(|(state, at)| format!(r#"{{"state":"{state}","createdAt":"{at}"}}"#)).join(",");
+        let json = format!(r#"{{"jobSignature":"com.example.Mail.send(java.lang.Long)","jobHistory":[{states}]}}"#);
+        let updated = at(ago).as_millisecond();
+        let values = format!("'{n}', 1, '{json}', 'x', 'SUCCEEDED', {updated}, {updated}, NULL, NULL");
+        workspace.sql(&format!("INSERT INTO jobrunr_jobs VALUES ({values})")).await;
+    }
+    let simulate = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        transcript(&workspace.command(&arguments).output().unwrap())
+    };
+    let text = simulate("simulate -f demand.yaml --workload history --since PT2H --export-workload history.csv");
+    assert!(text.starts_with("history of default: 30 jobs in "), "{text}");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("the last PT2H were read: JobRunr may have deleted older ones"), "{text}");
+    let csv = std::fs::read_to_string(workspace.directory.path().join("history.csv")).unwrap();
+    assert!(csv.starts_with("arrival_seconds,duration_seconds,due_seconds,kind\n0,10,,"), "{csv}");
+    assert!(!csv.contains("Mail") && csv.lines().count() == 31, "{csv}");
+    let named = simulate("simulate -f demand.yaml --workload history --names --export-workload history.csv");
+    assert!(named.ends_with("[exit 0]"), "{named}");
+    let csv = std::fs::read_to_string(workspace.directory.path().join("history.csv")).unwrap();
+    assert!(csv.contains("com.example.Mail.send"), "{csv}");
+    let none = simulate("simulate -f demand.yaml --workload history --storage orders");
+    assert!(none.contains("--storage is `orders`, which is not configured; configured: default"), "{none}");
 }
 
 #[test]

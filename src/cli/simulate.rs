@@ -5,19 +5,29 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use jiff::SignedDuration;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
+use super::{load_config, storage_named};
 use crate::config::ConfigErrors;
 use crate::duration;
 use crate::kubernetes::manifest;
+use crate::simulate::history::{HistoryBounds, HistoryOptions, Progress, read_history};
 use crate::simulate::workload::{Builtin, read_csv, write_csv};
 use crate::simulate::{Millis, Policy, Readiness, Settings, Workload, simulate, table};
 use crate::terminal::stdout;
+use crate::text::counted;
 use crate::text::suggest::did_you_mean;
 
 /// The longest duration of an option.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
+/// The longest `--since`.
+const LONGEST_SINCE: SignedDuration = SignedDuration::from_hours(24 * 366);
+/// The workload that is read from a storage.
+const HISTORY: &str = "history";
+/// The steps of the progress bar.
+const PROGRESS_STEPS: u64 = 1000;
 /// The most pods of `--fixed`.
 const MAX_PODS: i64 = 10_000;
 
@@ -28,10 +38,27 @@ pub struct SimulateArgs {
     #[arg(long = "filename", short, value_name = "FILE", required_unless_present = "fixed")]
     pub files: Vec<PathBuf>,
 
-    /// The jobs: a CSV file with the header arrival_seconds,duration_seconds[,due_seconds][,kind]; or built in: burst, steady,
-    /// sinusoid, batch, long-tail, short-jobs, recurring (see docs/simulation.md)
-    #[arg(long, value_name = "FILE|NAME")]
+    /// The jobs: `history`, the finished jobs of a storage; a CSV file with the header
+    /// arrival_seconds,duration_seconds[,due_seconds][,kind]; or built in: burst, steady, sinusoid, batch, long-tail, short-jobs,
+    /// recurring
+    #[arg(long, value_name = "history|FILE|NAME")]
     pub workload: String,
+
+    /// With --workload history: the configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// With --workload history: the storage; not needed if there is only one
+    #[arg(long, value_name = "NAME")]
+    pub storage: Option<String>,
+
+    /// With --workload history: how far back. JobRunr keeps succeeded jobs for 36 hours by default
+    #[arg(long, value_name = "DURATION", default_value = "PT36H", value_parser = parse_since)]
+    pub since: SignedDuration,
+
+    /// With --workload history: keep the names of jobs, which --export-workload writes; otherwise they are short hashes
+    #[arg(long)]
+    pub names: bool,
 
     /// The workers of a pod
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -111,7 +138,7 @@ pub enum SimulateError {
 /// [`SimulateError`]
 pub async fn run(args: &SimulateArgs) -> Result<(), SimulateError> {
     let policies = policies(args)?;
-    let workload = workload(args)?;
+    let workload = workload(args).await?;
     if let Some(file) = &args.export_workload {
         export(&workload, file)?;
     }
@@ -144,11 +171,19 @@ fn settings(args: &SimulateArgs) -> Settings {
 }
 
 fn parse_duration(text: &str) -> Result<SignedDuration, String> {
+    duration_within(text, SignedDuration::ZERO, LONGEST)
+}
+
+fn parse_since(text: &str) -> Result<SignedDuration, String> {
+    duration_within(text, SignedDuration::from_mins(1), LONGEST_SINCE)
+}
+
+fn duration_within(text: &str, least: SignedDuration, most: SignedDuration) -> Result<SignedDuration, String> {
     let parsed = duration::parse(text).map_err(|error| error.to_string())?;
-    if (SignedDuration::ZERO..=LONGEST).contains(&parsed) {
+    if (least..=most).contains(&parsed) {
         return Ok(parsed);
     }
-    Err(format!("`{text}` is not allowed; use PT0S to {}", duration::format(LONGEST)))
+    Err(format!("`{text}` is not allowed; use {} to {}", duration::format(least), duration::format(most)))
 }
 
 /// The ScaledObjects of all files, then the fixed pods. Reports all errors at once.
@@ -193,23 +228,48 @@ fn read_file(file: &Path, text: &mut String) -> io::Result<usize> {
     File::open(file)?.read_to_string(text)
 }
 
-fn workload(args: &SimulateArgs) -> Result<Workload, SimulateError> {
+async fn workload(args: &SimulateArgs) -> Result<Workload, SimulateError> {
     let name = args.workload.as_str();
+    if name == HISTORY {
+        return history(args).await;
+    }
     if let Some(builtin) = Builtin::from_name(name) {
         return Ok(builtin.workload(args.seed));
     }
     let is_file = Path::new(name).extension().is_some() || name.contains('/') || Path::new(name).exists();
     if !is_file {
-        let names = Builtin::ALL.map(Builtin::name);
-        let hint = did_you_mean(name, names);
+        let builtin = Builtin::ALL.map(Builtin::name);
+        let hint = did_you_mean(name, builtin.into_iter().chain([HISTORY]));
         return Err(SimulateError::Input(format!(
-            "--workload is `{name}`, which is neither a CSV file nor built in; built in are {}{hint}",
-            names.join(", ")
+            "--workload is `{name}`, which is neither {HISTORY}, nor a CSV file, nor built in; built in are {}{hint}",
+            builtin.join(", ")
         )));
     }
     let file =
         File::open(name).map_err(|error| SimulateError::Input(format!("{name}: cannot read the file: {error}")))?;
     read_csv(name, BufReader::new(file)).map_err(|error| SimulateError::Input(error.to_string()))
+}
+
+/// Reads the workload from a storage. Shows how far it is if standard error is a terminal.
+async fn history(args: &SimulateArgs) -> Result<Workload, SimulateError> {
+    let loaded = load_config(args.config.as_deref())?;
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let (name, storage) = storage_named(&loaded.config, args.storage.as_deref()).map_err(SimulateError::Input)?;
+    let options = HistoryOptions { since: args.since, names: args.names, bounds: HistoryBounds::default() };
+    let bar = ProgressBar::new(PROGRESS_STEPS);
+    if let Ok(style) = ProgressStyle::with_template("reading {msg} {bar:40} {percent} % {elapsed}") {
+        bar.set_style(style);
+    }
+    let mut progress = |progress: Progress| {
+        bar.set_message(counted(progress.jobs as u64, "job"));
+        // A share is from 0 to 1.
+        bar.set_position((progress.share * PROGRESS_STEPS as f64) as u64);
+    };
+    let read = read_history(name.as_str(), storage, &options, Timestamp::now(), &mut progress).await;
+    bar.finish_and_clear();
+    read.map_err(|error| SimulateError::Input(error.to_string()))
 }
 
 fn export(workload: &Workload, file: &Path) -> Result<(), SimulateError> {
