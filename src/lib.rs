@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod monitor;
 pub mod scaling;
 pub mod serve;
+pub mod simulate;
 pub mod storage;
 pub mod tasks;
 mod terminal;

@@ -319,9 +319,10 @@ impl Dialect for PostgresDialect {
     }
 
     fn in_range(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
-        let mut condition = self.is_at_most(column, until);
+        let kind = if column == "updatedAt" { self.updated_at } else { self.scheduled_at };
+        let mut condition = Condition::new(format!("{column} <= ?::text::{kind}"), vec![wall_clock(until)]);
         if let Some(from) = from {
-            condition.sql += &format!(" AND {column} >= ?::text::{}", self.scheduled_at);
+            condition.sql += &format!(" AND {column} >= ?::text::{kind}");
             condition.binds.push(wall_clock(from));
         }
         vec![condition]
