@@ -6,6 +6,7 @@ pub mod grants_sql;
 pub mod health;
 pub mod next_run;
 pub mod notify_sql;
+pub mod simulate;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -40,6 +41,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Watch it scale: JobRunr, KEDA and the HPA simulated around the real scaler, without a cluster or a database.
     Demo(demo::DemoArgs),
+    /// Show what ScaledObjects would have done with a workload: how long jobs wait, what the pods cost, what is interrupted.
+    Simulate(simulate::SimulateArgs),
     /// Print when a recurring job runs next, as JobRunr computes it.
     NextRun(next_run::NextRunArgs),
     /// Check whether a running scaler is ready, for probes in an image without curl.
@@ -74,6 +77,7 @@ pub fn run(command: Command) -> Result<(), CommandError> {
         Command::Explain(args) => healthy(block_on(explain::run(&args))??),
         Command::Check(args) => healthy(block_on(check::run(&args))??),
         Command::Demo(args) => Ok(block_on(demo::run(args))??),
+        Command::Simulate(args) => Ok(block_on(simulate::run(&args))??),
         Command::NextRun(args) => {
             Ok(next_run::run(&args, io::stdin().lock(), io::stdout().lock(), jiff::Timestamp::now())?)
         }

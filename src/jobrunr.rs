@@ -5,12 +5,14 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+mod finished_job;
 mod last_seen;
 mod question;
 mod recurring;
 pub mod schedule;
 mod snapshot;
 
+pub use finished_job::{FinishedJob, FinishedJobError};
 pub use last_seen::{LastSeenServer, LastSeenServers};
 pub use question::{Filter, LookAheads, Question, Questions};
 pub use recurring::{Definition, Recurring, RecurringJob, RunScheduling, Timing};

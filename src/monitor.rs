@@ -279,7 +279,7 @@ impl Shared {
 
     fn set_listening(&self, is_listening: bool) {
         self.is_listening.store(is_listening, Ordering::Relaxed);
-        self.metrics.listening(is_listening);
+        self.metrics.record_listening(is_listening);
     }
 
     async fn until_watched(&self) {

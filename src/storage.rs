@@ -12,6 +12,7 @@ mod backend;
 mod check;
 mod cursors;
 mod error;
+mod history;
 mod plan;
 mod recurring;
 mod rows;
@@ -27,6 +28,7 @@ use jiff::Timestamp;
 pub use check::{Check, Finding, Inspection, Level, check};
 pub(crate) use error::within;
 pub use error::{SchemaError, StorageError};
+pub use history::{FinishedState, HistoryPage, HistoryRow};
 
 use self::backend::Driver;
 use crate::config::{Address, StorageConfig};
@@ -69,6 +71,15 @@ pub trait Session: Send {
     /// [`StorageError`]; the session is unusable afterwards.
     async fn inspect(&mut self) -> Result<Inspection, StorageError> {
         Ok(Inspection::default())
+    }
+
+    /// Reads finished jobs of one state, the newest first.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the session is unusable afterwards.
+    async fn history(&mut self, page: &HistoryPage) -> Result<Vec<HistoryRow>, StorageError> {
+        let _ = page;
+        Err(StorageError::Rejected("finished jobs are not read from this kind of database".to_owned()))
     }
 
     /// Closes the connection.

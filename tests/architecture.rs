@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom. A room imports rooms of lower floors only, and none beside it.
-const FLOORS: [&[&str]; 16] = [
+const FLOORS: [&[&str]; 17] = [
     &["cli"],
     &["demo"],
     &["explain"],
+    &["simulate"],
     &["serve"],
     &["grpc", "http"],
     &["monitor"],
@@ -21,7 +22,7 @@ const FLOORS: [&[&str]; 16] = [
     &["config"],
     &["tls"],
     &["jobrunr"],
-    &["clock", "connections", "duration", "tasks", "terminal"],
+    &["clock", "connections", "debounced", "duration", "tasks", "terminal"],
     &["text", "yaml"],
 ];
 

@@ -7,6 +7,7 @@ use super::grants_sql::GrantsSqlError;
 use super::health::HealthError;
 use super::next_run::NextRunFailure;
 use super::notify_sql::NotifySqlError;
+use super::simulate::SimulateError;
 use crate::config::ConfigErrors;
 use crate::demo::DemoError;
 use crate::explain::ExplainError;
@@ -80,6 +81,7 @@ from_errors! {
     ExplainError { Configuration, Output },
     CheckError { Configuration, Output },
     DemoError { Config, Output },
+    SimulateError { Configuration, Output },
     HealthError { Configuration },
     GrantsSqlError { Configuration },
     NotifySqlError { Configuration },

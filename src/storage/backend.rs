@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::cursors::DueState;
+use super::plan::DueState;
 use super::plan::ReadPlan;
 use super::rows::{DefinitionRow, DefinitionsVersion, Rows};
-use super::{Grants, Inspection, Listener, Notifications, StorageError};
+use super::{Grants, HistoryPage, HistoryRow, Inspection, Listener, Notifications, StorageError};
 use crate::config::ReadBounds;
 use crate::jobrunr::{Filter, UnsupportedFilter};
 
@@ -80,6 +80,12 @@ pub(crate) trait Backend: Send {
     /// Returns whether the database notifies of new jobs.
     async fn notifications(&mut self) -> Result<Notifications, StorageError> {
         Ok(Notifications::Unsupported)
+    }
+
+    /// Reads finished jobs of one state, the newest first.
+    async fn history(&mut self, page: &HistoryPage) -> Result<Vec<HistoryRow>, StorageError> {
+        let _ = page;
+        Err(StorageError::Rejected("finished jobs are not read from this kind of database".to_owned()))
     }
 
     /// Inspects server, user and rights. The session adds JobRunr's version and the findings.

@@ -7,11 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Duration, Instant};
 
 use super::backend::{Backend, SchemaFindings};
-use super::cursors::{DueState, EarliestDue, QueueCursors};
+use super::cursors::{EarliestDue, QueueCursors};
+use super::plan::DueState;
 use super::plan::{QueuePlan, ReadPlan};
 use super::recurring::RecurringCache;
 use super::rows::Rows;
-use super::{Inspection, Notifications, Session, StorageError, assemble};
+use super::{HistoryPage, HistoryRow, Inspection, Notifications, Session, StorageError, assemble};
 use crate::config::StorageConfig;
 use crate::jobrunr::{Filter, LookAheads, QuestionError, Questions, Snapshot};
 
@@ -245,6 +246,10 @@ impl Session for JobRunrSession {
         };
         let SchemaFindings { notes, recurring_unavailable } = self.backend.findings().clone();
         Ok(Inspection { jobrunr_version, notes, recurring_unavailable, ..inspection })
+    }
+
+    async fn history(&mut self, page: &HistoryPage) -> Result<Vec<HistoryRow>, StorageError> {
+        self.backend.history(page).await
     }
 
     async fn close(self: Box<Self>) {

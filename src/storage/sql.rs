@@ -25,10 +25,10 @@ use self::dialect::Dialect;
 use self::schema::Schema;
 use self::statement::{Row, StateScan, Writer};
 use super::backend::{Backend, Probe, SchemaFindings};
-use super::cursors::DueState;
+use super::plan::DueState;
 use super::plan::ReadPlan;
 use super::rows::{DefinitionRow, Rows};
-use super::{Inspection, Notifications, StorageError};
+use super::{HistoryPage, HistoryRow, Inspection, Notifications, StorageError};
 use crate::config::{ReadBounds, StorageConfig};
 use crate::jobrunr::{Filter, UnsupportedFilter};
 
@@ -149,6 +149,11 @@ impl Backend for SqlBackend {
             () if self.schema.migrations.is_some() || self.schema.has_stats => Some(7),
             () => None,
         })
+    }
+
+    async fn history(&mut self, page: &HistoryPage) -> Result<Vec<HistoryRow>, StorageError> {
+        let statement = self.writer().history(page);
+        Ok(statement::history(self.rows(statement).await?, page.limit))
     }
 
     async fn notifications(&mut self) -> Result<Notifications, StorageError> {

@@ -31,7 +31,7 @@ impl Workspace {
         workspace
     }
 
-    async fn sql(&self, statement: &str) {
+    pub(crate) async fn sql(&self, statement: &str) {
         let options =
             SqliteConnectOptions::new().filename(self.directory.path().join("jobs.db")).create_if_missing(true);
         let mut connection = SqliteConnection::connect_with(&options).await.unwrap();

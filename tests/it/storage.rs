@@ -3,6 +3,7 @@
 mod damaged_rows;
 mod encodings;
 mod encryption;
+mod history;
 mod large_tables;
 mod model;
 mod mysql;

@@ -11,10 +11,10 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgRow, PgS
 use sqlx::{ConnectOptions, Connection, Row as _};
 
 use super::connection::{SqlConnection, rows};
-use super::dialect::{Condition, Dialect};
+use super::dialect::{Bind, Condition, Dialect};
 use super::errors::{ErrorKind, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
-use super::statement::{Bind, Row, Statement};
+use super::statement::{Row, Statement};
 use super::{SqlBackend, login};
 use crate::config::{ServerAddress, StorageConfig, TlsMode, host_and_port};
 use crate::storage::backend::{Backend, Driver};
@@ -319,9 +319,10 @@ impl Dialect for PostgresDialect {
     }
 
     fn in_range(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
-        let mut condition = self.is_at_most(column, until);
+        let kind = if column == "updatedAt" { self.updated_at } else { self.scheduled_at };
+        let mut condition = Condition::new(format!("{column} <= ?::text::{kind}"), vec![wall_clock(until)]);
         if let Some(from) = from {
-            condition.sql += &format!(" AND {column} >= ?::text::{}", self.scheduled_at);
+            condition.sql += &format!(" AND {column} >= ?::text::{kind}");
             condition.binds.push(wall_clock(from));
         }
         vec![condition]

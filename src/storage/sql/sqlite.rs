@@ -19,10 +19,10 @@ use sqlx::{ConnectOptions, Connection as _, Row as _};
 
 use super::SqlBackend;
 use super::connection::{SqlConnection, rows};
-use super::dialect::{Condition, Dialect};
+use super::dialect::{Bind, Condition, Dialect};
 use super::errors::{ErrorKind, connected, storage_error};
 use super::schema::{Columns, Schema, Table};
-use super::statement::{Bind, Row, Statement};
+use super::statement::{Row, Statement};
 use crate::config::StorageConfig;
 use crate::storage::backend::{Backend, Driver};
 use crate::storage::{Grants, Inspection, StorageError, within};

@@ -16,14 +16,16 @@
 //! | work | – | 1 if there is any | | | | |
 //! | invalid | – | jobs | | | | |
 //! | earliest | – | earliest, µs | | | | |
+//! | finished | – | end, µs | 1: the record is too long | | | id, line break, JSON |
 
 use jiff::Timestamp;
 
-use super::dialect::{Dialect, Select};
+use super::dialect::{Bind, Dialect, Select};
 use super::schema::Schema;
 use crate::config::ReadBounds;
 use crate::jobrunr::Filter;
-use crate::storage::cursors::DueState;
+use crate::storage::HistoryPage;
+use crate::storage::plan::DueState;
 use crate::storage::plan::ReadPlan;
 use crate::storage::rows::CALENDAR_MICROS;
 
@@ -33,7 +35,7 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
-pub(super) use decode::{Row, StateScan, active_runs, decode, definition, earliest, has_migration, probe};
+pub(super) use decode::{Row, StateScan, active_runs, decode, definition, earliest, has_migration, history, probe};
 
 use decode::RowKind;
 
@@ -50,14 +52,6 @@ const MAX_TAGS_CHARACTERS: usize = 4_096;
 const JSON_END_CHARACTERS: usize = 8_192;
 /// Separates the ends of a long JSON. JSON contains this character only escaped.
 const GAP: char = '\u{1}';
-
-/// A value bound to a statement. No value is ever written into the SQL text.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Bind {
-    Text(String),
-    Int(i64),
-    Real(f64),
-}
 
 /// A statement and its values, in the order of their placeholders.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -172,6 +166,28 @@ impl<'a> Writer<'a> {
             ..Part::default()
         };
         self.part(RowKind::Definition, &part);
+        self.statement
+    }
+
+    /// Reads finished jobs of one state, the newest first of each form in which the database stores times.
+    pub(super) fn history(mut self, page: &HistoryPage) -> Statement {
+        let dialect = self.dialect;
+        let json = dialect.text("jobAsJson");
+        let is_long = format!("{} > {}", dialect.length(&json), page.max_characters);
+        let (micros, long) =
+            (dialect.micros("updatedAt"), dialect.int(&format!("CASE WHEN {is_long} THEN 1 ELSE 0 END")));
+        let record = format!("CASE WHEN {is_long} THEN '' ELSE {json} END");
+        let text = dialect.concatenated(&["id", "'\n'", &record]);
+        let (jobs, state) = (&self.schema.jobs, page.state.name());
+        for range in dialect.in_range("updatedAt", Some(page.since), page.until) {
+            let range = self.bound(range);
+            let from = format!("{jobs} WHERE state = '{state}' AND {range}");
+            let columns = "id, jobAsJson, updatedAt";
+            let newest = Select { columns, from: &from, order_by: "updatedAt DESC", limit: Some(page.limit) };
+            let from = format!("({}) finished", dialect.select(&newest));
+            let numbers = [Some(micros.as_str()), Some(long.as_str()), None, None];
+            self.part(RowKind::Finished, &Part { numbers, text: Some(&text), from: &from, ..Part::default() });
+        }
         self.statement
     }
 

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::due::scan_limit;
 use super::{GAP, RUN_STATES};
+use crate::storage::HistoryRow;
 use crate::storage::backend::Probe;
-use crate::storage::cursors::DueState;
+use crate::storage::plan::DueState;
 use crate::storage::plan::{QueuePlan, ReadPlan};
 use crate::storage::rows::{
     ActiveRuns, DefinitionRow, DefinitionsVersion, Interval, QueueRow, Rows, Scan, ServerRow, calendar_instant,
@@ -25,6 +25,7 @@ pub(super) enum RowKind {
     Work = 9,
     Invalid = 10,
     Earliest = 11,
+    Finished = 12,
 }
 
 /// The scans of jobs that wait for their due time.
@@ -109,7 +110,7 @@ pub(crate) fn decode(plan: &ReadPlan<'_>, state_scan: StateScan, rows: &[Row]) -
             _ => {}
         }
     }
-    let limit = scan_limit(plan).unwrap_or(u64::MAX);
+    let limit = plan.scan_limit().unwrap_or(u64::MAX);
     for due in queues.iter_mut().flat_map(|queue| [&mut queue.scheduled, &mut queue.awaiting]) {
         due.of_state.is_truncated = state_scan.is_bounded && limit <= due.of_state.n_scanned;
         for scan in [&mut due.ascending, &mut due.descending].into_iter().flatten() {
@@ -227,6 +228,21 @@ pub(crate) fn earliest(rows: &[Row]) -> Option<Timestamp> {
 /// Decodes the answer to [`Writer::migration`](super::Writer::migration).
 pub(crate) fn has_migration(rows: &[Row]) -> bool {
     of_kind(rows, RowKind::Migration).any(|row| row.a.is_some_and(|n| 0 < n))
+}
+
+/// Decodes the answer to [`Writer::history`](super::Writer::history): at most `limit` jobs, the newest first. Jobs without an id or
+/// with an impossible time are left out.
+pub(crate) fn history(rows: Vec<Row>, limit: u64) -> Vec<HistoryRow> {
+    let decoded = |row: Row| {
+        let (id, json) = row.text.as_deref()?.split_once('\n')?;
+        let json = (row.b == Some(0)).then(|| json.to_owned());
+        // PostgreSQL pads ids.
+        Some(HistoryRow { id: id.trim_end().to_owned(), updated_at: instant(row.a)?, json })
+    };
+    let mut jobs: Vec<HistoryRow> = rows.into_iter().filter_map(decoded).collect();
+    jobs.sort_by(|a, b| b.updated_at.cmp(&a.updated_at));
+    jobs.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    jobs
 }
 
 /// Decodes a row of [`Writer::definitions`](super::Writer::definitions); `None` for a row without an id.

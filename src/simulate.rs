@@ -1,0 +1,36 @@
+//! What ScaledObjects would do with a workload: JobRunr, pods, KEDA and the HPA by their rules, in virtual time.
+//!
+//! KEDA and the HPA are those of [`kubernetes`](crate::kubernetes), and what a trigger answers comes from the same
+//! [`decide`](crate::scaling::decide) that answers KEDA, on [snapshots](crate::jobrunr::Snapshot) that the model makes. JobRunr's and
+//! Kubernetes' other rules are in [`model`]. Everything is pure and deterministic: the same seed gives the same result.
+//! `docs/simulation.md` describes the rules and what is left out.
+
+pub mod history;
+mod measure;
+mod model;
+mod policy;
+mod result;
+mod settings;
+mod table;
+pub mod workload;
+
+pub use policy::{Policy, PolicyError};
+pub use result::{Latency, Series, Simulation, SimulationResult, WorkloadSummary};
+pub use settings::{Phases, Readiness, Settings};
+pub use table::table;
+pub use workload::{Job, Workload};
+
+/// Milliseconds of virtual time, since the workload's start.
+pub type Millis = i64;
+
+/// Plays a workload with each policy. All pod-hours are those of the same time span, until the last policy is at rest.
+#[must_use]
+pub fn simulate(workload: &Workload, policies: &[Policy], settings: &Settings) -> Simulation {
+    let mut results: Vec<SimulationResult> =
+        policies.iter().map(|policy| model::play(workload, policy, settings)).collect();
+    let end = results.iter().map(|result| result.end).max().unwrap_or_default();
+    for result in &mut results {
+        result.rest_until(end);
+    }
+    Simulation { workload: WorkloadSummary::new(workload, settings, end), results }
+}

@@ -1,0 +1,177 @@
+//! The model: JobRunr's servers and jobs, pods, KEDA and the HPA, driven by events in virtual time.
+//!
+//! - `jobs`: JobRunr's jobs by state, with counters that snapshots are made of.
+//! - `pods`: pods with their servers; which one Kubernetes removes.
+//! - `servers`: what a server does: fetch, drain, the master's work.
+//! - `scaler`: KEDA, the HPA, and the answers of the scaler.
+
+mod events;
+mod jobs;
+mod pods;
+mod scaler;
+mod servers;
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+
+use super::measure::Measure;
+use super::policy::PolicyKind;
+use super::result::{hours, seconds};
+use super::{Millis, Policy, Settings, SimulationResult, Workload};
+use events::{Event, Events};
+use jobs::Jobs;
+use pods::Pods;
+use scaler::Scaler;
+
+/// If nothing has happened for this time and nothing is due, what is not done will never be.
+const PATIENCE: Millis = 6 * 3_600_000;
+
+/// Plays a workload with one policy.
+pub(super) fn play(workload: &Workload, policy: &Policy, settings: &Settings) -> SimulationResult {
+    let mut model = Model::new(workload, policy, settings);
+    model.run();
+    model.into_result(policy)
+}
+
+struct Model<'a> {
+    settings: &'a Settings,
+    now: Millis,
+    events: Events,
+    jobs: Jobs<'a>,
+    pods: Pods,
+    /// `None` for a fixed number of pods.
+    scaler: Option<Scaler>,
+    /// The wanted replicas: the workload's `spec.replicas`.
+    replicas: u32,
+    /// The replicas when there is nothing to do.
+    resting_replicas: u32,
+    measure: Measure,
+    random: Xoshiro256PlusPlus,
+    /// The number of the next run of a job.
+    next_run: u64,
+    /// When a job, a pod or the replicas changed last.
+    last_progress: Millis,
+    patience: Millis,
+    #[cfg(test)]
+    integrals: tests::Integrals,
+}
+
+impl<'a> Model<'a> {
+    fn new(workload: &'a Workload, policy: &Policy, settings: &'a Settings) -> Self {
+        let (scaler, resting_replicas) = match &policy.kind {
+            PolicyKind::Fixed(n_pods) => (None, *n_pods),
+            PolicyKind::Scaled(scaled) => (Some(Scaler::new(scaled, settings)), scaled.resting_replicas()),
+        };
+        let cooldown = scaler.as_ref().map_or(0, Scaler::cooldown);
+        let look_aheads = scaler.as_ref().map(Scaler::look_aheads).unwrap_or_default();
+        let mut model = Self {
+            settings,
+            now: 0,
+            events: Events::default(),
+            jobs: Jobs::new(&workload.jobs, look_aheads),
+            pods: Pods::default(),
+            scaler,
+            replicas: 0,
+            resting_replicas,
+            measure: Measure::new(settings, workload.last_due()),
+            random: Xoshiro256PlusPlus::seed_from_u64(settings.seed),
+            next_run: 0,
+            last_progress: 0,
+            patience: PATIENCE.max(cooldown * 2),
+            #[cfg(test)]
+            integrals: tests::Integrals::default(),
+        };
+        model.start();
+        model
+    }
+
+    /// The pods that are there from the start have run for a while, so their servers poll at any instant.
+    fn start(&mut self) {
+        for _ in 0..self.resting_replicas {
+            let first_poll = self.random_below(self.settings.heartbeat_interval());
+            self.add_running_pod(first_poll);
+        }
+        self.replicas = self.resting_replicas;
+        self.measure.replicas(0, self.replicas);
+        self.start_scaler();
+    }
+
+    fn run(&mut self) {
+        while !self.is_over() && self.step() {}
+    }
+
+    /// The next thing happens. Returns false if there is none.
+    fn step(&mut self) -> bool {
+        let arrival = self.jobs.next_arrival();
+        let event = self.events.next_at().filter(|at| arrival.is_none_or(|arrival| *at < arrival));
+        let Some(next) = event.or(arrival) else { return false };
+        #[cfg(test)]
+        self.integrate(next);
+        self.now = next;
+        match event.and_then(|_| self.events.pop()) {
+            Some(event) => self.handle(event),
+            None => self.job_arrives(),
+        }
+        true
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::JobEnds { pod, run } => self.job_ends(pod, run),
+            Event::ServerPolls { pod } => self.server_polls(pod),
+            Event::ServerStarts { pod } => self.server_starts(pod),
+            Event::JobsAreInterrupted { pod } => self.interrupt(pod),
+            Event::PodIsKilled { pod } => self.kill(pod),
+            Event::JobsAreDue => self.enqueue_due(),
+            Event::KedaPolls => self.keda_polls(),
+            Event::HpaSyncs => self.hpa_syncs(),
+            Event::ScalerReads => self.scaler_reads(),
+        }
+    }
+
+    /// Whether nothing changes any longer: all jobs are done and the pods are at rest, or what is left will never be done.
+    fn is_over(&self) -> bool {
+        if self.jobs.n_open() == 0 {
+            let is_at_rest = self.replicas == self.resting_replicas && self.pods.n_terminating() == 0;
+            return is_at_rest || self.last_progress + self.patience < self.now;
+        }
+        let waits_for = self.jobs.next_due().unwrap_or_default().max(self.last_progress);
+        self.jobs.next_arrival().is_none() && self.jobs.n_runs() == 0 && waits_for + self.patience < self.now
+    }
+
+    /// Records what charts show. Called after each change of jobs or pods.
+    fn observe(&mut self) {
+        self.last_progress = self.now;
+        let (waiting, running) = (self.jobs.n_enqueued(), self.jobs.n_runs());
+        self.measure.observe(self.now, waiting, running, self.pods.n_existing());
+    }
+
+    fn random_below(&mut self, bound: Millis) -> Millis {
+        if bound <= 0 { 0 } else { self.random.random_range(0..bound) }
+    }
+
+    fn into_result(mut self, policy: &Policy) -> SimulationResult {
+        let existing: Millis = self.pods.existing().map(|pod| self.now - self.pods.get(pod).created).sum();
+        let tally = self.jobs.tally();
+        SimulationResult {
+            name: policy.name.clone(),
+            latency_seconds: self.measure.waits.latency(),
+            share_above_slo: self.measure.waits.share_above_slo(),
+            pod_hours: hours(self.measure.pod_millis + existing),
+            max_pods: self.measure.max_pods,
+            activations: self.measure.activations,
+            jobs_done: tally.done,
+            jobs_interrupted: tally.interrupted,
+            jobs_run_twice: tally.run_twice,
+            jobs_failed: tally.failed,
+            jobs_unfinished: tally.unfinished,
+            replicas: self.measure.replicas.iter().map(|(at, n)| (seconds(*at), *n)).collect(),
+            notes: policy.notes.clone(),
+            series: self.measure.series(),
+            end: self.now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! A ScaledObject as the simulation plays it, or a fixed number of pods.
+
+use jiff::SignedDuration;
+
+use crate::jobrunr::{Filter, Question, Questions};
+use crate::kubernetes::hpa::{Behavior, MetricType};
+use crate::kubernetes::keda::ScaledObjectRules;
+use crate::kubernetes::manifest::{ScaledObject, TriggerKind, TriggerSpec};
+use crate::scaling::Trigger;
+
+/// What decides how many pods there are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// How results call it.
+    pub name: String,
+    /// What of the ScaledObject is not simulated, one sentence each.
+    pub notes: Vec<String>,
+    pub(super) kind: PolicyKind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum PolicyKind {
+    /// That many pods, from before the first job on.
+    Fixed(u32),
+    /// KEDA and the HPA.
+    Scaled(Box<ScaledPolicy>),
+}
+
+/// The part of a ScaledObject that is simulated.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ScaledPolicy {
+    pub(super) rules: ScaledObjectRules,
+    pub(super) behavior: Option<Behavior>,
+    pub(super) triggers: Vec<PolicyTrigger>,
+}
+
+/// A trigger of this scaler.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct PolicyTrigger {
+    pub(super) trigger: Trigger,
+    pub(super) metric_type: MetricType,
+    /// Whether its stream is open: `external-push`.
+    pub(super) pushes: bool,
+    /// `useCachedMetrics`.
+    pub(super) cached: bool,
+}
+
+/// Why a ScaledObject cannot be simulated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// None of its triggers names this scaler.
+    #[error("{name} has no trigger of type external-push or external, so there is nothing to simulate")]
+    NoTrigger {
+        /// The ScaledObject.
+        name: String,
+    },
+    /// Its formula is not computed.
+    #[error("{name} has scalingModifiers, whose formula is not simulated; remove them")]
+    ScalingModifiers {
+        /// The ScaledObject.
+        name: String,
+    },
+    /// An annotation pauses it.
+    #[error("{name} is paused by {annotation}: remove the annotation, or use --fixed")]
+    Paused {
+        /// The ScaledObject.
+        name: String,
+        /// The annotation.
+        annotation: &'static str,
+    },
+    /// The metadata of a trigger is invalid.
+    #[error("{name}, {trigger}: {problems}")]
+    Metadata {
+        /// The ScaledObject.
+        name: String,
+        /// The trigger.
+        trigger: String,
+        /// What is wrong.
+        problems: String,
+    },
+}
+
+impl Policy {
+    /// A fixed number of pods, always on.
+    #[must_use]
+    pub fn fixed(n_pods: u32) -> Self {
+        Self { name: format!("fixed-{n_pods}"), notes: Vec::new(), kind: PolicyKind::Fixed(n_pods) }
+    }
+
+    /// A ScaledObject.
+    ///
+    /// # Errors
+    /// [`PolicyError`]
+    pub fn scaled(object: &ScaledObject) -> Result<Self, PolicyError> {
+        let name = || object.name.clone();
+        if object.scaling_modifiers {
+            return Err(PolicyError::ScalingModifiers { name: name() });
+        }
+        if let Some(paused) = object.paused {
+            return Err(PolicyError::Paused { name: name(), annotation: paused.annotation });
+        }
+        let mut notes: Vec<String> = object.pauses.iter().map(|pause| format!("not simulated: {pause}")).collect();
+        let mut triggers = Vec::new();
+        for (index, spec) in object.triggers.iter().enumerate() {
+            let label = spec.label(index);
+            if spec.is_ours() {
+                triggers.push(trigger(&object.name, &label, spec, &mut notes)?);
+            } else {
+                notes.push(format!("{label} is not simulated: only triggers of this scaler are"));
+            }
+        }
+        if triggers.is_empty() {
+            return Err(PolicyError::NoTrigger { name: name() });
+        }
+        let (rules, behavior) = (object.rules.clone(), object.behavior.clone());
+        let scaled = ScaledPolicy { rules, behavior, triggers };
+        Ok(Self { name: name(), notes, kind: PolicyKind::Scaled(Box::new(scaled)) })
+    }
+}
+
+fn trigger(name: &str, label: &str, spec: &TriggerSpec, notes: &mut Vec<String>) -> Result<PolicyTrigger, PolicyError> {
+    let metadata = spec.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let mut trigger = Trigger::parse(metadata).map_err(|problems| PolicyError::Metadata {
+        name: name.to_owned(),
+        trigger: label.to_owned(),
+        problems: problems.to_string(),
+    })?;
+    if trigger.question.filter != Filter::default() {
+        notes.push(format!("{label}: the filter is not simulated, all jobs count"));
+        trigger.question.filter = Filter::default();
+    }
+    Ok(PolicyTrigger {
+        trigger,
+        // Only triggers of other scalers can have none.
+        metric_type: spec.metric_type.unwrap_or_default(),
+        pushes: spec.kind == TriggerKind::ExternalPush,
+        cached: spec.use_cached_metrics,
+    })
+}
+
+impl ScaledPolicy {
+    /// What the triggers ask of a storage.
+    pub(super) fn questions(&self) -> Questions {
+        self.triggers.iter().map(|trigger| trigger.trigger.question.clone()).collect()
+    }
+
+    /// The different look-aheads.
+    pub(super) fn look_aheads(&self) -> Vec<SignedDuration> {
+        self.questions().all().map(|Question { look_ahead, .. }| look_ahead).collect()
+    }
+
+    /// The replicas while there is nothing to do.
+    pub(super) fn resting_replicas(&self) -> u32 {
+        let bounds = self.rules.bounds;
+        bounds.idle.unwrap_or(bounds.min)
+    }
+}

@@ -1,0 +1,155 @@
+//! `simulate` as a person runs it: the built program, manifests and workloads in files.
+
+#![expect(clippy::unwrap_used, reason = "a panic in a helper is a failed test, with its place")]
+
+use std::process::Command;
+
+use insta::assert_snapshot;
+use tempfile::TempDir;
+
+#[allow(dead_code, reason = "explain needs more of it")]
+#[path = "explain/workspace.rs"]
+mod workspace;
+
+use workspace::{Workspace, transcript};
+
+const DEMAND: &str = "\
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: worker}
+spec:
+  scaleTargetRef: {name: worker}
+  maxReplicaCount: 10
+  cooldownPeriod: 60
+  advanced: {horizontalPodAutoscalerConfig: {behavior: {scaleDown: {stabilizationWindowSeconds: 300}}}}
+  triggers:
+    - type: external-push
+      metadata: {scalerAddress: 'scaler:9090', metric: demand, targetValue: '8', scheduledIn: PT2M}
+";
+
+/// A folder in which the program runs.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.file("demand.yaml", DEMAND);
+        folder
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        std::fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.path().join(name)).unwrap()
+    }
+
+    /// Runs `simulate` with these arguments, and returns everything that a person sees.
+    fn simulate(&self, arguments: &str) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jobrunr-scaler"));
+        command.current_dir(self.0.path()).env_clear().arg("simulate").args(arguments.split_whitespace());
+        transcript(&command.output().unwrap())
+    }
+}
+
+#[test]
+fn table_compares_scaled_objects_and_fixed_pods() {
+    let folder = Folder::new();
+    folder.file(
+        "latency.yaml",
+        &DEMAND.replace(
+            "metric: demand, targetValue: '8', scheduledIn: PT2M",
+            "metric: enqueued-latency, targetValue: '30'",
+        ),
+    );
+    assert_snapshot!("table", folder.simulate("-f demand.yaml -f latency.yaml --fixed 5 --workload burst"));
+    let table = folder.simulate("-f demand.yaml -f latency.yaml --fixed 5 --workload long-tail --await-on-stop PT2M");
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+}
+
+#[test]
+fn json_is_the_interface() {
+    let folder = Folder::new();
+    folder.file("jobs.csv", "arrival_seconds,duration_seconds,due_seconds\n0,30,600\n0,20.5,\n1000,5,\n");
+    let arguments = "-f demand.yaml --workload jobs.csv --output json --seed 3";
+    assert_snapshot!("json", folder.simulate(arguments));
+    assert_eq!(folder.simulate(arguments), folder.simulate(arguments));
+}
+
+#[test]
+fn exported_workload_gives_the_same_result() {
+    let folder = Folder::new();
+    let results = |workload: &str| {
+        let text = folder.simulate(&format!("-f demand.yaml --output json --workload {workload}"));
+        text.split_once("\"results\"").unwrap().1.to_owned()
+    };
+    for builtin in ["burst", "batch", "recurring"] {
+        let exporting = results(&format!("{builtin} --export-workload exported.csv"));
+        assert!(folder.text("exported.csv").starts_with("arrival_seconds,duration_seconds,due_seconds\n"));
+        assert_eq!(results("exported.csv"), exporting, "{builtin}");
+    }
+}
+
+#[tokio::test]
+async fn history_of_a_storage_is_a_workload() {
+    let workspace = Workspace::new().await;
+    workspace.file("demand.yaml", DEMAND);
+    let now = jiff::Timestamp::now();
+    for n in 0..30 {
+        let at = |seconds_ago: i64| now - jiff::SignedDuration::from_secs(seconds_ago);
+        let ago = 60 * n;
+        let states = [("ENQUEUED", at(ago + 20)), ("PROCESSING", at(ago + 10)), ("SUCCEEDED", at(ago))];
+        let states = states.map(|(state, at)| format!(r#"{{"state":"{state}","createdAt":"{at}"}}"#)).join(",");
+        let json = format!(r#"{{"jobSignature":"com.example.Mail.send(java.lang.Long)","jobHistory":[{states}]}}"#);
+        let updated = at(ago).as_millisecond();
+        let values = format!("'{n}', 1, '{json}', 'x', 'SUCCEEDED', {updated}, {updated}, NULL, NULL");
+        workspace.sql(&format!("INSERT INTO jobrunr_jobs VALUES ({values})")).await;
+    }
+    let simulate = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        transcript(&workspace.command(&arguments).output().unwrap())
+    };
+    let text = simulate("simulate -f demand.yaml --workload history --since PT2H --export-workload history.csv");
+    assert!(text.starts_with("history of default: 30 jobs in "), "{text}");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("the last PT2H were read: JobRunr may have deleted older ones"), "{text}");
+    let csv = std::fs::read_to_string(workspace.directory.path().join("history.csv")).unwrap();
+    assert!(csv.starts_with("arrival_seconds,duration_seconds,due_seconds,kind\n0,10,,"), "{csv}");
+    assert!(!csv.contains("Mail") && csv.lines().count() == 31, "{csv}");
+    let named = simulate("simulate -f demand.yaml --workload history --names --export-workload history.csv");
+    assert!(named.ends_with("[exit 0]"), "{named}");
+    let csv = std::fs::read_to_string(workspace.directory.path().join("history.csv")).unwrap();
+    assert!(csv.contains("com.example.Mail.send"), "{csv}");
+    let none = simulate("simulate -f demand.yaml --workload history --storage orders");
+    assert!(none.contains("--storage is `orders`, which is not configured; configured: default"), "{none}");
+}
+
+#[test]
+fn what_is_not_simulated_is_said() {
+    let folder = Folder::new();
+    let others = "    - type: cron\n      metadata: {timezone: UTC, start: 0 8 * * *, end: 0 18 * * *, desiredReplicas: '2'}\n    \
+                  - type: external\n      metadata: {scalerAddress: 'scaler:9090', metric: enqueued-count, targetValue: '9', \
+                  priority: '1'}\n";
+    folder.file("others.yaml", &format!("{DEMAND}{others}"));
+    folder.file("jobs.csv", "arrival_seconds,duration_seconds\n0,30\n");
+    assert_snapshot!("not_simulated", folder.simulate("-f others.yaml --workload jobs.csv"));
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let folder = Folder::new();
+    folder.file("jobs.csv", "arrival_seconds,duration_seconds\n0,30\n5,soon\n");
+    folder.file("cron.yaml", &DEMAND.replace("external-push", "cron").replace("scalerAddress: 'scaler:9090', ", ""));
+    folder.file("service.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n");
+    let arguments = [
+        "-f demand.yaml --workload jobs.csv",
+        "-f demand.yaml --workload bursts",
+        "-f demand.yaml --workload missing.csv",
+        "-f missing.yaml -f cron.yaml -f service.yaml --workload burst",
+        "-f demand.yaml --workload burst --pod-start 45s",
+        "-f demand.yaml --workload burst --fixed 0",
+    ];
+    let texts = arguments.map(|arguments| format!("$ simulate {arguments}\n{}", folder.simulate(arguments)));
+    assert_snapshot!("errors", texts.join("\n\n"));
+}
