@@ -179,7 +179,8 @@ mod tests {
     #[test]
     fn reload_names_keys_that_need_a_restart_and_applies_the_rest() {
         let mut reload = Reload::new(loaded("sqlite:a", "127.0.0.1:1").unwrap().config);
-        let Some(ReloadAction::Apply { loaded, needs_restart }) = reload.action(loaded("sqlite:b", "127.0.0.1:2"), true)
+        let Some(ReloadAction::Apply { loaded, needs_restart }) =
+            reload.action(loaded("sqlite:b", "127.0.0.1:2"), true)
         else {
             panic!("it is new");
         };
