@@ -1,14 +1,15 @@
 # shellcheck shell=bash
-# Starts throw-away PostgreSQL, MariaDB and MySQL servers. This is a library: source it, then
+# Starts throw-away PostgreSQL, MariaDB, MySQL and FerretDB servers. This is a library: source it, then
 #
 #   work=$(mktemp -d)
 #   trap 'stop_databases; rm -rf "$work"' EXIT
 #   start_postgres "$work"     # exports PG_URL, PG_PORT, PG_DATA, PG_LOG, PG_BIN
 #   start_mariadb "$work"      # exports MARIADB_URL, MARIADB_PORT, MARIADB_DATA, MARIADB_LOG, MARIADBD, MARIADB_INSTALL_DB
 #   start_mysql "$work"        # exports MYSQL_URL, MYSQL_PORT, MYSQL_DATA, MYSQL_LOG
+#   start_ferretdb "$work"     # exports MONGODB_URL, MONGODB_PORT, MONGODB_DATA, MONGODB_LOG
 #
 # All servers listen on 127.0.0.1 only, on a port that was free, and know one superuser: jobrunr, password jobrunr,
-# with a database jobrunr. All can share one directory. A directory that already holds a server's data is started as it
+# with a database jobrunr; FerretDB knows no users and makes databases as they are written to. All can share one directory. A directory that already holds a server's data is started as it
 # is, and a second argument asks for one certain port, so that a script can stop a server and bring it back.
 #
 # Nothing here survives a power cut: durability is off, because tests write much and keep nothing. What measures writes sets
@@ -242,6 +243,46 @@ unpack_mysql() {
   fi
   tar -xf "$archive" --no-same-owner -C "$dir" || return
   ((EUID != 0)) || chown -R nobody: "$MYSQL_DATA"
+}
+
+# start_ferretdb DIRECTORY [PORT]: MongoDB's protocol, spoken by FerretDB, because no MongoDB server can be had from a package
+# registry.
+start_ferretdb() {
+  local dir as_server server_pid server_port program tls=()
+  program=$(build_ferretdb) || return
+  dir=$(make_server_directory "$1" ferretdb) || return
+  set_as_server TERM
+  export MONGODB_DATA=$dir/data MONGODB_LOG=$dir/ferretdb.log
+  cp "$program" "$dir/ferretdb" && mkdir -p "$MONGODB_DATA" || return
+  ((EUID != 0)) || chown nobody: "$MONGODB_DATA"
+  tls_files "$dir" || return
+  [[ -z ${DATABASE_TLS:-} ]] || tls=("$dir/server.crt" "$dir/server.key")
+  start_server "$MONGODB_LOG" ferretdb_is_ready TERM "${2:-}" "${as_server[@]}" "$dir/ferretdb" 127.0.0.1:@PORT@ "$MONGODB_DATA" \
+    "${tls[@]}" || return
+  export MONGODB_PID=$server_pid MONGODB_PORT=$server_port MONGODB_URL=mongodb://127.0.0.1:$server_port/
+}
+
+ferretdb_is_ready() {
+  grep -q '^ready$' "$1"
+}
+
+# build_ferretdb: builds the program of scripts/ferretdb, some two minutes the first time, and prints its path in the cache.
+build_ferretdb() {
+  local source cache version program
+  source=$(cd "$(dirname "${BASH_SOURCE[0]}")/../ferretdb" && pwd -P) || return
+  cache=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/jobrunr-scaler
+  version=$(cat "$source"/{main.go,go.mod,go.sum} | sha256sum | cut -c 1-12)
+  program=$cache/ferretdb-$version
+  if [[ ! -x $program ]]; then
+    # From Go 1.21 on, an older Go than go.mod asks for fetches a newer one by itself.
+    command -v go >/dev/null || install_packages golang-go || return
+    echo "Building FerretDB, once" >&2
+    mkdir -p "$cache" || return
+    (cd "$source" && go build -trimpath -o "$program.$$" .) >&2 </dev/null ||
+      { fail "FerretDB could not be built: it needs Go 1.21 or later (https://go.dev/dl) and its module proxy"; return; }
+    mv "$program.$$" "$program" || return
+  fi
+  echo "$program"
 }
 
 # create_postgres_database NAME
