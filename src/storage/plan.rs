@@ -48,6 +48,14 @@ pub(crate) struct DuePlan {
     pub(crate) earliest: Option<Timestamp>,
 }
 
+impl ReadPlan<'_> {
+    /// How many jobs a scan covers; never fewer than the count limit, or a count below the limit would not be exact. `None`
+    /// covers all.
+    pub(crate) fn scan_limit(&self) -> Option<u64> {
+        self.count_limit.map(|limit| limit.max(self.bounds.due_jobs))
+    }
+}
+
 impl QueuePlan<'_> {
     /// The last instant up to which jobs count as due.
     pub(crate) fn last_until(&self) -> Option<Timestamp> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::host::parse_port;
+use super::mongodb::MongoDbParameters;
 use super::scheme::Scheme;
 use super::{AddressError, Tls, TlsMode};
 
@@ -44,6 +45,7 @@ pub(super) struct Parameters {
     pub(super) search_path: Option<String>,
     pub(super) primary_only: bool,
     pub(super) warnings: Vec<String>,
+    pub(super) mongodb: MongoDbParameters,
     tls_mode: Option<TlsMode>,
     /// `ssl=true` of pgjdbc.
     ssl: bool,
@@ -65,14 +67,17 @@ impl Parameters {
             let known = match scheme {
                 Scheme::Postgres => parameters.common(&lower, &value)? || parameters.postgres(&lower, &value)?,
                 Scheme::Mysql => parameters.common(&lower, &value)? || parameters.mysql(&lower, &value)?,
+                Scheme::MongoDb | Scheme::MongoDbSrv => parameters.mongodb(&lower, &value)?,
                 Scheme::Sqlite => false,
             };
             if !known {
                 parameters.ignore(&name, &lower);
             }
         }
-        parameters.tls.mode = parameters.resolve_tls();
-        parameters.check_tls()?;
+        if !matches!(scheme, Scheme::MongoDb | Scheme::MongoDbSrv) {
+            parameters.tls.mode = parameters.resolve_tls();
+            parameters.check_tls()?;
+        }
         Ok(parameters)
     }
 
@@ -122,8 +127,10 @@ impl Parameters {
 
     fn ignore(&mut self, name: &str, lower: &str) {
         let hint = match lower {
-            "connecttimeout" | "connect_timeout" | "logintimeout" => "; use `connectTimeout` of the storage",
-            "sockettimeout" => "; use `statementTimeout` of the storage",
+            "connecttimeout" | "connect_timeout" | "logintimeout" | "connecttimeoutms" | "serverselectiontimeoutms" => {
+                "; use `connectTimeout` of the storage"
+            }
+            "sockettimeout" | "sockettimeoutms" | "timeoutms" => "; use `statementTimeout` of the storage",
             "usessl" | "requiressl" | "verifyservercertificate" | "trustservercertificate" => "; use `sslMode`",
             "options" => "; use `currentSchema` to set the search path",
             "sslfactory" => "; use `sslmode` and `sslrootcert`",

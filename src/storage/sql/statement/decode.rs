@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use super::due::scan_limit;
 use super::{GAP, RUN_STATES};
 use crate::storage::backend::Probe;
 use crate::storage::cursors::DueState;
@@ -109,7 +108,7 @@ pub(crate) fn decode(plan: &ReadPlan<'_>, state_scan: StateScan, rows: &[Row]) -
             _ => {}
         }
     }
-    let limit = scan_limit(plan).unwrap_or(u64::MAX);
+    let limit = plan.scan_limit().unwrap_or(u64::MAX);
     for due in queues.iter_mut().flat_map(|queue| [&mut queue.scheduled, &mut queue.awaiting]) {
         due.of_state.is_truncated = state_scan.is_bounded && limit <= due.of_state.n_scanned;
         for scan in [&mut due.ascending, &mut due.descending].into_iter().flatten() {
