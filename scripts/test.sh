@@ -11,6 +11,7 @@
 #   TEST_POSTGRES_URL, TEST_MARIADB_URL, TEST_MYSQL_URL, TEST_MONGODB_URL
 #                                        a superuser's addresses. The servers are shared: make a database of your own
 #                                        in them, and neither stop nor reconfigure them.
+#   TEST_PGBOUNCER_URL                   PgBouncer in transaction mode before that PostgreSQL
 #   TEST_PG_BIN, TEST_MARIADBD, TEST_MARIADB_INSTALL_DB
 #                                        where the programs are
 #
@@ -24,10 +25,12 @@ require_rust
 work=$(mktemp -d)
 trap 'stop_databases; rm -rf "$work"' EXIT
 start_postgres "$work"
+start_pgbouncer "$work"
 start_mariadb "$work"
 start_mysql "$work"
 start_ferretdb "$work"
 
 export TEST_POSTGRES_URL=$PG_URL TEST_MARIADB_URL=$MARIADB_URL TEST_MYSQL_URL=$MYSQL_URL TEST_MONGODB_URL=$MONGODB_URL
+export TEST_PGBOUNCER_URL=$PGBOUNCER_URL
 export TEST_PG_BIN=$PG_BIN TEST_MARIADBD=$MARIADBD TEST_MARIADB_INSTALL_DB=$MARIADB_INSTALL_DB
 cargo test "$@"

@@ -49,6 +49,8 @@ pub struct ServerAddress {
     pub search_path: Option<String>,
     /// With several hosts: skip standbys (`targetServerType=primary` of pgjdbc).
     pub primary_only: bool,
+    /// PostgreSQL: the address is that of a pooler in transaction mode.
+    pub is_pooled: bool,
 }
 
 /// How a connection is encrypted.

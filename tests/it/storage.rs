@@ -8,6 +8,7 @@ mod model;
 mod mongodb_only;
 mod mysql_only;
 mod plans;
+mod pooler;
 mod recurring;
 mod rights;
 mod tables;

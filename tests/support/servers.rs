@@ -20,6 +20,11 @@ pub(crate) fn server_url(kind: Kind) -> Url {
     })
 }
 
+/// Returns a superuser's address of PgBouncer, before the shared PostgreSQL.
+pub(crate) fn pooler_url() -> Url {
+    url_of("TEST_PGBOUNCER_URL")
+}
+
 fn url_of(variable: &str) -> Url {
     let url = std::env::var(variable);
     let url = url.unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test.sh, which starts the servers"));

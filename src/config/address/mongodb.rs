@@ -204,6 +204,7 @@ pub(super) fn parse(scheme: Scheme, rest: &str) -> Result<(Address, Vec<String>)
         tls: parameters.tls,
         search_path: None,
         primary_only: true,
+        is_pooled: false,
     };
     let address = MongoDbAddress {
         server,

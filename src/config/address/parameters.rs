@@ -44,6 +44,7 @@ pub(super) struct Parameters {
     pub(super) tls: Tls,
     pub(super) search_path: Option<String>,
     pub(super) primary_only: bool,
+    pub(super) is_pooled: bool,
     pub(super) warnings: Vec<String>,
     pub(super) mongodb: MongoDbParameters,
     tls_mode: Option<TlsMode>,
@@ -108,6 +109,7 @@ impl Parameters {
             },
             "currentschema" => self.search_path = Some(search_path(value)?),
             "targetservertype" | "target_session_attrs" => self.primary_only = primary_only(value)?,
+            "pooler" => self.is_pooled = pooler(value)?,
             "host" | "hostaddr" | "pghost" => self.host = Some(value.to_owned()),
             "port" | "pgport" => self.port = Some(parse_port(value)?),
             "dbname" | "pgdbname" => self.database = Some(value.to_owned()),
@@ -235,6 +237,15 @@ fn primary_only(value: &str) -> Result<bool, AddressError> {
             parameter: "targetServerType",
             allowed: "primary or any, because a standby lags behind",
         }),
+    }
+}
+
+/// Our own parameter: no driver has one for this.
+fn pooler(value: &str) -> Result<bool, AddressError> {
+    match value.to_ascii_lowercase().as_str() {
+        "transaction" => Ok(true),
+        "session" | "none" => Ok(false),
+        _ => Err(AddressError::Parameter { parameter: "pooler", allowed: "transaction, session or none" }),
     }
 }
 

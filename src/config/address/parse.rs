@@ -72,6 +72,7 @@ fn server(scheme: Scheme, jdbc: bool, rest: &str) -> Result<(ServerAddress, Vec<
         tls: parameters.tls,
         search_path: parameters.search_path,
         primary_only: parameters.primary_only,
+        is_pooled: parameters.is_pooled,
     };
     Ok((server, parameters.warnings))
 }

@@ -175,7 +175,8 @@ async fn options(address: &MongoDbAddress, config: &StorageConfig) -> Result<Cli
     options.direct_connection = address.direct_connection.then_some(true);
     options.app_name = Some("jobrunr-scaler".to_owned());
     options.connect_timeout = Some(config.connect_timeout);
-    options.server_selection_timeout = Some(config.connect_timeout);
+    // Less than our own limit, so that the driver still says what it found at each host.
+    options.server_selection_timeout = Some(config.connect_timeout.mul_f64(0.8));
     options.max_pool_size = Some(MAX_CONNECTIONS);
     options.server_monitoring_mode = Some(ServerMonitoringMode::Poll);
     options.retry_reads = Some(false);

@@ -9,7 +9,7 @@ use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
-use super::connection::{SqlConnection, rows};
+use super::connection::{Prepared, SqlConnection, rows};
 use super::dialect::{Condition, Dialect};
 use super::errors::{ErrorKind, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
@@ -70,7 +70,7 @@ impl SqlConnection for MySqlConnection {
         statement: Statement,
         each: &mut (dyn FnMut(Row) -> bool + Send),
     ) -> Result<(), StorageError> {
-        rows::<sqlx::MySql>(self, statement, each).await
+        rows::<sqlx::MySql>(self, statement, Prepared::Named, each).await
     }
 
     async fn inspect(&mut self, _tables: &[&str]) -> Result<Inspection, StorageError> {

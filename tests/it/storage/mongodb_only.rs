@@ -183,7 +183,7 @@ async fn wrong_password_and_missing_server_are_told_apart() {
     assert!(matches!(error, StorageError::Denied(_)), "{error:?}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
     let mut nowhere = crate::database::config("mongodb://scaler:hunter2@127.0.0.1:1,127.0.0.1:2/", "");
-    nowhere.connect_timeout = std::time::Duration::from_millis(500);
+    nowhere.connect_timeout = std::time::Duration::from_millis(1_500);
     let error = read(&database, &nowhere, [plain()]).await.unwrap_err();
     assert!(matches!(error, StorageError::Unreachable(_)), "{error:?}");
     let text = error.to_string();
