@@ -133,6 +133,16 @@ fn questions() -> impl Strategy<Value = Vec<Question>> {
 async fn databases() -> Vec<Database> {
     let layout = Layout { pro: true, ..Layout::default() };
     let mut databases = Vec::new();
+    // For other versions of one database: scripts/test-versions.sh.
+    if let Ok(only) = std::env::var("TEST_ONLY") {
+        let kinds =
+            [Kind::Postgres, Kind::MariaDb].into_iter().filter(|kind| format!("{kind:?}").eq_ignore_ascii_case(&only));
+        for kind in kinds {
+            databases.push(Database::with(kind, layout).await);
+        }
+        assert!(!databases.is_empty(), "TEST_ONLY={only} is neither postgres nor mariadb");
+        return databases;
+    }
     for kind in [Kind::Postgres, Kind::MariaDb, Kind::MySql, Kind::Sqlite] {
         databases.push(Database::with(kind, layout).await);
     }
