@@ -143,7 +143,7 @@ impl Database {
                 url.set_path(&name);
                 let mut admin = MySqlConnection::connect(url.as_str()).await.unwrap();
                 if kind == Kind::MySql {
-                    let statement = "SET SESSION cte_max_recursion_depth = 1000000";
+                    let statement = "SET SESSION cte_max_recursion_depth = 20000000";
                     sqlx::raw_sql(statement).execute(&mut admin).await.unwrap();
                 }
                 (Admin::MySql(admin), url.to_string())
