@@ -213,9 +213,11 @@ async fn excess_rights(connection: &mut MySqlConnection, user: &str) -> Result<V
     ];
     let mut rights = Vec::new();
     for (view, scope) in levels {
+        // MySQL groups by a column only, MariaDB also by an expression.
         let statement = format!(
-            "SELECT CAST(CONCAT(GROUP_CONCAT(privilege_type ORDER BY privilege_type SEPARATOR ', '), ' on ', {scope}) AS CHAR) \
-             FROM information_schema.{view} WHERE grantee = ? AND privilege_type NOT IN ('USAGE', 'SELECT') GROUP BY {scope}"
+            "SELECT CAST(CONCAT(GROUP_CONCAT(privilege_type ORDER BY privilege_type SEPARATOR ', '), ' on ', place) AS CHAR) \
+             FROM (SELECT privilege_type, {scope} AS place FROM information_schema.{view} \
+             WHERE grantee = ? AND privilege_type NOT IN ('USAGE', 'SELECT')) rights GROUP BY place"
         );
         let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(&grantee)
