@@ -9,6 +9,7 @@ pub mod history;
 mod measure;
 mod model;
 mod policy;
+pub mod recommend;
 mod result;
 mod settings;
 mod table;

@@ -241,7 +241,7 @@ pub(crate) fn history(rows: Vec<Row>, limit: u64) -> Vec<HistoryRow> {
         Some(HistoryRow { id: id.trim_end().to_owned(), updated_at: instant(row.a)?, json })
     };
     let mut jobs: Vec<HistoryRow> = rows.into_iter().filter_map(decoded).collect();
-    jobs.sort_by(|a, b| b.updated_at.cmp(&a.updated_at));
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.updated_at));
     jobs.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     jobs
 }
