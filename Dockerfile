@@ -15,8 +15,8 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
     touch build.rs src/lib.rs src/main.rs && \
-    cargo build --release --locked --bin jobrunr-scaler && \
-    cp target/release/jobrunr-scaler /jobrunr-scaler
+    cargo build --profile dist --locked --bin jobrunr-scaler && \
+    cp target/dist/jobrunr-scaler /jobrunr-scaler
 
 FROM scratch
 LABEL org.opencontainers.image.title="jobrunr-scaler" \

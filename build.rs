@@ -8,6 +8,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // The reflection service hands out the descriptor, so that grpcurl needs no .proto file.
     fs::write(out.join("externalscaler.bin"), prost::Message::encode_to_vec(&descriptors))?;
-    tonic_prost_build::configure().codec_path("crate::grpc::codec::SmallCodec").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .codec_path("crate::grpc::codec::SmallCodec")
+        // In order, equal metadata have equal bytes, by which triggers are found.
+        .btree_map(".")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 #   scripts/bench.sh                     all of them: calls, growth, activation, fleet, footprint, simulate; a quarter of an hour
 #   scripts/bench.sh calls growth        these
 #   scripts/bench.sh --full growth       up to ten million rows
+#   scripts/bench.sh --profile=release   with what `cargo build --release` builds; without it, what is deployed (`dist`)
 #   scripts/bench.sh --quick             only whether they work, on what is compiled for the tests
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,11 +12,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/lib/databases.sh
 
 require_rust
-options=() profile=() benches=()
+options=() profile=(--profile dist) benches=()
 for argument in "$@"; do
   case $argument in
   --quick) options+=(--quick) profile=(--profile test) ;;
   --full) options+=(--full) ;;
+  --profile=*) profile=(--profile "${argument#*=}") ;;
   *) benches+=(--bench "$argument") ;;
   esac
 done

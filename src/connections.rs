@@ -1,7 +1,7 @@
 //! The open connections of a port: how many there may be, which one is closed to make room for a new one, and how much
 //! memory their callers may hold.
 //!
-//! A new connection is always accepted. When there are too many, the one that was of the least use is closed: see [`Worth`].
+//! A new connection is always accepted. When there are too many, the one that was of the least use is closed: see `Worth`.
 //! KEDA's connection, which carries its streams and is asked all the time, comes last. In its first moments no connection is
 //! closed, so that a client that means well gets its answer however fast others come.
 

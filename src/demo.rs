@@ -1,7 +1,7 @@
 //! `jobrunr-scaler demo`: a story around the real scaler, scaled by the recommended ScaledObject.
 //!
-//! The tables are SQLite's, in a temporary folder. [`application`] stands in for JobRunr and writes them, the server is
-//! that of `serve`, and [`keda`] calls it over gRPC and applies the rules of KEDA and the HPA to the ScaledObject of
+//! The tables are SQLite's, in a temporary folder. `application` stands in for JobRunr and writes them, the server is
+//! that of `serve`, and `keda` calls it over gRPC and applies the rules of KEDA and the HPA to the ScaledObject of
 //! `k8s/scaledobject.yaml`. Everything that is shown is measured, and at the end compared with what should come out.
 
 mod application;
@@ -34,7 +34,7 @@ use self::fast_clock::FastClock;
 use self::keda::Keda;
 use self::live::LiveValues;
 use self::results::results;
-pub use self::scaled_object::PlayError;
+pub(crate) use self::scaled_object::PlayError;
 use self::scaled_object::PlayedObject;
 use self::scaler_client::ScalerClient;
 use self::state::DemoState;
@@ -124,7 +124,7 @@ struct Stage {
 ///
 /// # Errors
 /// [`DemoError`], also if a result is not as expected.
-pub async fn run(args: DemoArgs) -> Result<(), DemoError> {
+pub(crate) async fn run(args: DemoArgs) -> Result<(), DemoError> {
     let listener = listen(args.port).await?;
     let stage = Stage::new(&listener, args.speed)?;
     let manifest = stage.folder.path().join("scaledobject.yaml");

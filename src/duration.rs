@@ -10,7 +10,7 @@ pub struct DurationError {
     text: String,
 }
 
-/// 10,000 years. No two instants are further apart, and [`parse`] could not read a longer duration as [`format`] writes it.
+/// 10,000 years. No two instants are further apart, and [`parse`] could not read a longer duration as [`format()`] writes it.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 366 * 10_000);
 
 /// Parses weeks, days, hours, minutes and seconds, the last of them with decimals: `PT30S`, `PT1M30S`, `PT0.5S`, `P1D`. Case
@@ -37,7 +37,7 @@ pub fn format(duration: SignedDuration) -> String {
     duration.to_string()
 }
 
-/// Formats a duration without a sign, as [`format`].
+/// Formats a duration without a sign, as [`format()`].
 #[must_use]
 pub fn format_unsigned(duration: std::time::Duration) -> String {
     format(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))

@@ -21,9 +21,9 @@ use crate::config::{Config, ConfigErrors, variables};
 use crate::kubernetes::manifest::ScaledObject;
 use crate::terminal;
 use client_tls::TlsArgs;
-pub use client_tls::TlsArgsError;
-pub use input::InputErrors;
-pub use report::{ReplicasReport, Report, ScaledObjectReport, StorageReport, TriggerReport};
+pub(crate) use client_tls::TlsArgsError;
+pub(crate) use input::InputErrors;
+pub(crate) use report::{Report, ScaledObjectReport};
 use source::{Local, Remote, Source};
 
 /// Explain what KEDA and the HPA do with ScaledObjects, and why
@@ -88,7 +88,7 @@ pub enum ExplainError {
 ///
 /// # Errors
 /// [`ExplainError`]
-pub async fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
+pub(crate) async fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
     let source = source(args)?;
     let objects = input::scaled_objects(&args.files)?;
     loop {

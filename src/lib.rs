@@ -5,13 +5,16 @@
 //! This library exists for the program, its tests and its benchmarks. It is no stable API: anything may change with any
 //! version.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connections;
-pub mod demo;
+mod debounced;
+mod demo;
 pub mod duration;
-pub mod explain;
+mod explain;
 pub mod grpc;
 pub mod http;
 pub mod jobrunr;
@@ -24,7 +27,7 @@ pub mod serve;
 pub mod simulate;
 pub mod storage;
 pub mod tasks;
-pub mod terminal;
-pub mod text;
-pub mod tls;
+mod terminal;
+mod text;
+mod tls;
 mod yaml;

@@ -7,6 +7,8 @@
 //! Dropped lines are counted, and reported as soon as possible. `tracing-appender` bounds its queue in lines of any length,
 //! does not report what it drops, and at shutdown prints to standard output if standard error is stuck.
 
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the writer is a thread without a runtime")]
+
 mod budget;
 mod buffer;
 mod line;

@@ -163,7 +163,7 @@ impl Monitor {
         Self { shared }
     }
 
-    /// Returns a snapshot that answers the question: a fresh one if the storage answers within [`ASK_TIMEOUT`], else the
+    /// Returns a snapshot that answers the question: a fresh one if the storage answers within `ASK_TIMEOUT`, else the
     /// latest one if it is younger than `max_staleness`.
     ///
     /// # Errors
@@ -279,7 +279,7 @@ impl Shared {
 
     fn set_listening(&self, is_listening: bool) {
         self.is_listening.store(is_listening, Ordering::Relaxed);
-        self.metrics.listening(is_listening);
+        self.metrics.record_listening(is_listening);
     }
 
     async fn until_watched(&self) {

@@ -1,9 +1,9 @@
 //! The port to databases, and JobRunr's reading protocol above it. Read-only; takes questions, returns snapshots, and knows
 //! nothing of KEDA.
 //!
-//! A [`Session`] runs the protocol on a [`backend::Backend`], which answers typed plans with typed rows. The SQL databases
-//! share one backend in `sql/`; a database without SQL is another folder with a [`backend::Driver`], and an arm in
-//! [`driver`].
+//! A [`Session`] runs the protocol on a `Backend`, which answers typed plans with typed rows. The SQL databases
+//! share one backend in `sql/`; a database without SQL is another folder with a `Driver`, and an arm in
+//! `driver`.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 

@@ -12,43 +12,41 @@ use anstyle::{AnsiColor, Style};
 use crate::text::printable;
 
 /// Headings and what matters most.
-pub const BOLD: Style = Style::new().bold();
+pub(crate) const BOLD: Style = Style::new().bold();
 /// What matters least.
-pub const DIM: Style = Style::new().dimmed();
+pub(crate) const DIM: Style = Style::new().dimmed();
 /// Errors.
-pub const RED: Style = AnsiColor::Red.on_default();
+pub(crate) const RED: Style = AnsiColor::Red.on_default();
 /// What is good.
-pub const GREEN: Style = AnsiColor::Green.on_default();
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
 /// Warnings.
-pub const YELLOW: Style = AnsiColor::Yellow.on_default();
-/// What only has to differ from the rest.
-pub const CYAN: Style = AnsiColor::Cyan.on_default();
+pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
 
 /// Paragraphs are wrapped to this width. Longer lines are hard to read on any terminal.
 const WIDTH: usize = 100;
 
 /// Returns the text in a style.
 #[must_use]
-pub fn painted(text: &str, style: Style) -> String {
+pub(crate) fn painted(text: &str, style: Style) -> String {
     format!("{style}{text}{style:#}")
 }
 
 /// Whether a stream shows colors: it is a terminal, and neither `NO_COLOR`, `CLICOLOR` nor `TERM` says otherwise
 /// (<https://no-color.org>, <https://bixense.com/clicolors>).
 #[must_use]
-pub fn shows_colors<S: RawStream>(stream: &S) -> bool {
+pub(crate) fn shows_colors<S: RawStream>(stream: &S) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
 /// Standard output, which drops colors where it does not [show](shows_colors) them.
 #[must_use]
-pub fn stdout() -> AutoStream<StdoutLock<'static>> {
+pub(crate) fn stdout() -> AutoStream<StdoutLock<'static>> {
     AutoStream::auto(io::stdout().lock())
 }
 
 /// Appends a paragraph to a text, wrapped between words. Its second and further lines are indented by two more. Characters that
 /// are not [printable](crate::text::is_printable) are replaced.
-pub fn paragraph(text: &mut String, indent: &str, words: &str, paint: impl Fn(&str) -> String) {
+pub(crate) fn paragraph(text: &mut String, indent: &str, words: &str, paint: impl Fn(&str) -> String) {
     let further = format!("{indent}  ");
     let mut indent = indent;
     let mut line = String::new();

@@ -2,12 +2,12 @@
 
 use std::fmt::Display;
 
-pub mod suggest;
+pub(crate) mod suggest;
 
 /// Whether a character can be shown without harm: it does not control the terminal, end the line, or change the direction in which
 /// its neighbors are read (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069).
 #[must_use]
-pub fn is_printable(c: char) -> bool {
+pub(crate) fn is_printable(c: char) -> bool {
     let changes_direction =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !c.is_control() && !changes_direction
@@ -16,7 +16,7 @@ pub fn is_printable(c: char) -> bool {
 /// Returns untrusted text as an error or a log may show it: at most `max_chars` characters and then `…`, with U+FFFD in place of
 /// every character that is not [printable](is_printable).
 #[must_use]
-pub fn printable(text: &str, max_chars: usize) -> String {
+pub(crate) fn printable(text: &str, max_chars: usize) -> String {
     let mut chars = text.chars();
     let shown = chars.by_ref().take(max_chars);
     let mut shown: String = shown.map(|c| if is_printable(c) { c } else { char::REPLACEMENT_CHARACTER }).collect();
@@ -28,19 +28,19 @@ pub fn printable(text: &str, max_chars: usize) -> String {
 
 /// Returns a number with its noun: `1 job`, `2 jobs`.
 #[must_use]
-pub fn counted(n: u64, noun: &str) -> String {
+pub(crate) fn counted(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", plural(n))
 }
 
 /// Returns the ending of a noun after a number: nothing after 1, else `s`.
 #[must_use]
-pub fn plural(n: u64) -> &'static str {
+pub(crate) fn plural(n: u64) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
 
 /// Returns a number as people write it: with at most `max_decimals` decimals and no trailing zeros.
 #[must_use]
-pub fn number(value: f64, max_decimals: usize) -> String {
+pub(crate) fn number(value: f64, max_decimals: usize) -> String {
     let text = format!("{value:.max_decimals$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     // A small negative number is rounded to -0.
@@ -49,7 +49,7 @@ pub fn number(value: f64, max_decimals: usize) -> String {
 
 /// Returns the texts of all items with a separator between them.
 #[must_use]
-pub fn joined<T: Display>(items: impl IntoIterator<Item = T>, separator: &str) -> String {
+pub(crate) fn joined<T: Display>(items: impl IntoIterator<Item = T>, separator: &str) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(separator)
 }
 

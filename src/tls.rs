@@ -132,7 +132,7 @@ impl TlsFiles {
 ///
 /// # Errors
 /// The file cannot be read, or contains no certificate.
-pub fn check_authorities(path: &Path) -> Result<(), TlsError> {
+pub(crate) fn check_authorities(path: &Path) -> Result<(), TlsError> {
     roots(path, &read(TlsFile::Authority, path)?).map(drop)
 }
 
@@ -140,7 +140,7 @@ pub fn check_authorities(path: &Path) -> Result<(), TlsError> {
 ///
 /// # Errors
 /// A file cannot be read, is not PEM, or does not match the other.
-pub fn check_identity(cert: &Path, key: &Path) -> Result<(), TlsError> {
+pub(crate) fn check_identity(cert: &Path, key: &Path) -> Result<(), TlsError> {
     let chain = certificates(TlsFile::Cert, cert, &read(TlsFile::Cert, cert)?)?;
     let private_key = private_key(key, &read(TlsFile::Key, key)?)?;
     ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -166,6 +166,7 @@ fn unusable(cert: &Path, key: &Path, error: &rustls::Error) -> TlsError {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "small local files")]
 fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path)
         .map_err(|cause| TlsError::new(file, format_args!("cannot read the file `{}`: {cause}", path.display())))

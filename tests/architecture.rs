@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 17] = [
     &["config"],
     &["tls"],
     &["jobrunr"],
-    &["clock", "connections", "duration", "tasks", "terminal"],
+    &["clock", "connections", "debounced", "duration", "tasks", "terminal"],
     &["text", "yaml"],
 ];
 

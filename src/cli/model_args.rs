@@ -150,10 +150,10 @@ fn duration_within(text: &str, least: SignedDuration, most: SignedDuration) -> R
 }
 
 /// The ScaledObjects of all files. Reports all errors at once.
-pub(super) fn policies(files: &[PathBuf]) -> Result<Vec<Policy>, ModelError> {
+pub(super) async fn policies(files: &[PathBuf]) -> Result<Vec<Policy>, ModelError> {
     let (mut policies, mut errors) = (Vec::<Policy>::new(), Vec::new());
     for file in files {
-        match of_file(file) {
+        match of_file(file).await {
             Ok(found) => {
                 for mut policy in found {
                     // Two versions of one ScaledObject differ by their files.
@@ -172,22 +172,22 @@ pub(super) fn policies(files: &[PathBuf]) -> Result<Vec<Policy>, ModelError> {
     Ok(policies)
 }
 
-fn of_file(file: &Path) -> Result<Vec<Policy>, String> {
+async fn of_file(file: &Path) -> Result<Vec<Policy>, String> {
     let is_stdin = file == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { file.display().to_string() };
     let mut text = String::new();
-    let read = if is_stdin { io::stdin().lock().read_to_string(&mut text) } else { read_file(file, &mut text) };
-    read.map_err(|error| format!("{name}: cannot read the file: {error}"))?;
+    let read = if is_stdin {
+        io::stdin().lock().read_to_string(&mut text).map(|_| text)
+    } else {
+        tokio::fs::read_to_string(file).await
+    };
+    let text = read.map_err(|error| format!("{name}: cannot read the file: {error}"))?;
     let manifests = manifest::read(&name, &text).map_err(|error| error.to_string())?;
     if manifests.scaled_objects.is_empty() {
         return Err(format!("{name}: there is no ScaledObject to simulate"));
     }
     let policies = manifests.scaled_objects.iter().map(Policy::scaled);
     policies.collect::<Result<_, _>>().map_err(|error| format!("{name}: {error}"))
-}
-
-fn read_file(file: &Path, text: &mut String) -> io::Result<usize> {
-    File::open(file)?.read_to_string(text)
 }
 
 async fn workload(args: &ModelArgs) -> Result<Workload, ModelError> {
@@ -207,7 +207,9 @@ async fn workload(args: &ModelArgs) -> Result<Workload, ModelError> {
             builtin.join(", ")
         )));
     }
-    let file = File::open(name).map_err(|error| ModelError::Input(format!("{name}: cannot read the file: {error}")))?;
+    let file = tokio::fs::File::open(name).await;
+    let file =
+        file.map_err(|error| ModelError::Input(format!("{name}: cannot read the file: {error}")))?.into_std().await;
     read_csv(name, BufReader::new(file)).map_err(|error| ModelError::Input(error.to_string()))
 }
 

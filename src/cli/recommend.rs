@@ -66,7 +66,7 @@ pub enum Output {
 /// # Errors
 /// [`ModelError`]
 pub async fn run(args: &RecommendArgs) -> Result<(), ModelError> {
-    let others = policies(&args.files)?;
+    let others = policies(&args.files).await?;
     let workload = args.model.workload().await?;
     let options = RecommendOptions {
         slo: args.slo,

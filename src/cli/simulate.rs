@@ -50,7 +50,7 @@ pub enum Output {
 /// # Errors
 /// [`ModelError`]
 pub async fn run(args: &SimulateArgs) -> Result<(), ModelError> {
-    let mut policies = policies(&args.files)?;
+    let mut policies = policies(&args.files).await?;
     policies.extend(args.fixed.iter().map(|n_pods| Policy::fixed(*n_pods)));
     let workload = args.model.workload().await?;
     // At most a day, by the parser.

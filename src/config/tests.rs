@@ -1,4 +1,6 @@
 //! Tests of whole configurations: from file and environment to settings, or to all problems at once.
+#![expect(clippy::disallowed_methods, reason = "tests prepare files")]
+
 mod login;
 mod properties;
 

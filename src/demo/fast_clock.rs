@@ -1,8 +1,9 @@
 //! The demo's clock, which runs faster than the machine's.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::clock::TimeSource;
 
@@ -52,6 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test without a runtime")]
     fn fast_clock_divides_waits_by_its_speed() {
         let clock = FastClock::start(100.0);
         assert_eq!(clock.real(Duration::from_secs(15)), Duration::from_millis(150));

@@ -101,6 +101,7 @@ impl TlsArgs {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a command reads its input before it connects")]
 fn read(option: &'static str, path: &Path) -> Result<Vec<u8>, TlsArgsError> {
     std::fs::read(path).map_err(|cause| TlsArgsError::File { option, path: path.to_owned(), cause })
 }

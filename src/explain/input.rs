@@ -43,6 +43,7 @@ pub(super) fn scaled_objects(files: &[PathBuf]) -> Result<Vec<ScaledObject>, Inp
     if errors.is_empty() { Ok(objects) } else { Err(InputErrors(errors)) }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a command reads its input before its runtime starts")]
 fn read(file: &Path) -> Result<Manifests, String> {
     let (name, text) = if file == Path::new("-") {
         let mut text = String::new();

@@ -8,7 +8,7 @@ use crate::scaling::Reason;
 /// The whole report. As JSON it is an interface: fields are added, but never renamed or removed.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub(crate) struct Report {
     /// The ScaledObjects, in the order of the manifests.
     pub scaled_objects: Vec<ScaledObjectReport>,
     /// The storages that their triggers name. Empty if a running scaler was asked.
@@ -18,7 +18,7 @@ pub struct Report {
 /// A storage that was read.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct StorageReport {
+pub(crate) struct StorageReport {
     /// Its name in the configuration.
     pub name: String,
     /// Whether the database notifies the scaler of new jobs: PostgreSQL with the trigger of `notify-sql`.
@@ -33,7 +33,7 @@ pub struct StorageReport {
 /// A ScaledObject, its triggers, and where they lead.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ScaledObjectReport {
+pub(crate) struct ScaledObjectReport {
     /// Its namespace; `default` if the manifest names none.
     pub namespace: String,
     /// Its name.
@@ -59,7 +59,7 @@ pub struct ScaledObjectReport {
 
 /// The numbers of replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct ReplicasReport {
+pub(crate) struct ReplicasReport {
     /// How many there are.
     pub now: u32,
     /// Whether `now` is an assumption.
@@ -75,7 +75,7 @@ pub struct ReplicasReport {
 /// A trigger, and what it asks for.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TriggerReport {
+pub(crate) struct TriggerReport {
     /// Its position in the manifest, from 0.
     pub index: usize,
     /// How messages call it: its position, and its name or metric.
@@ -116,7 +116,7 @@ pub struct TriggerReport {
 impl Report {
     /// Whether every trigger for this scaler answered.
     #[must_use]
-    pub fn is_healthy(&self) -> bool {
+    pub(crate) fn is_healthy(&self) -> bool {
         self.scaled_objects.iter().all(|object| object.errors.is_empty())
     }
 

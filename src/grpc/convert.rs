@@ -1,30 +1,23 @@
-//! From our words to KEDA's messages.
+//! From our types to KEDA's messages.
 
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::proto::{GetMetricSpecResponse, GetMetricsResponse, MetricSpec, MetricValue};
 use crate::jobrunr::QuestionError;
 use crate::monitor::{AnswerError, AskError};
-use crate::scaling::{Decision, KeyError, MetadataErrors, Trigger};
+use crate::scaling::{Decision, KeyError, MetadataErrors};
 
-/// The one spec of a trigger. KEDA before 2.17 reads the whole number only; later ones the fraction, where it is above 0.
-pub(super) fn metric_spec(trigger: &Trigger, target: f64) -> GetMetricSpecResponse {
-    let spec = MetricSpec {
-        metric_name: trigger.metric_name(),
-        target_size: whole(target.round()).max(1),
-        target_size_float: target,
-    };
+/// Returns the one spec of a trigger. KEDA before 2.17 reads only the whole number, later versions the fraction if it is above 0.
+pub(super) fn metric_spec(metric_name: String, target: f64) -> GetMetricSpecResponse {
+    let spec = MetricSpec { metric_name, target_size: whole(target.round()).max(1), target_size_float: target };
     GetMetricSpecResponse { metric_specs: vec![spec] }
 }
 
-/// The one value of a trigger. KEDA takes the whole number where the fraction is 0, so that both have to say the same;
-/// it is rounded up, since something must not become nothing.
-pub(super) fn metric_value(trigger: &Trigger, decision: &Decision) -> GetMetricsResponse {
-    let value = MetricValue {
-        metric_name: trigger.metric_name(),
-        metric_value: whole(decision.value.ceil()),
-        metric_value_float: decision.value,
-    };
+/// Returns the one value of a trigger. KEDA takes the whole number if the fraction is 0, so both have to agree. It is rounded up,
+/// because something must not become nothing.
+pub(super) fn metric_value(metric_name: String, decision: &Decision) -> GetMetricsResponse {
+    let metric_value = whole(decision.value.ceil());
+    let value = MetricValue { metric_name, metric_value, metric_value_float: decision.value };
     GetMetricsResponse { metric_values: vec![value] }
 }
 
@@ -60,6 +53,42 @@ pub(super) fn answer_status(error: &AnswerError) -> Status {
         }
         AnswerError::Question { cause: QuestionError::Rejected { .. }, .. } => {
             Status::invalid_argument(error.to_string())
+        }
+    }
+}
+
+/// Returns the name of a status code, for the metrics.
+pub(super) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "Ok",
+        Code::Cancelled => "Cancelled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_name_is_the_name_of_every_code() {
+        for number in 0..=16 {
+            let code = Code::from_i32(number);
+            assert_eq!(code_name(code), format!("{code:?}"));
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Streams: what is sent when.
+//! Streams: what is sent, and when.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
@@ -8,53 +9,63 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::convert;
+use super::decision_log::DecisionLog;
 use super::proto::{GetMetricSpecResponse, IsActiveResponse};
-use super::scaler::tell;
+use super::trigger_cache::NamedTrigger;
 use crate::clock::Clock;
 use crate::metrics::{Metrics, OpenStream, Push, StreamKind};
 use crate::monitor::Watcher;
-use crate::scaling::{ScaledObjectKey, Trigger, decide};
+use crate::scaling::{Trigger, decide};
 
-/// KEDA drops a push that comes before it has written its own status; this one comes after.
+/// KEDA drops a push that comes before it has written its own status. The second one comes after that.
 const SECOND_PUSH_AFTER: Duration = Duration::from_secs(1);
-/// How often `true` is repeated while a trigger stays active; each stream has a time of its own between these. A push costs KEDA
-/// a write to the Kubernetes API, of which it makes 20 a second for everything, and says nothing that KEDA's own poll does not.
+/// How often `true` is repeated while a trigger stays active. Each stream has its own interval between these, so that streams that
+/// began together do not push together. A push costs KEDA a write to the Kubernetes API, of which it makes 20 per second in total,
+/// and adds nothing to KEDA's own poll.
 const REPEAT_AFTER: [Duration; 2] = [Duration::from_secs(15 * 60), Duration::from_secs(25 * 60)];
-/// So many rising edges are pushed at once; then one in this time, which is as often as KEDA polls. Jobs that come and are done
-/// every second must not cost KEDA a write every second.
+/// This many rising edges are pushed at once; after that one per [`EDGE_INTERVAL`], which is as often as KEDA polls. Jobs that come
+/// and are done every second must not cost KEDA a write per second.
 const EDGES_AT_ONCE: u32 = 5;
-const EDGE_EVERY: Duration = Duration::from_secs(30);
+const EDGE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// When a stream sends what.
 #[derive(Debug)]
 pub(super) struct PushSchedule {
-    /// Also send the falling edge.
+    /// Whether the falling edge is sent as well.
     inactive_too: bool,
     repeat_after: Duration,
-    /// What is to be sent, and when, while the trigger stays active.
+    /// What is sent next, and when, if the trigger stays active.
     next: Option<(Instant, Push)>,
-    /// Whether `true` was sent since it became active.
-    is_told: bool,
-    /// Whether the push after a second was sent.
-    is_confirmed: bool,
-    /// Until when edges are used up that are sent once in [`EDGE_EVERY`].
+    phase: Phase,
+    /// Until when edges are used up, at one per [`EDGE_INTERVAL`].
     edges_until: Option<Instant>,
+    /// Whether the push after a second was ever sent.
+    is_confirmed: bool,
+}
+
+/// What the client knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was sent since the trigger became active.
+    Idle,
+    /// `true` was sent since the trigger became active.
+    Active,
 }
 
 impl PushSchedule {
-    /// `spread`, from 0 to 1, says how often this stream repeats: those that began together shall not push together.
+    /// `spread`, from 0 to 1, selects the interval of repeats.
     pub(super) fn new(inactive_too: bool, spread: f64) -> Self {
-        let [least, most] = REPEAT_AFTER;
-        let repeat_after = least + (most - least).mul_f64(spread);
-        Self { inactive_too, repeat_after, next: None, is_told: false, is_confirmed: false, edges_until: None }
+        let [min, max] = REPEAT_AFTER;
+        let repeat_after = min + (max - min).mul_f64(spread);
+        Self { inactive_too, repeat_after, next: None, phase: Phase::Idle, edges_until: None, is_confirmed: false }
     }
 
-    /// What to send at `now`, if anything, given whether the trigger is active.
-    pub(super) fn due(&mut self, active: bool, now: Instant) -> Option<Push> {
+    /// Returns what to send at `now`, if anything, depending on whether the trigger is active.
+    pub(super) fn next(&mut self, active: bool, now: Instant) -> Option<Push> {
         if !active {
             self.next = None;
-            let was_told = std::mem::take(&mut self.is_told);
-            return (was_told && self.inactive_too).then_some(Push::Inactive);
+            let phase = std::mem::replace(&mut self.phase, Phase::Idle);
+            return (phase == Phase::Active && self.inactive_too).then_some(Push::Inactive);
         }
         let (at, push) = self.next.unwrap_or((self.next_edge(now), Push::Edge));
         self.next = Some((at, push));
@@ -62,64 +73,66 @@ impl PushSchedule {
             return None;
         }
         match push {
-            Push::Edge => self.edges_until = Some(self.edges_until.map_or(now, |until| until.max(now)) + EDGE_EVERY),
+            Push::Edge => self.edges_until = Some(self.edges_until.map_or(now, |until| until.max(now)) + EDGE_INTERVAL),
             _ => self.is_confirmed = true,
         }
-        self.is_told = true;
+        self.phase = Phase::Active;
         let confirm = (now + SECOND_PUSH_AFTER, Push::Second);
         self.next = Some(if self.is_confirmed { (now + self.repeat_after, Push::Repeat) } else { confirm });
         Some(push)
     }
 
-    /// When an edge may be sent.
+    /// Returns when an edge may be sent.
     fn next_edge(&self, now: Instant) -> Instant {
-        let earliest = self.edges_until.and_then(|until| until.checked_sub(EDGE_EVERY * (EDGES_AT_ONCE - 1)));
+        let earliest = self.edges_until.and_then(|until| until.checked_sub(EDGE_INTERVAL * (EDGES_AT_ONCE - 1)));
         earliest.map_or(now, |earliest| earliest.max(now))
     }
 
-    /// When something is due if nothing changes.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.next.map(|(at, _)| at)
+    /// Returns when something is to be sent if the trigger stays active, and whether that is worth a timer. A repeat is not: it
+    /// is sent after the first read that ends when it is due.
+    pub(super) fn timer(&self) -> Option<Instant> {
+        self.next.filter(|(_, push)| *push != Push::Repeat).map(|(at, _)| at)
     }
 }
 
-/// The activity of a trigger, as KEDA wants it pushed. There is no queue behind it: a message is made when the client
-/// has room for one, from what is known then, so that a slow reader gets the newest and delays nobody.
+/// Returns the activity of a trigger as a stream for KEDA. It holds no queue: a message is made when the client has room for it,
+/// from what is known then, so that a slow client gets the latest state and delays nobody.
 pub(super) fn activity(
-    key: ScaledObjectKey,
-    trigger: Trigger,
+    named: Arc<NamedTrigger>,
     watcher: Watcher,
     clock: Clock,
+    decisions: Arc<DecisionLog>,
     metrics: Metrics,
     stop: CancellationToken,
 ) -> BoxStream<'static, Result<IsActiveResponse, Status>> {
-    let pushes = PushSchedule::new(trigger.push_inactive, fastrand::f64());
+    let pushes = PushSchedule::new(named.trigger.push_inactive, fastrand::f64());
     let _open = metrics.stream(StreamKind::Activity);
-    let state = Stream { key, trigger, watcher, clock, metrics, pushes, _open };
+    let state = Activity { named, watcher, clock, decisions, metrics, pushes, _open };
     let stream = stream::unfold(state, |mut stream| async move {
         let result = stream.next().await;
         Some((Ok(IsActiveResponse { result }), stream))
     });
-    // Ending well tells KEDA to come back in two seconds; after an error it may take a minute.
+    // After a stream that ended with OK, KEDA comes back in two seconds; after an error it can take a minute.
     stream.take_until(stop.cancelled_owned()).boxed()
 }
 
-/// The specs of a trigger whose target is computed: at once, and whenever the target has changed. A slow reader gets the
-/// newest only. While the database is away the target stays as it is.
+/// Returns the specs of a trigger whose target is computed: immediately, and when the target has changed. A slow client gets only
+/// the latest. The target stays the same while the database does not answer.
 pub(super) fn specs(
-    trigger: Trigger,
+    named: Arc<NamedTrigger>,
     first: f64,
     watcher: Watcher,
     open: OpenStream,
     stop: CancellationToken,
 ) -> BoxStream<'static, Result<GetMetricSpecResponse, Status>> {
-    let state = (trigger, watcher, None::<f64>, open);
-    let stream = stream::unfold(state, move |(trigger, mut watcher, sent, open)| async move {
+    let state = (named, watcher, None::<f64>, open);
+    let stream = stream::unfold(state, move |(named, mut watcher, sent, open)| async move {
         let target = match sent {
             None => first,
-            Some(sent) => changed_target(&trigger, &mut watcher, sent).await,
+            Some(sent) => changed_target(&named.trigger, &mut watcher, sent).await,
         };
-        Some((Ok(convert::metric_spec(&trigger, target)), (trigger, watcher, Some(target), open)))
+        let spec = convert::metric_spec(named.trigger.metric_name(), target);
+        Some((Ok(spec), (named, watcher, Some(target), open)))
     });
     stream.take_until(stop.cancelled_owned()).boxed()
 }
@@ -136,38 +149,44 @@ async fn changed_target(trigger: &Trigger, watcher: &mut Watcher, sent: f64) -> 
     }
 }
 
-struct Stream {
-    key: ScaledObjectKey,
-    trigger: Trigger,
+/// An open activity stream. There can be thousands: it holds nothing that it can share.
+struct Activity {
+    named: Arc<NamedTrigger>,
     watcher: Watcher,
     clock: Clock,
+    decisions: Arc<DecisionLog>,
     metrics: Metrics,
     pushes: PushSchedule,
     _open: OpenStream,
 }
 
-impl Stream {
+impl Activity {
     async fn next(&mut self) -> bool {
         loop {
-            // A database that does not answer is no reason to say anything: KEDA keeps what it has.
-            let active = self.watcher.latest().ok().and_then(|snapshot| {
-                let decision = decide(&self.trigger, &snapshot, self.clock.now()).ok()?;
-                tell(&self.metrics, &self.key, &self.trigger, &decision);
-                Some(decision.active)
-            });
-            if let Some(push) = active.and_then(|active| self.pushes.due(active, Instant::now())) {
-                self.metrics.pushed(push);
+            // A database that does not answer is no reason to send anything: KEDA keeps what it has.
+            let active = self.active();
+            if let Some(push) = active.and_then(|active| self.pushes.next(active, Instant::now())) {
+                self.metrics.record_push(push);
                 return push != Push::Inactive;
             }
-            // Where nothing is known, nothing can be sent, whatever is due, before the next read ends.
-            match self.pushes.next_due().filter(|_| active.is_some()) {
+            // While nothing is known, nothing can be sent before the next read ends, whatever is due.
+            match self.pushes.timer().filter(|_| active.is_some()) {
+                // Boxed, because a stream keeps the place of a timer as long as it is open, and rarely uses it.
                 Some(at) => tokio::select! {
                     () = self.watcher.changed() => {}
-                    () = sleep_until(at) => {}
+                    () = Box::pin(sleep_until(at)) => {}
                 },
                 None => self.watcher.changed().await,
             }
         }
+    }
+
+    /// Whether the trigger is active; `None` if that is not known.
+    fn active(&self) -> Option<bool> {
+        let snapshot = self.watcher.latest().ok()?;
+        let decision = decide(&self.named.trigger, &snapshot, self.clock.now()).ok()?;
+        self.decisions.record(&self.named, &decision);
+        Some(decision.active)
     }
 }
 
@@ -179,18 +198,17 @@ mod tests {
 
     const MINUTE: u64 = 60_000;
 
-    /// Plays a course of (milliseconds since the start, active), with a look whenever something is due, and gives what was sent
-    /// when.
+    /// Plays a sequence of (milliseconds since the start, active), asks whenever something is due, and returns what was sent when.
     fn play(pushes: &mut PushSchedule, course: &[(u64, bool)]) -> Vec<(u64, Push)> {
         let start = Instant::now();
         let mut sent = Vec::new();
         let mut was_active = false;
         for &(at, active) in course {
             let at = start + Duration::from_millis(at);
-            while let Some(due) = pushes.next_due().filter(|due| *due < at) {
-                sent.extend(pushes.due(was_active, due).map(|push| (due, push)));
+            while let Some(due) = pushes.next.map(|(at, _)| at).filter(|due| *due < at) {
+                sent.extend(pushes.next(was_active, due).map(|push| (due, push)));
             }
-            sent.extend(pushes.due(active, at).map(|push| (at, push)));
+            sent.extend(pushes.next(active, at).map(|push| (at, push)));
             was_active = active;
         }
         let millis = |at: Instant| u64::try_from(at.duration_since(start).as_millis()).unwrap();
@@ -198,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn true_is_sent_on_the_edge_after_a_second_and_then_seldom() {
+    fn push_schedule_repeats_true_after_a_second_and_then_rarely() {
         let an_hour = [(0, true), (60 * MINUTE, true)];
         for (spread, pause) in [(0.0, 15 * MINUTE), (0.5, 20 * MINUTE), (1.0, 25 * MINUTE)] {
             let mut expected = vec![(0, Push::Edge), (1_000, Push::Second)];
@@ -208,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn rising_edges_are_sent_at_once_and_false_only_on_request() {
+    fn push_schedule_sends_rising_edges_at_once_and_false_only_on_request() {
         use Push::{Edge, Inactive, Second};
         let course = [(0, false), (500, true), (700, false), (900, true), (2000, false), (2500, true), (9000, false)];
         let edges = [(500, Edge), (900, Edge), (1900, Second), (2500, Edge)];
@@ -219,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn edges_that_come_every_second_are_sent_as_often_as_keda_polls() {
+    fn push_schedule_sends_frequent_edges_as_often_as_keda_polls() {
         let flickering: Vec<_> = (0..300).map(|second| (second * 1_000, second % 2 == 0)).collect();
         let sent: Vec<_> =
             play(&mut PushSchedule::new(false, 0.0), &flickering).into_iter().map(|(at, _)| at / 1_000).collect();
@@ -227,9 +245,10 @@ mod tests {
     }
 
     proptest! {
-        /// However a trigger flickers, KEDA gets little more than its own poll asks; and who stays active was told.
+        /// However often a trigger changes, KEDA gets little more than its own poll returns; and if the trigger stays active, KEDA
+        /// knows it.
         #[test]
-        fn pushes_are_bounded_and_none_is_forgotten(
+        fn push_schedule_is_bounded_and_forgets_no_edge(
             spread in 0.0..=1.0_f64,
             steps in proptest::collection::vec((1_u64..100_000, any::<bool>()), 1..200),
         ) {
@@ -242,7 +261,7 @@ mod tests {
             for (n, (at, _)) in (1_u64..).zip(&sent) {
                 prop_assert!(n <= u64::from(EDGES_AT_ONCE) + 1 + (at - first) / 30_000, "{n} pushes until {at}");
             }
-            prop_assert!(pushes.is_told && matches!(pushes.next, Some((_, Push::Repeat))), "{pushes:?}");
+            prop_assert!(pushes.phase == Phase::Active && matches!(pushes.next, Some((_, Push::Repeat))), "{pushes:?}");
         }
     }
 }

@@ -1,86 +1,113 @@
 //! KEDA's five calls.
 
+use std::sync::Arc;
+
 use futures::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tonic::{Code, Request, Response, Status};
-use tracing::info;
+use tonic::{Request, Response, Status};
 
+use super::decision_log::DecisionLog;
 use super::proto::external_scaler_server::ExternalScaler;
 use super::proto::{GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef};
+use super::trigger_cache::{NamedTrigger, TriggerCache};
 use super::warnings::Warnings;
 use super::{convert, push};
 use crate::clock::Clock;
-use crate::metrics::{Metrics, StreamKind};
+use crate::metrics::{CallMetrics, Metrics, StreamKind};
 use crate::monitor::{StorageHandle, StorageHandles};
 use crate::scaling::{Decision, ScaledObjectKey, Trigger};
-use crate::text::{joined, printable};
+use crate::text::printable;
 
-/// Answers KEDA. Nothing of a decision is kept here: two of these agree.
+/// Answers KEDA. No answer depends on what is kept here, so that two replicas agree.
 pub struct Scaler {
     storages: watch::Receiver<StorageHandles>,
     clock: Clock,
     metrics: Metrics,
+    calls: Calls,
+    triggers: TriggerCache,
     warnings: Warnings,
+    decisions: Arc<DecisionLog>,
 }
 
-/// What a call asks for: checked, bounded and printable.
-struct Asked {
-    key: ScaledObjectKey,
-    trigger: Trigger,
-    storage: StorageHandle,
+/// The metrics of each call.
+struct Calls {
+    is_active: CallMetrics,
+    stream_is_active: CallMetrics,
+    get_metric_spec: CallMetrics,
+    get_metrics: CallMetrics,
+    stream_metric_spec: CallMetrics,
 }
 
 impl Scaler {
     /// A scaler for these storages, which may change.
     #[must_use]
     pub fn new(storages: watch::Receiver<StorageHandles>, clock: Clock, metrics: Metrics) -> Self {
-        Self { storages, clock, metrics, warnings: Warnings::default() }
+        let calls = Calls {
+            is_active: metrics.calls("IsActive"),
+            stream_is_active: metrics.calls("StreamIsActive"),
+            get_metric_spec: metrics.calls("GetMetricSpec"),
+            get_metrics: metrics.calls("GetMetrics"),
+            stream_metric_spec: metrics.calls("StreamMetricSpec"),
+        };
+        let decisions = Arc::new(DecisionLog::new(metrics.clone()));
+        let (triggers, warnings) = (TriggerCache::default(), Warnings::default());
+        Self { storages, clock, metrics, calls, triggers, warnings, decisions }
     }
 
-    fn asked(&self, reference: &ScaledObjectRef) -> Result<Asked, Status> {
-        let key = ScaledObjectKey::parse(&reference.namespace, &reference.name).map_err(|error| {
-            let status = convert::key_status(&error);
-            self.warnings.warn(None, status.message());
-            status
-        })?;
+    /// Returns the trigger that a call asks for: checked, bounded and printable.
+    fn trigger(&self, reference: &ScaledObjectRef) -> Result<Arc<NamedTrigger>, Status> {
+        self.triggers.get_or_parse(reference, || self.parse(reference))
+    }
+
+    fn parse(&self, reference: &ScaledObjectRef) -> Result<NamedTrigger, Status> {
+        let key = ScaledObjectKey::parse(&reference.namespace, &reference.name)
+            .map_err(|error| self.rejected(None, convert::key_status(&error)))?;
         let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let trigger = Trigger::parse(metadata).map_err(|errors| convert::metadata_status(&errors));
-        let found = trigger.and_then(|trigger| {
-            let storage = self.storages.borrow().find(&trigger.storage, key.namespace()).cloned();
-            Ok((storage.map_err(|error| convert::answer_status(&error))?, trigger))
-        });
-        match found {
-            Ok((storage, mut trigger)) => {
-                // Taken out, because a stream keeps the trigger for its whole life.
-                for warning in std::mem::take(&mut trigger.warnings) {
-                    self.warnings.warn(Some(&key), &warning);
-                }
-                Ok(Asked { key, trigger, storage })
-            }
-            Err(status) => {
-                self.warnings.warn(Some(&key), status.message());
-                Err(status)
-            }
+        let mut trigger =
+            Trigger::parse(metadata).map_err(|errors| self.rejected(Some(&key), convert::metadata_status(&errors)))?;
+        // Taken out, because the trigger is kept for long.
+        for warning in std::mem::take(&mut trigger.warnings) {
+            self.warnings.warn(Some(&key), &warning);
         }
+        Ok(NamedTrigger { id: self.metrics.trigger_id(&key, &trigger), key, trigger })
     }
 
-    async fn decision(&self, Asked { key, trigger, storage }: &Asked) -> Result<Decision, Status> {
-        let decision = storage.answer(trigger, key.namespace(), self.clock).await;
+    /// Logs why a call is rejected.
+    fn rejected(&self, key: Option<&ScaledObjectKey>, status: Status) -> Status {
+        self.warnings.warn(key, status.message());
+        status
+    }
+
+    /// Returns the storages as they are now.
+    fn storages(&self) -> StorageHandles {
+        self.storages.borrow().clone()
+    }
+
+    fn find<'a>(&self, storages: &'a StorageHandles, named: &NamedTrigger) -> Result<&'a StorageHandle, Status> {
+        let storage = storages.find(&named.trigger.storage, named.key.namespace());
+        storage.map_err(|error| self.rejected(Some(&named.key), convert::answer_status(&error)))
+    }
+
+    async fn decision(&self, named: &NamedTrigger) -> Result<Decision, Status> {
+        let storages = self.storages();
+        let storage = self.find(&storages, named)?;
+        let decision = storage.answer(&named.trigger, named.key.namespace(), self.clock).await;
         let decision = decision.map_err(|error| convert::answer_status(&error))?;
-        tell(&self.metrics, key, trigger, &decision);
+        self.decisions.record(named, &decision);
         Ok(decision)
     }
 
     async fn answer_is_active(&self, reference: &ScaledObjectRef) -> Result<IsActiveResponse, Status> {
-        let decision = self.decision(&self.asked(reference)?).await?;
-        Ok(IsActiveResponse { result: decision.active })
+        let named = self.trigger(reference)?;
+        Ok(IsActiveResponse { result: self.decision(&named).await?.active })
     }
 
     async fn answer_metric_spec(&self, reference: &ScaledObjectRef) -> Result<GetMetricSpecResponse, Status> {
-        let Asked { key, trigger, storage } = self.asked(reference)?;
-        let target = target(&trigger, &storage, key.namespace()).await;
-        Ok(convert::metric_spec(&trigger, target))
+        let named = self.trigger(reference)?;
+        let storages = self.storages();
+        let target = target(&named, self.find(&storages, &named)?).await;
+        Ok(convert::metric_spec(named.trigger.metric_name(), target))
     }
 
     async fn answer_metrics(&self, request: &GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
@@ -89,56 +116,41 @@ impl Scaler {
                 "scaledObjectRef is missing: it names the ScaledObject and its metadata",
             ));
         };
-        let asked = self.asked(reference)?;
-        let name = asked.trigger.metric_name();
-        // Old clients of Kubernetes lower-case the name on its way (kubernetes#72996).
+        let named = self.trigger(reference)?;
+        let name = named.trigger.metric_name();
+        // Old Kubernetes clients convert the name to lower case (kubernetes#72996).
         if !request.metric_name.eq_ignore_ascii_case(&name) {
-            let given = printable(&request.metric_name, 80);
-            return Err(Status::not_found(format!("metricName is `{given}`; this trigger's metric is `{name}`")));
+            // An unknown storage is the better explanation.
+            self.find(&self.storages(), &named)?;
+            let asked = printable(&request.metric_name, 80);
+            return Err(Status::not_found(format!("metricName is `{asked}`; this trigger's metric is `{name}`")));
         }
-        let decision = self.decision(&asked).await?;
-        Ok(convert::metric_value(&asked.trigger, &decision))
-    }
-
-    /// Counts a call, and makes its answer a response.
-    async fn counted<T>(
-        &self,
-        method: &'static str,
-        answer: impl Future<Output = Result<T, Status>>,
-    ) -> Result<Response<T>, Status> {
-        let began = Instant::now();
-        let answer = answer.await;
-        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
-        self.metrics.called(method, code, began.elapsed());
-        answer.map(Response::new)
+        let decision = self.decision(&named).await?;
+        Ok(convert::metric_value(name, &decision))
     }
 }
 
-/// Shows what a trigger came to, and says in the log what has changed of it.
-pub(super) fn tell(metrics: &Metrics, key: &ScaledObjectKey, trigger: &Trigger, decision: &Decision) {
-    let Some(change) = metrics.decided(key, trigger, decision) else { return };
-    info!(
-        scaled_object = %key,
-        storage = trigger.storage,
-        metric = %trigger.metric,
-        trigger = trigger.settings().to_string(),
-        value = decision.value,
-        target = decision.target,
-        active = decision.active,
-        pods = change.pods,
-        "{}",
-        joined(&decision.reasons, "; ")
-    );
+/// Records a call, and returns its response.
+async fn recorded<T>(
+    metrics: &CallMetrics,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<Response<T>, Status> {
+    let began = Instant::now();
+    let answer = answer.await;
+    let code = answer.as_ref().map_or_else(|status| convert::code_name(status.code()), |_| "Ok");
+    metrics.record(code, began.elapsed());
+    answer.map(Response::new)
 }
 
-/// A trigger's target. This never fails, whatever the database does: KEDA's fallback works only while GetMetricSpec does
-/// (KEDA#8056). A number never touches the database; a computed target waits for it as long as any call does, and then
-/// takes what was last known.
-async fn target(trigger: &Trigger, storage: &StorageHandle, namespace: &str) -> f64 {
+/// Returns a trigger's target. Never fails because of the database: KEDA's fallback works only while GetMetricSpec does
+/// (KEDA#8056). A fixed target needs no database. A computed one waits for it as long as any call does, and then uses the latest
+/// snapshot.
+async fn target(named: &NamedTrigger, storage: &StorageHandle) -> f64 {
+    let trigger = &named.trigger;
     if !trigger.target.is_auto() {
         return trigger.target_at(None).0;
     }
-    let snapshot = match storage.monitor.ask(&trigger.question, namespace).await {
+    let snapshot = match storage.monitor.ask(&trigger.question, named.key.namespace()).await {
         Ok(snapshot) => Some(snapshot),
         Err(_) => storage.monitor.last_known(),
     };
@@ -148,7 +160,7 @@ async fn target(trigger: &Trigger, storage: &StorageHandle, namespace: &str) -> 
 #[tonic::async_trait]
 impl ExternalScaler for Scaler {
     async fn is_active(&self, request: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
-        self.counted("IsActive", self.answer_is_active(request.get_ref())).await
+        recorded(&self.calls.is_active, self.answer_is_active(request.get_ref())).await
     }
 
     type StreamIsActiveStream = BoxStream<'static, Result<IsActiveResponse, Status>>;
@@ -158,25 +170,27 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         let answer = async {
-            let Asked { key, trigger, storage } = self.asked(request.get_ref())?;
-            let watcher = storage.monitor.watch(trigger.question.clone(), key.namespace());
-            let watcher = watcher.map_err(|error| convert::ask_error_status(&trigger.storage, &error))?;
-            let metrics = self.metrics.clone();
-            // There may be thousands of them: the metadata are not kept.
-            Ok(push::activity(key, trigger, watcher, self.clock, metrics, storage.end))
+            let named = self.trigger(request.get_ref())?;
+            let storages = self.storages();
+            let storage = self.find(&storages, &named)?;
+            let watcher = storage.monitor.watch(named.trigger.question.clone(), named.key.namespace());
+            let watcher = watcher.map_err(|error| convert::ask_error_status(&named.trigger.storage, &error))?;
+            let decisions = Arc::clone(&self.decisions);
+            let stop = storage.end.clone();
+            Ok(push::activity(named, watcher, self.clock, decisions, self.metrics.clone(), stop))
         };
-        self.counted("StreamIsActive", answer).await
+        recorded(&self.calls.stream_is_active, answer).await
     }
 
     async fn get_metric_spec(
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
-        self.counted("GetMetricSpec", self.answer_metric_spec(request.get_ref())).await
+        recorded(&self.calls.get_metric_spec, self.answer_metric_spec(request.get_ref())).await
     }
 
     async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
-        self.counted("GetMetrics", self.answer_metrics(request.get_ref())).await
+        recorded(&self.calls.get_metrics, self.answer_metrics(request.get_ref())).await
     }
 
     type StreamMetricSpecStream = BoxStream<'static, Result<GetMetricSpecResponse, Status>>;
@@ -186,22 +200,24 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
         let answer = async {
-            let Asked { key, trigger, storage } = self.asked(request.get_ref())?;
-            // A number never changes, and each message makes KEDA reconcile the ScaledObject. KEDA's contract: "If unimplemented
-            // (returns Unimplemented), KEDA silently falls back to the existing pull-based behavior."
-            if !trigger.target.is_auto() {
+            let named = self.trigger(request.get_ref())?;
+            let storages = self.storages();
+            let storage = self.find(&storages, &named)?;
+            // A fixed target never changes, and each message makes KEDA reconcile the ScaledObject. KEDA's contract: "If
+            // unimplemented (returns Unimplemented), KEDA silently falls back to the existing pull-based behavior."
+            if !named.trigger.target.is_auto() {
                 return Err(Status::unimplemented(
                     "targetValue is a number: the target never changes, GetMetricSpec has it",
                 ));
             }
             let open = self.metrics.stream(StreamKind::Spec);
-            // To say nothing before it changes is forbidden: "Servers implementing this RPC must […] Send the current metric specs
+            // The first message cannot wait for a change: "Servers implementing this RPC must […] Send the current metric specs
             // immediately when the stream is opened".
-            let first = target(&trigger, &storage, key.namespace()).await;
-            let watcher = storage.monitor.watch(trigger.question.clone(), key.namespace());
-            let watcher = watcher.map_err(|error| convert::ask_error_status(&trigger.storage, &error))?;
-            Ok(push::specs(trigger, first, watcher, open, storage.end))
+            let first = target(&named, storage).await;
+            let watcher = storage.monitor.watch(named.trigger.question.clone(), named.key.namespace());
+            let watcher = watcher.map_err(|error| convert::ask_error_status(&named.trigger.storage, &error))?;
+            Ok(push::specs(Arc::clone(&named), first, watcher, open, storage.end.clone()))
         };
-        self.counted("StreamMetricSpec", answer).await
+        recorded(&self.calls.stream_metric_spec, answer).await
     }
 }

@@ -1,7 +1,7 @@
 //! Reads manifests for KEDA: ScaledObjects, as far as they decide how a workload scales.
 //!
 //! The fields and their limits are those of KEDA's `apis/keda/v1alpha1/{scaledobject,scaledjob,scaletriggers}_types.go`, and of
-//! Kubernetes' `autoscaling/v2` for the behavior. [`read`] finds all errors in a file; [`warnings`] reports what is allowed
+//! Kubernetes' `autoscaling/v2` for the behavior. [`read`] finds all errors in a file; [`warnings()`] reports what is allowed
 //! but rarely intended.
 
 mod annotations;

@@ -1,4 +1,4 @@
-//! The triggers last asked for, a bounded number of them: their series, and what has changed of them.
+//! The series of triggers, a bounded number of them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,21 +14,15 @@ use tokio::time::Instant;
 
 use crate::scaling::{Decision, ScaledObjectKey, Trigger};
 
-/// Triggers remembered at most.
+/// Triggers with series. Further ones are counted.
 const MAX_TRIGGERS: usize = 1_000;
-/// A trigger that nobody has asked for so long is forgotten.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
-/// How often to look for such triggers while there are too many.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// A change of the pods alone is told this often at most.
-const TELL_PODS_EVERY: Duration = Duration::from_secs(10);
-
-/// What has changed of a trigger, worth a line of the log.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// The pods that it asks for, were it an AverageValue.
-    pub pods: u64,
-}
+/// The series of a trigger that was not asked for this long are dropped.
+const UNUSED_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often to search for unused series while there are too many triggers.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Identifies a trigger within this process: equal for triggers whose series have equal labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TriggerId(u64);
 
 /// The labels of a trigger's series, unique to it. They are bounded, because keys and triggers are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
@@ -41,27 +35,25 @@ struct Labels {
     trigger: String,
 }
 
+/// A trigger's latest decision.
 #[derive(Clone, Debug)]
-struct Seen {
-    labels: Labels,
+struct Series {
+    labels: Arc<Labels>,
     value: f64,
     target: f64,
     active: bool,
     truncated: bool,
-    asked_at: Instant,
-    /// What was told, and when.
-    told: Option<(bool, u64, Instant)>,
+    recorded_at: Instant,
 }
 
-/// The triggers last asked for. Clones share them.
+/// The series of triggers. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Triggers {
-    /// By a hash of what names a trigger: its labels are made once, and not with every call.
-    seen: Arc<Mutex<HashMap<u64, Seen>>>,
+    series: Arc<Mutex<HashMap<TriggerId, Series>>>,
     hasher: RandomState,
     dropped: Counter,
-    /// When it was last looked for triggers to forget.
-    swept: Arc<Mutex<Option<Instant>>>,
+    /// When unused series were last searched for.
+    swept_at: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Triggers {
@@ -69,44 +61,45 @@ impl Triggers {
         self.dropped.clone()
     }
 
-    pub(super) fn decided(&self, key: &ScaledObjectKey, trigger: &Trigger, decision: &Decision) -> Option<Change> {
-        // The same as the labels say, before they are made.
+    pub(super) fn id(&self, key: &ScaledObjectKey, trigger: &Trigger) -> TriggerId {
+        // What the labels are made of.
         let identity = (key, &trigger.storage, trigger.metric, &trigger.question.filter, trigger.settings());
-        let identity = self.hasher.hash_one(identity);
-        let now = Instant::now();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if MAX_TRIGGERS <= seen.len() && !seen.contains_key(&identity) {
-            if self.is_sweep_due(now) {
-                seen.retain(|_, seen| now.duration_since(seen.asked_at) < FORGET_AFTER);
-            }
-            if MAX_TRIGGERS <= seen.len() {
-                self.dropped.inc();
-                return None;
-            }
-        }
-        let Decision { value, target, active, truncated, reasons: _ } = *decision;
-        let new = || Seen { labels: labels(key, trigger), value, target, active, truncated, asked_at: now, told: None };
-        let seen = seen.entry(identity).or_insert_with(new);
-        (seen.value, seen.target, seen.active, seen.truncated, seen.asked_at) = (value, target, active, truncated, now);
-        let pods = pods(decision);
-        let is_worth_telling = seen.told.is_none_or(|(was_active, had_pods, at)| {
-            was_active != active || (had_pods != pods && TELL_PODS_EVERY <= now.duration_since(at))
-        });
-        if !is_worth_telling {
-            return None;
-        }
-        seen.told = Some((active, pods, now));
-        Some(Change { pods })
+        TriggerId(self.hasher.hash_one(identity))
     }
 
-    /// Thousands of triggers more than are remembered must not look through all of them each time.
+    pub(super) fn record(&self, id: TriggerId, key: &ScaledObjectKey, trigger: &Trigger, decision: &Decision) {
+        let recorded_at = Instant::now();
+        let Decision { value, target, active, truncated, reasons: _ } = *decision;
+        let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get_mut(&id) {
+            *known = Series { labels: Arc::clone(&known.labels), value, target, active, truncated, recorded_at };
+            return;
+        }
+        if MAX_TRIGGERS <= all.len() && self.is_sweep_due(recorded_at) {
+            all.retain(|_, series| !series.is_unused(recorded_at));
+        }
+        if MAX_TRIGGERS <= all.len() {
+            self.dropped.inc();
+            return;
+        }
+        let labels = Arc::new(labels(key, trigger));
+        all.insert(id, Series { labels, value, target, active, truncated, recorded_at });
+    }
+
+    /// Whether to search for unused series: while there are too many triggers, not with every decision.
     fn is_sweep_due(&self, now: Instant) -> bool {
-        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = swept.is_none_or(|swept| SWEEP_EVERY <= now.duration_since(swept));
+        let mut swept_at = self.swept_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = swept_at.is_none_or(|at| SWEEP_INTERVAL <= now.duration_since(at));
         if is_due {
-            *swept = Some(now);
+            *swept_at = Some(now);
         }
         is_due
+    }
+}
+
+impl Series {
+    fn is_unused(&self, now: Instant) -> bool {
+        UNUSED_TIMEOUT <= now.duration_since(self.recorded_at)
     }
 }
 
@@ -121,34 +114,28 @@ fn labels(key: &ScaledObjectKey, trigger: &Trigger) -> Labels {
     }
 }
 
-/// The pods that a decision asks for, were it an AverageValue: the scaler is not told which it is.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates, and is never negative")]
-fn pods(decision: &Decision) -> u64 {
-    (decision.value / decision.target).ceil() as u64
-}
-
 impl Collector for Triggers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let now = Instant::now();
-        let mut all: Vec<Seen> = {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.retain(|_, seen| now.duration_since(seen.asked_at) < FORGET_AFTER);
-            seen.values().cloned().collect()
+        let mut all: Vec<Series> = {
+            let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, series| !series.is_unused(now));
+            all.values().cloned().collect()
         };
         all.sort_by(|a, b| a.labels.cmp(&b.labels));
-        let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Seen) -> f64| {
+        let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Series) -> f64| {
             let kind = ConstGauge::new(0.0).metric_type();
             let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-            for seen in &all {
-                ConstGauge::new(value(seen)).encode(metric.encode_family(&seen.labels)?)?;
+            for series in &all {
+                ConstGauge::new(value(series)).encode(metric.encode_family(&*series.labels)?)?;
             }
             Ok(())
         };
-        gauge("trigger_value", "The value of a trigger, in its metric's unit", &|seen| seen.value)?;
-        gauge("trigger_target", "What the HPA steers for, in the metric's unit", &|seen| seen.target)?;
+        gauge("trigger_value", "The value of a trigger, in its metric's unit", &|series| series.value)?;
+        gauge("trigger_target", "The HPA's target, in the metric's unit", &|series| series.target)?;
         let one = |is_so: bool| f64::from(u8::from(is_so));
-        gauge("trigger_active", "Whether a trigger keeps pods", &|seen| one(seen.active))?;
-        let help = "Whether the value comes from a count that ended at its limit, so that there may be more";
-        gauge("trigger_truncated", help, &|seen| one(seen.truncated))
+        gauge("trigger_active", "Whether a trigger is active", &|series| one(series.active))?;
+        let help = "Whether the value comes from a truncated count, so that there may be more jobs";
+        gauge("trigger_truncated", help, &|series| one(series.truncated))
     }
 }

@@ -277,8 +277,8 @@ impl StorageReader {
     /// Publishes a snapshot. It is fresh for one refresh, and at least until the next read can begin.
     fn publish(&mut self, mut snapshot: Snapshot, asked_at: Instant, next_at: Instant) {
         let took = asked_at.elapsed();
-        self.shared.metrics.read(Some(took));
-        self.shared.metrics.live_servers(snapshot.live_servers().count());
+        self.shared.metrics.record_read(Some(took));
+        self.shared.metrics.record_live_servers(snapshot.live_servers().count());
         self.slow_reads.record(&self.name, took);
         self.outages.record_success();
         if self.logged_notes != snapshot.notes {
@@ -298,7 +298,7 @@ impl StorageReader {
 
     /// Publishes a failure. Returns when the storage is asked again, which is not before `earliest`.
     fn publish_failure(&mut self, error: &StorageError, earliest: Instant) -> Instant {
-        self.shared.metrics.read(None);
+        self.shared.metrics.record_read(None);
         let is_answering = self.publisher.borrow().cached.as_ref().is_some_and(|cached| self.shared.can_serve(cached));
         let wait = self.outages.record_failure(error, is_answering);
         if !is_answering {

@@ -1,4 +1,4 @@
-//! Takes up a changed configuration while serving, and keeps the old one where the new one is wrong.
+//! Applies a changed configuration while serving. An invalid one is rejected, and the previous one stays in use.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,12 +9,13 @@ use tracing::{info, warn};
 use super::storages::Storages;
 use super::storages_by_name;
 use crate::config::{Config, ConfigErrors, Loaded, Origin, Problem, variables};
+use crate::debounced::Debounced;
 use crate::metrics::Metrics;
 
-/// How often to look. What is compared is what the file says, and the file of an address too.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the configuration is loaded. Contents are compared, those of files that it names as well.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Follows the file, and SIGHUP. Never returns.
+/// Follows the file, and reloads on SIGHUP. Never returns.
 pub(super) async fn follow(
     file: Option<PathBuf>,
     mut hangup: Signal,
@@ -22,97 +23,91 @@ pub(super) async fn follow(
     mut storages: Storages,
     metrics: &Metrics,
 ) {
-    let mut looks = Looks::new(config);
+    let mut reload = Reload::new(config);
     loop {
-        let is_asked = tokio::select! {
+        let is_requested = tokio::select! {
             _ = hangup.recv() => true,
-            () = tokio::time::sleep(LOOK_EVERY) => false,
+            () = tokio::time::sleep(CHECK_INTERVAL) => false,
         };
-        let seen = Config::load_to_connect(file.as_deref(), variables());
-        match looks.judge(seen, is_asked) {
-            Verdict::Nothing => {}
-            Verdict::AsBefore => {
-                info!("the configuration is as before");
-                metrics.reloaded(true);
+        let loaded = Config::load_to_connect(file.as_deref(), variables());
+        match reload.action(loaded, is_requested) {
+            None => {}
+            Some(ReloadAction::Unchanged) => {
+                info!("configuration unchanged");
+                metrics.record_reload(true);
             }
-            Verdict::TakeUp { loaded, needs_restart } => {
+            Some(ReloadAction::Apply { loaded, needs_restart }) => {
                 for warning in &loaded.warnings {
                     warn!("{warning}");
                 }
                 for key in needs_restart {
-                    warn!("`{key}` has changed, which needs a restart; the rest of the configuration is taken up");
+                    warn!("`{key}` has changed, which requires a restart; the rest of the configuration is applied");
                 }
                 storages.follow(&storages_by_name(loaded.config));
-                info!("the configuration is taken up");
-                metrics.reloaded(true);
+                info!("configuration applied");
+                metrics.record_reload(true);
             }
-            Verdict::Refuse(errors) => {
+            Some(ReloadAction::Reject(errors)) => {
                 for Problem { origin, text } in errors.problems() {
                     match origin {
                         Origin::Unknown => warn!("{text}"),
                         origin => warn!("{origin}: {text}"),
                     }
                 }
-                warn!(problems = errors.problems().len(), "the new configuration is not taken up, the old one stays");
-                metrics.reloaded(false);
+                warn!(problems = errors.problems().len(), "new configuration rejected; the previous one stays in use");
+                metrics.record_reload(false);
             }
         }
     }
 }
 
-/// What to do about a configuration that was seen.
+/// What to do with a loaded configuration.
 #[derive(Debug)]
-enum Verdict {
-    Nothing,
-    /// It is the one in use, which is worth a word.
-    AsBefore,
-    TakeUp {
+enum ReloadAction {
+    /// It is in use already.
+    Unchanged,
+    Apply {
         loaded: Box<Loaded>,
         needs_restart: Vec<&'static str>,
     },
-    Refuse(ConfigErrors),
+    Reject(ConfigErrors),
 }
 
-/// What was seen, for comparing.
-type Seen = Result<Config, String>;
-
-/// Judges what is seen. Somebody may be half done with writing the file, so that only what is seen twice in a row counts,
-/// unless somebody asks.
-struct Looks {
+/// Compares loaded configurations.
+struct Reload {
     in_use: Config,
-    last: Seen,
-    /// What was judged last.
-    judged: Seen,
+    /// A configuration, or its errors.
+    last: Debounced<Result<Config, String>>,
 }
 
-impl Looks {
+impl Reload {
     fn new(in_use: Config) -> Self {
-        Self { last: Ok(in_use.clone()), judged: Ok(in_use.clone()), in_use }
+        Self { last: Debounced::new(Ok(in_use.clone())), in_use }
     }
 
-    fn judge(&mut self, seen: Result<Loaded, ConfigErrors>, is_asked: bool) -> Verdict {
-        let key = match &seen {
+    /// Returns what to do, if anything: once per change that has settled, and whenever a reload is requested.
+    fn action(&mut self, loaded: Result<Loaded, ConfigErrors>, is_requested: bool) -> Option<ReloadAction> {
+        let content = match &loaded {
             Ok(loaded) => Ok(loaded.config.clone()),
             Err(errors) => Err(errors.to_string()),
         };
-        let is_settled = std::mem::replace(&mut self.last, key.clone()) == key;
-        let is_known = self.judged == key;
-        if !is_asked && (!is_settled || is_known) {
-            return Verdict::Nothing;
+        if is_requested {
+            self.last.accept(content);
+        } else if !self.last.observe(&content) {
+            return None;
         }
-        self.judged = key;
-        match seen {
-            Err(errors) => Verdict::Refuse(errors),
-            Ok(loaded) if loaded.config == self.in_use => Verdict::AsBefore,
+        Some(match loaded {
+            Err(errors) => ReloadAction::Reject(errors),
+            Ok(loaded) if loaded.config == self.in_use => ReloadAction::Unchanged,
             Ok(loaded) => {
                 let old = std::mem::replace(&mut self.in_use, loaded.config.clone());
-                Verdict::TakeUp { needs_restart: needs_restart(&old, &loaded.config), loaded: Box::new(loaded) }
+                ReloadAction::Apply { needs_restart: needs_restart(&old, &loaded.config), loaded: Box::new(loaded) }
             }
-        }
+        })
     }
 }
 
-/// The keys that have changed and cannot change while serving.
+/// Returns the keys that have changed but cannot change while serving.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let keys = [
         ("listen", old.listen != new.listen),
@@ -127,64 +122,66 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 mod tests {
     use super::*;
 
-    /// What a file says, loaded as if it had come from one.
-    fn seen(url: &str, listen: &str) -> Result<Loaded, ConfigErrors> {
+    /// Returns a configuration as if it was loaded from a file.
+    fn loaded(url: &str, listen: &str) -> Result<Loaded, ConfigErrors> {
         let variables = [("URL", url), ("LISTEN", listen)];
         Config::load(None, variables.map(|(name, value)| (format!("JOBRUNR_SCALER_{name}"), value.to_owned())))
     }
 
-    fn verdict(looks: &mut Looks, url: &str, is_asked: bool) -> String {
-        match looks.judge(seen(url, "127.0.0.1:1"), is_asked) {
-            Verdict::Nothing => "nothing".to_owned(),
-            Verdict::AsBefore => "as before".to_owned(),
-            Verdict::TakeUp { loaded, .. } => format!("take up {}", loaded.config.storages["default"].address),
-            Verdict::Refuse(_) => "refuse".to_owned(),
+    fn action(reload: &mut Reload, url: &str, is_requested: bool) -> String {
+        match reload.action(loaded(url, "127.0.0.1:1"), is_requested) {
+            None => "nothing".to_owned(),
+            Some(ReloadAction::Unchanged) => "unchanged".to_owned(),
+            Some(ReloadAction::Apply { loaded, .. }) => format!("apply {}", loaded.config.storages["default"].address),
+            Some(ReloadAction::Reject(_)) => "reject".to_owned(),
         }
     }
 
     #[test]
-    fn what_is_seen_twice_is_judged_once() {
-        let mut looks = Looks::new(seen("sqlite:a", "127.0.0.1:1").unwrap().config);
+    fn reload_applies_only_settled_files() {
+        let mut reload = Reload::new(loaded("sqlite:a", "127.0.0.1:1").unwrap().config);
         for (url, expected) in [
             ("sqlite:a", "nothing"),
             ("sqlite:b", "nothing"),
-            ("sqlite:b", "take up sqlite:b"),
+            ("sqlite:b", "apply sqlite:b"),
             ("sqlite:b", "nothing"),
-            // Half written, and then whole.
+            // Written in two steps.
             ("sql", "nothing"),
             ("sqlite:c", "nothing"),
-            ("sqlite:c", "take up sqlite:c"),
+            ("sqlite:c", "apply sqlite:c"),
             ("sql", "nothing"),
-            ("sql", "refuse"),
+            ("sql", "reject"),
             ("sql", "nothing"),
             ("mysql://h", "nothing"),
-            ("mysql://h", "refuse"),
+            ("mysql://h", "reject"),
             ("sqlite:c", "nothing"),
-            ("sqlite:c", "as before"),
+            ("sqlite:c", "unchanged"),
             ("sqlite:c", "nothing"),
         ] {
-            assert_eq!(verdict(&mut looks, url, false), expected, "{url}");
+            assert_eq!(action(&mut reload, url, false), expected, "{url}");
         }
     }
 
     #[test]
-    fn whoever_asks_gets_an_answer_at_once() {
-        let mut looks = Looks::new(seen("sqlite:a", "127.0.0.1:1").unwrap().config);
+    fn reload_on_request_is_immediate() {
+        let mut reload = Reload::new(loaded("sqlite:a", "127.0.0.1:1").unwrap().config);
         for (url, expected) in [
-            ("sqlite:a", "as before"),
-            ("sqlite:b", "take up sqlite:b"),
-            ("sqlite:b", "as before"),
-            ("sql", "refuse"),
-            ("sql", "refuse"),
+            ("sqlite:a", "unchanged"),
+            ("sqlite:b", "apply sqlite:b"),
+            ("sqlite:b", "unchanged"),
+            ("sql", "reject"),
+            ("sql", "reject"),
         ] {
-            assert_eq!(verdict(&mut looks, url, true), expected, "{url}");
+            assert_eq!(action(&mut reload, url, true), expected, "{url}");
         }
     }
 
     #[test]
-    fn what_cannot_change_is_named_and_the_rest_taken_up() {
-        let mut looks = Looks::new(seen("sqlite:a", "127.0.0.1:1").unwrap().config);
-        let Verdict::TakeUp { loaded, needs_restart } = looks.judge(seen("sqlite:b", "127.0.0.1:2"), true) else {
+    fn reload_names_keys_that_need_a_restart_and_applies_the_rest() {
+        let mut reload = Reload::new(loaded("sqlite:a", "127.0.0.1:1").unwrap().config);
+        let Some(ReloadAction::Apply { loaded, needs_restart }) =
+            reload.action(loaded("sqlite:b", "127.0.0.1:2"), true)
+        else {
             panic!("it is new");
         };
         assert_eq!(needs_restart, ["listen"]);

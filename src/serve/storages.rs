@@ -77,7 +77,7 @@ impl Storages {
         self.handles.send_replace(handles);
         for (name, running) in &old {
             running.end(name, "removed");
-            self.metrics.forget_storage(name);
+            self.metrics.remove_storage(name);
         }
     }
 

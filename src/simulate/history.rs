@@ -1,11 +1,12 @@
 //! The workload that a storage has seen: its finished jobs.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use tokio::time::Instant;
 
 use super::workload::Kinds;
 use super::{Job, Millis, Workload};

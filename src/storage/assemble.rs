@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::backend::SchemaFindings;
-use super::cursors::{DueState, EarliestDue, QueueCursors};
+use super::cursors::{EarliestDue, QueueCursors};
+use super::plan::DueState;
 use super::plan::ReadPlan;
 use super::rows::{DueScans, Interval, QueueRow, Rows, Scan};
 use crate::config::StorageConfig;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::cursors::DueState;
+use super::plan::DueState;
 use super::plan::ReadPlan;
 use super::rows::{DefinitionRow, DefinitionsVersion, Rows};
 use super::{Grants, HistoryPage, HistoryRow, Inspection, Listener, Notifications, StorageError};

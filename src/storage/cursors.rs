@@ -13,37 +13,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::plan::DuePlan;
+use super::plan::{DuePlan, DueState, QueueCursor};
 use crate::config::ReadBounds;
 use crate::jobrunr::{Filter, Queue, Snapshot};
 
 /// How far before the head a cursor is set: times come from the clocks of several machines, and transactions do not commit in
 /// the order in which they began.
 const MARGIN: SignedDuration = SignedDuration::from_secs(30);
-
-/// Where the jobs of one filter begin, as `updatedAt`, by state.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct QueueCursor {
-    pub(crate) enqueued: Timestamp,
-    pub(crate) processing: Timestamp,
-}
-
-/// The two states in which a job waits for its due time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum DueState {
-    Scheduled,
-    Awaiting,
-}
-
-impl DueState {
-    /// JobRunr's name (`StateName`).
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Scheduled => "SCHEDULED",
-            Self::Awaiting => "AWAITING",
-        }
-    }
-}
 
 /// The result of an exact search for a due job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 
 use jiff::Timestamp;
 
-use super::cursors::QueueCursor;
 use crate::config::ReadBounds;
 use crate::jobrunr::Filter;
 
@@ -38,6 +37,30 @@ pub(crate) struct QueuePlan<'a> {
     pub(crate) awaiting: Option<DuePlan>,
 }
 
+/// Where the jobs of one filter begin, as `updatedAt`, by state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct QueueCursor {
+    pub(crate) enqueued: Timestamp,
+    pub(crate) processing: Timestamp,
+}
+
+/// The two states in which a job waits for its due time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum DueState {
+    Scheduled,
+    Awaiting,
+}
+
+impl DueState {
+    /// JobRunr's name (`StateName`).
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Scheduled => "SCHEDULED",
+            Self::Awaiting => "AWAITING",
+        }
+    }
+}
+
 /// How the jobs of one state are scanned for their due times. Scanning the state is exact if the state has fewer jobs than one
 /// scan covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +69,13 @@ pub(crate) struct DuePlan {
     pub(crate) scan_by_time: bool,
     /// The earliest due time found so far, if any. The scan in ascending order begins here.
     pub(crate) earliest: Option<Timestamp>,
+}
+
+impl ReadPlan<'_> {
+    /// How many jobs a scan by due time covers; never fewer than the count limit, or a count below the limit would not be exact.
+    pub(crate) fn scan_limit(&self) -> Option<u64> {
+        self.count_limit.map(|limit| limit.max(self.bounds.due_jobs))
+    }
 }
 
 impl QueuePlan<'_> {

@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Duration, Instant};
 
 use super::backend::{Backend, SchemaFindings};
-use super::cursors::{DueState, EarliestDue, QueueCursors};
+use super::cursors::{EarliestDue, QueueCursors};
+use super::plan::DueState;
 use super::plan::{QueuePlan, ReadPlan};
 use super::recurring::RecurringCache;
 use super::rows::Rows;

@@ -25,7 +25,7 @@ use self::dialect::Dialect;
 use self::schema::Schema;
 use self::statement::{Row, StateScan, Writer};
 use super::backend::{Backend, Probe, SchemaFindings};
-use super::cursors::DueState;
+use super::plan::DueState;
 use super::plan::ReadPlan;
 use super::rows::{DefinitionRow, Rows};
 use super::{HistoryPage, HistoryRow, Inspection, Notifications, StorageError};

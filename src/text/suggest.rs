@@ -9,7 +9,7 @@ const MIN_LIKENESS: f64 = 0.85;
 
 /// Returns the candidate that `word` is most likely a misspelling of.
 #[must_use]
-pub fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let rated = candidates.into_iter().map(|candidate| (likeness(word, candidate), candidate));
     let likely = rated.filter(|(likeness, _)| MIN_LIKENESS <= *likeness);
     likely.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, candidate)| candidate)
@@ -17,20 +17,20 @@ pub fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
 
 /// Returns the end of an error message that names the [`closest`] candidate: ``; did you mean `…`?``. Empty if there is none.
 #[must_use]
-pub fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> String {
+pub(crate) fn did_you_mean<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> String {
     hint(closest(word, candidates))
 }
 
 /// Returns the end of an error message that suggests a value: ``; did you mean `…`?``. Empty if there is none.
 #[must_use]
-pub fn hint(likely: Option<impl Display>) -> String {
+pub(crate) fn hint(likely: Option<impl Display>) -> String {
     likely.map(|likely| format!("; did you mean `{likely}`?")).unwrap_or_default()
 }
 
 /// How alike two words are: from 0, nothing in common, to 1, equal except for case, `_`, `-`, `.` and blanks. A common beginning
 /// counts more (Jaro-Winkler), because people leave out the end of long names.
 #[must_use]
-pub fn likeness(a: &str, b: &str) -> f64 {
+pub(crate) fn likeness(a: &str, b: &str) -> f64 {
     if MAX_CHARS < a.len() || MAX_CHARS < b.len() {
         return 0.0;
     }
@@ -40,7 +40,7 @@ pub fn likeness(a: &str, b: &str) -> f64 {
 /// Whether `word` is `name` with different case, or with at most two letters wrong. Stricter than [`closest`], for where `word` may
 /// be right as it is: `namespace` is no misspelling of `name`.
 #[must_use]
-pub fn is_slip(word: &str, name: &str) -> bool {
+pub(crate) fn is_slip(word: &str, name: &str) -> bool {
     let max_distance = name.len().min(8) / 4;
     word != name
         && word.len() <= MAX_CHARS

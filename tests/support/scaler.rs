@@ -137,9 +137,10 @@ pub(crate) async fn cause(scaler: &RunningScaler, metadata: &str) -> Status {
         .await
 }
 
-/// Whether the scaler has not read in time, and knows no more than that.
+/// Whether the scaler has not connected or read in time, and knows no more than that.
 fn has_no_answer_yet(status: &Status) -> bool {
-    status.code() == Code::Unavailable && status.message().contains("has not answered yet")
+    let is_late = |text: &str| text.contains("has not answered yet") || text.contains("no connection within");
+    status.code() == Code::Unavailable && is_late(status.message())
 }
 
 /// Repeats an attempt until it succeeds.

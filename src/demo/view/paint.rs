@@ -1,6 +1,6 @@
 //! Colors of the terminal.
 
-use std::io::IsTerminal;
+use crate::terminal::shows_colors;
 
 /// Colors text, or leaves it as it is.
 #[derive(Clone, Copy)]
@@ -9,11 +9,9 @@ pub(in crate::demo) struct Paint {
 }
 
 impl Paint {
-    /// For standard output: colors on a terminal, unless the environment has `NO_COLOR` (<https://no-color.org>).
+    /// For standard output, if it [shows colors](shows_colors).
     pub(in crate::demo) fn stdout() -> Self {
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { colors: std::io::stdout().is_terminal() && !unwanted && !dumb }
+        Self { colors: shows_colors(&std::io::stdout()) }
     }
 
     pub(in crate::demo) fn bold(self, text: &str) -> String {

@@ -4,8 +4,12 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::metadata::{MAX_CHARS, MAX_KEYS};
 use crate::text::joined;
+
+/// Far more than the keys that there are.
+pub(super) const MAX_KEYS: usize = 100;
+/// The longest key and the longest value: longer filter values do not fit JobRunr's columns.
+pub(super) const MAX_CHARS: usize = 128;
 
 /// A problem in a trigger's metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

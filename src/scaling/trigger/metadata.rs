@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::Trigger;
-use super::error::{MetadataErrors, MetadataProblem};
+use super::error::{MAX_CHARS, MAX_KEYS, MetadataErrors, MetadataProblem};
 use super::intended::{self, Unit};
 use crate::duration;
 use crate::jobrunr::Filter;
@@ -59,10 +59,6 @@ const MAX_LOOK_AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
 const MAX_WORKERS_PER_POD: u32 = 100_000;
 /// Outside this range a usage is a mistake: a percentage, or a number of jobs.
 const TARGET_USAGES: std::ops::RangeInclusive<f64> = 0.01..=10.0;
-/// Far more than the keys that there are.
-pub(super) const MAX_KEYS: usize = 100;
-/// The longest key and the longest value: longer filter values do not fit JobRunr's columns.
-pub(super) const MAX_CHARS: usize = 128;
 /// The longest name of a storage, as in the configuration.
 const MAX_STORAGE_CHARS: usize = 40;
 /// Unknown keys that the warnings name; further ones are counted.

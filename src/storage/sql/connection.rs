@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Row as _, Type};
 
+use super::dialect::Bind;
 use super::errors::storage_error;
-use super::statement::{Bind, Row, Statement};
+use super::statement::{Row, Statement};
 use super::{Inspection, StorageError};
 use crate::storage::Notifications;
 

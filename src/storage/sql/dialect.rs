@@ -5,7 +5,13 @@
 
 use jiff::Timestamp;
 
-use super::statement::Bind;
+/// A value bound to a statement. No value is ever written into the SQL text.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Bind {
+    Text(String),
+    Int(i64),
+    Real(f64),
+}
 
 /// A condition in SQL, with a `?` for each of its values.
 #[derive(Clone, Debug, PartialEq)]

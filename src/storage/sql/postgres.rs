@@ -11,10 +11,10 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgRow, PgS
 use sqlx::{ConnectOptions, Connection, Row as _};
 
 use super::connection::{SqlConnection, rows};
-use super::dialect::{Condition, Dialect};
+use super::dialect::{Bind, Condition, Dialect};
 use super::errors::{ErrorKind, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
-use super::statement::{Bind, Row, Statement};
+use super::statement::{Row, Statement};
 use super::{SqlBackend, login};
 use crate::config::{ServerAddress, StorageConfig, TlsMode, host_and_port};
 use crate::storage::backend::{Backend, Driver};

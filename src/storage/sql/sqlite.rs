@@ -4,6 +4,8 @@
 //! in UTC or a Julian day. The column's type does not show the form, and a Julian day at noon is stored as an integer, so
 //! that only the size of a value does. Each form is one range of the index.
 
+#![expect(clippy::disallowed_types, reason = "the driver's thread compares the deadline, outside of the runtime")]
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -17,10 +19,10 @@ use sqlx::{ConnectOptions, Connection as _, Row as _};
 
 use super::SqlBackend;
 use super::connection::{SqlConnection, rows};
-use super::dialect::{Condition, Dialect};
+use super::dialect::{Bind, Condition, Dialect};
 use super::errors::{ErrorKind, connected, storage_error};
 use super::schema::{Columns, Schema, Table};
-use super::statement::{Bind, Row, Statement};
+use super::statement::{Row, Statement};
 use crate::config::StorageConfig;
 use crate::storage::backend::{Backend, Driver};
 use crate::storage::{Grants, Inspection, StorageError, within};

@@ -20,12 +20,12 @@
 
 use jiff::Timestamp;
 
-use super::dialect::{Dialect, Select};
+use super::dialect::{Bind, Dialect, Select};
 use super::schema::Schema;
 use crate::config::ReadBounds;
 use crate::jobrunr::Filter;
 use crate::storage::HistoryPage;
-use crate::storage::cursors::DueState;
+use crate::storage::plan::DueState;
 use crate::storage::plan::ReadPlan;
 use crate::storage::rows::CALENDAR_MICROS;
 
@@ -52,14 +52,6 @@ const MAX_TAGS_CHARACTERS: usize = 4_096;
 const JSON_END_CHARACTERS: usize = 8_192;
 /// Separates the ends of a long JSON. JSON contains this character only escaped.
 const GAP: char = '\u{1}';
-
-/// A value bound to a statement. No value is ever written into the SQL text.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Bind {
-    Text(String),
-    Int(i64),
-    Real(f64),
-}
 
 /// A statement and its values, in the order of their placeholders.
 #[derive(Clone, Debug, Default, PartialEq)]

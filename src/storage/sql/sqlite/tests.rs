@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::config::{Config, ReadBounds};
 use crate::jobrunr::Filter;
-use crate::storage::cursors::DueState;
+use crate::storage::plan::DueState;
 use crate::storage::plan::{DuePlan, QueuePlan, ReadPlan};
 
 const TABLES: &str = "

@@ -2,11 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::due::scan_limit;
 use super::{GAP, RUN_STATES};
 use crate::storage::HistoryRow;
 use crate::storage::backend::Probe;
-use crate::storage::cursors::DueState;
+use crate::storage::plan::DueState;
 use crate::storage::plan::{QueuePlan, ReadPlan};
 use crate::storage::rows::{
     ActiveRuns, DefinitionRow, DefinitionsVersion, Interval, QueueRow, Rows, Scan, ServerRow, calendar_instant,
@@ -111,7 +110,7 @@ pub(crate) fn decode(plan: &ReadPlan<'_>, state_scan: StateScan, rows: &[Row]) -
             _ => {}
         }
     }
-    let limit = scan_limit(plan).unwrap_or(u64::MAX);
+    let limit = plan.scan_limit().unwrap_or(u64::MAX);
     for due in queues.iter_mut().flat_map(|queue| [&mut queue.scheduled, &mut queue.awaiting]) {
         due.of_state.is_truncated = state_scan.is_bounded && limit <= due.of_state.n_scanned;
         for scan in [&mut due.ascending, &mut due.descending].into_iter().flatten() {

@@ -6,7 +6,7 @@ use super::super::dialect::Select;
 use super::decode::{AFTER_CALENDAR, BEFORE_CALENDAR, NO_TIME, OTHER, RowKind, ScanKind};
 use super::{Part, Writer};
 use crate::jobrunr::Filter;
-use crate::storage::cursors::DueState;
+use crate::storage::plan::DueState;
 use crate::storage::plan::{DuePlan, QueuePlan, ReadPlan};
 
 /// A scan by due time: from where to where, in which order, and how far.
@@ -27,7 +27,7 @@ impl Writer<'_> {
         due: &DuePlan,
         plan: &ReadPlan<'_>,
     ) {
-        let limit = scan_limit(plan);
+        let limit = plan.scan_limit();
         self.scan_state(index, queue, state, limit);
         let by_time = due.scan_by_time && self.schema.has_time_index;
         let Some(last) = queue.last_until().filter(|_| by_time) else { return };
@@ -119,11 +119,6 @@ impl Writer<'_> {
         let later = self.binary_search(later, until.len().saturating_sub(n_later).saturating_add(n_before));
         format!("CASE WHEN {condition} THEN {earlier} ELSE {later} END")
     }
-}
-
-/// How many jobs a scan covers; never fewer than the count limit, or a count below the limit would not be exact.
-pub(super) fn scan_limit(plan: &ReadPlan<'_>) -> Option<u64> {
-    plan.count_limit.map(|limit| limit.max(plan.bounds.due_jobs))
 }
 
 /// The columns that state and filter need. Others are not read, because a job can be large.

@@ -6,7 +6,7 @@ use super::super::dialect::{Condition, Select};
 use super::decode::RowKind;
 use super::{Bind, MAX_INVALID, MAX_PARTS, MAX_TAGS_CHARACTERS, Part, RUN_STATES, Writer};
 use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Filter};
-use crate::storage::cursors::QueueCursor;
+use crate::storage::plan::QueueCursor;
 use crate::storage::plan::{QueuePlan, ReadPlan};
 use crate::storage::rows::{MAX_POLL_INTERVAL_SECONDS, MAX_WORKERS};
 

@@ -107,7 +107,7 @@ fn statements(schema: &Schema) -> Vec<Statement> {
     let now = Timestamp::UNIX_EPOCH;
     let filter = Filter { priority: Some(1), server_tag: Some("gpu".into()), dynamic_queue: Some("a".into()) };
     let due = DuePlan { scan_by_time: true, earliest: Some(now) };
-    let cursor = crate::storage::cursors::QueueCursor { enqueued: now, processing: now };
+    let cursor = crate::storage::plan::QueueCursor { enqueued: now, processing: now };
     let until = vec![now, now + SignedDuration::from_mins(1)];
     let queue = QueuePlan { filter: &filter, cursor: Some(cursor), until, scheduled: due, awaiting: Some(due) };
     let plan = |count_limit| ReadPlan {
