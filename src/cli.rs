@@ -4,8 +4,10 @@ pub mod check;
 mod error;
 pub mod grants_sql;
 pub mod health;
+pub mod model_args;
 pub mod next_run;
 pub mod notify_sql;
+pub mod recommend;
 pub mod simulate;
 
 use std::io::{self, Write};
@@ -43,6 +45,8 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Show what ScaledObjects would have done with a workload: how long jobs wait, what the pods cost, what is interrupted.
     Simulate(simulate::SimulateArgs),
+    /// Find the settings of a ScaledObject that keep a promise at the lowest cost.
+    Recommend(recommend::RecommendArgs),
     /// Print when a recurring job runs next, as JobRunr computes it.
     NextRun(next_run::NextRunArgs),
     /// Check whether a running scaler is ready, for probes in an image without curl.
@@ -78,6 +82,7 @@ pub fn run(command: Command) -> Result<(), CommandError> {
         Command::Check(args) => healthy(block_on(check::run(&args))??),
         Command::Demo(args) => Ok(block_on(demo::run(args))??),
         Command::Simulate(args) => Ok(block_on(simulate::run(&args))??),
+        Command::Recommend(args) => Ok(block_on(recommend::run(&args))??),
         Command::NextRun(args) => {
             Ok(next_run::run(&args, io::stdin().lock(), io::stdout().lock(), jiff::Timestamp::now())?)
         }

@@ -153,3 +153,25 @@ fn errors_say_what_to_do() {
     let texts = arguments.map(|arguments| format!("$ simulate {arguments}\n{}", folder.simulate(arguments)));
     assert_snapshot!("errors", texts.join("\n\n"));
 }
+
+#[test]
+fn recommendation_is_a_scaled_object_to_apply() {
+    let folder = Folder::new();
+    // A job every 5 s for half an hour, of 20 s each.
+    let jobs: String = (0..360).map(|n| format!("{},20\n", n * 5)).collect();
+    folder.file("jobs.csv", &format!("arrival_seconds,duration_seconds\n{jobs}"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jobrunr-scaler"));
+    command.current_dir(folder.0.path()).env_clear();
+    command.args(["recommend", "--slo", "p95 latency <= PT20S", "--workload", "jobs.csv", "-f", "demand.yaml"]);
+    command.args(["--workers-per-pod", "2", "--pod-start", "PT10S", "--max-pods", "6"]);
+    let run = |output: &str| {
+        let mut command_ = Command::new(command.get_program());
+        command_.args(command.get_args()).current_dir(folder.0.path()).env_clear().args(["--output", output]);
+        transcript(&command_.output().unwrap())
+    };
+    assert_snapshot!("recommend", run("table"));
+    let yaml = run("yaml");
+    folder.file("recommended.yaml", yaml.strip_suffix("\n[exit 0]").unwrap());
+    let simulated = folder.simulate("-f recommended.yaml --workload jobs.csv --output json");
+    assert!(simulated.contains("\"jobs_done\":360"), "{simulated}");
+}

@@ -5,9 +5,9 @@ use std::io;
 use super::check::CheckError;
 use super::grants_sql::GrantsSqlError;
 use super::health::HealthError;
+use super::model_args::ModelError;
 use super::next_run::NextRunFailure;
 use super::notify_sql::NotifySqlError;
-use super::simulate::SimulateError;
 use crate::config::ConfigErrors;
 use crate::demo::DemoError;
 use crate::explain::ExplainError;
@@ -81,7 +81,7 @@ from_errors! {
     ExplainError { Configuration, Output },
     CheckError { Configuration, Output },
     DemoError { Config, Output },
-    SimulateError { Configuration, Output },
+    ModelError { Configuration, Output },
     HealthError { Configuration },
     GrantsSqlError { Configuration },
     NotifySqlError { Configuration },

@@ -1,0 +1,241 @@
+//! What `simulate` and `recommend` have in common: the workload, and what is assumed of the application and the cluster.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read};
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::{SignedDuration, Timestamp};
+use thiserror::Error;
+
+use super::{load_config, storage_named};
+use crate::config::ConfigErrors;
+use crate::duration;
+use crate::kubernetes::manifest;
+use crate::simulate::history::{HistoryBounds, HistoryOptions, Progress, read_history};
+use crate::simulate::workload::{Builtin, read_csv, write_csv};
+use crate::simulate::{Millis, Policy, Readiness, Settings, Workload};
+use crate::text::counted;
+use crate::text::suggest::did_you_mean;
+
+/// The longest duration of an option.
+const LONGEST: SignedDuration = SignedDuration::from_hours(24);
+/// The longest `--since`.
+const LONGEST_SINCE: SignedDuration = SignedDuration::from_hours(24 * 366);
+/// The workload that is read from a storage.
+const HISTORY: &str = "history";
+/// The steps of the progress bar.
+const PROGRESS_STEPS: u64 = 1000;
+/// The workload, and what is assumed of the application and the cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ModelArgs {
+    /// The jobs: `history`, the finished jobs of a storage; a CSV file with the header
+    /// arrival_seconds,duration_seconds[,due_seconds][,kind]; or built in: burst, steady, sinusoid, batch, long-tail, short-jobs,
+    /// recurring
+    #[arg(long, value_name = "history|FILE|NAME")]
+    pub workload: String,
+
+    /// With --workload history: the configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// With --workload history: the storage; not needed if there is only one
+    #[arg(long, value_name = "NAME")]
+    pub storage: Option<String>,
+
+    /// With --workload history: how far back. JobRunr keeps succeeded jobs for 36 hours by default
+    #[arg(long, value_name = "DURATION", default_value = "PT36H", value_parser = parse_since)]
+    pub since: SignedDuration,
+
+    /// With --workload history: keep the names of jobs, which --export-workload writes; otherwise they are short hashes
+    #[arg(long)]
+    pub names: bool,
+
+    /// The workers of a pod
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub workers_per_pod: u32,
+
+    /// From the creation of a pod until its server announces itself; up to a tenth more or less, at random
+    #[arg(long, value_name = "DURATION", default_value = "PT45S", value_parser = parse_duration)]
+    pub pod_start: SignedDuration,
+
+    /// JobRunr's poll interval. With PT0S, workers fetch at once
+    #[arg(long, value_name = "DURATION", default_value = "PT15S", value_parser = parse_duration)]
+    pub poll_interval: SignedDuration,
+
+    /// The pods' terminationGracePeriodSeconds
+    #[arg(long, value_name = "DURATION", default_value = "PT30S", value_parser = parse_duration)]
+    pub grace_period: SignedDuration,
+
+    /// JobRunr's interrupt-jobs-await-duration-on-stop: how long a server that stops waits for its jobs
+    #[arg(long, value_name = "DURATION", default_value = "PT10S", value_parser = parse_duration)]
+    pub await_on_stop: SignedDuration,
+
+    /// Pods are ready once their server runs, because they have a readiness probe; otherwise as soon as they exist
+    #[arg(long)]
+    pub readiness_probe: bool,
+
+    /// Kubernetes removes idle pods first, because busy ones have a higher pod-deletion-cost; otherwise the youngest
+    #[arg(long)]
+    pub spare_busy_pods: bool,
+
+    /// The seed of everything random. The same seed gives the same result
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+
+    /// Also write the workload as CSV
+    #[arg(long, value_name = "FILE")]
+    pub export_workload: Option<PathBuf>,
+}
+
+/// Why nothing was simulated.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// The configuration is invalid.
+    #[error(transparent)]
+    Configuration(#[from] ConfigErrors),
+    /// A manifest, a ScaledObject or the workload is invalid.
+    #[error("{0}")]
+    Input(String),
+    /// Standard output cannot be written.
+    #[error("cannot write the results: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl ModelArgs {
+    pub(super) fn settings(&self) -> Settings {
+        settings_of(self)
+    }
+
+    /// Reads or makes the workload, and writes it as CSV if that is wanted.
+    pub(super) async fn workload(&self) -> Result<Workload, ModelError> {
+        let workload = workload(self).await?;
+        if let Some(file) = &self.export_workload {
+            export(&workload, file)?;
+        }
+        Ok(workload)
+    }
+}
+
+fn settings_of(args: &ModelArgs) -> Settings {
+    // At most a day, by the parser.
+    let millis = |duration: SignedDuration| duration.as_millis() as Millis;
+    Settings {
+        workers_per_pod: args.workers_per_pod,
+        pod_start: millis(args.pod_start),
+        readiness: if args.readiness_probe { Readiness::WithServer } else { Readiness::AtOnce },
+        spares_busy_pods: args.spare_busy_pods,
+        poll_interval: millis(args.poll_interval),
+        grace_period: millis(args.grace_period),
+        await_on_stop: millis(args.await_on_stop),
+        seed: args.seed,
+        ..Settings::default()
+    }
+}
+
+pub(super) fn parse_duration(text: &str) -> Result<SignedDuration, String> {
+    duration_within(text, SignedDuration::ZERO, LONGEST)
+}
+
+fn parse_since(text: &str) -> Result<SignedDuration, String> {
+    duration_within(text, SignedDuration::from_mins(1), LONGEST_SINCE)
+}
+
+fn duration_within(text: &str, least: SignedDuration, most: SignedDuration) -> Result<SignedDuration, String> {
+    let parsed = duration::parse(text).map_err(|error| error.to_string())?;
+    if (least..=most).contains(&parsed) {
+        return Ok(parsed);
+    }
+    Err(format!("`{text}` is not allowed; use {} to {}", duration::format(least), duration::format(most)))
+}
+
+/// The ScaledObjects of all files. Reports all errors at once.
+pub(super) async fn policies(files: &[PathBuf]) -> Result<Vec<Policy>, ModelError> {
+    let (mut policies, mut errors) = (Vec::<Policy>::new(), Vec::new());
+    for file in files {
+        match of_file(file).await {
+            Ok(found) => {
+                for mut policy in found {
+                    // Two versions of one ScaledObject differ by their files.
+                    if policies.iter().any(|other| other.name == policy.name) {
+                        policy.name = format!("{} ({})", policy.name, file.display());
+                    }
+                    policies.push(policy);
+                }
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(ModelError::Input(errors.join("\n")));
+    }
+    Ok(policies)
+}
+
+async fn of_file(file: &Path) -> Result<Vec<Policy>, String> {
+    let is_stdin = file == Path::new("-");
+    let name = if is_stdin { "standard input".to_owned() } else { file.display().to_string() };
+    let mut text = String::new();
+    let read = if is_stdin {
+        io::stdin().lock().read_to_string(&mut text).map(|_| text)
+    } else {
+        tokio::fs::read_to_string(file).await
+    };
+    let text = read.map_err(|error| format!("{name}: cannot read the file: {error}"))?;
+    let manifests = manifest::read(&name, &text).map_err(|error| error.to_string())?;
+    if manifests.scaled_objects.is_empty() {
+        return Err(format!("{name}: there is no ScaledObject to simulate"));
+    }
+    let policies = manifests.scaled_objects.iter().map(Policy::scaled);
+    policies.collect::<Result<_, _>>().map_err(|error| format!("{name}: {error}"))
+}
+
+async fn workload(args: &ModelArgs) -> Result<Workload, ModelError> {
+    let name = args.workload.as_str();
+    if name == HISTORY {
+        return history(args).await;
+    }
+    if let Some(builtin) = Builtin::from_name(name) {
+        return Ok(builtin.workload(args.seed));
+    }
+    let is_file = Path::new(name).extension().is_some() || name.contains('/') || Path::new(name).exists();
+    if !is_file {
+        let builtin = Builtin::ALL.map(Builtin::name);
+        let hint = did_you_mean(name, builtin.into_iter().chain([HISTORY]));
+        return Err(ModelError::Input(format!(
+            "--workload is `{name}`, which is neither {HISTORY}, nor a CSV file, nor built in; built in are {}{hint}",
+            builtin.join(", ")
+        )));
+    }
+    let file = tokio::fs::File::open(name).await;
+    let file =
+        file.map_err(|error| ModelError::Input(format!("{name}: cannot read the file: {error}")))?.into_std().await;
+    read_csv(name, BufReader::new(file)).map_err(|error| ModelError::Input(error.to_string()))
+}
+
+/// Reads the workload from a storage. Shows how far it is if standard error is a terminal.
+async fn history(args: &ModelArgs) -> Result<Workload, ModelError> {
+    let loaded = load_config(args.config.as_deref())?;
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let (name, storage) = storage_named(&loaded.config, args.storage.as_deref()).map_err(ModelError::Input)?;
+    let options = HistoryOptions { since: args.since, names: args.names, bounds: HistoryBounds::default() };
+    let bar = ProgressBar::new(PROGRESS_STEPS);
+    if let Ok(style) = ProgressStyle::with_template("reading {msg} {bar:40} {percent} % {elapsed}") {
+        bar.set_style(style);
+    }
+    let mut progress = |progress: Progress| {
+        bar.set_message(counted(progress.jobs as u64, "job"));
+        // A share is from 0 to 1.
+        bar.set_position((progress.share * PROGRESS_STEPS as f64) as u64);
+    };
+    let read = read_history(name.as_str(), storage, &options, Timestamp::now(), &mut progress).await;
+    bar.finish_and_clear();
+    read.map_err(|error| ModelError::Input(error.to_string()))
+}
+
+fn export(workload: &Workload, file: &Path) -> Result<(), ModelError> {
+    let written = File::create(file).and_then(|output| write_csv(workload, BufWriter::new(output)));
+    written.map_err(|error| ModelError::Input(format!("{}: cannot write the workload: {error}", file.display())))
+}

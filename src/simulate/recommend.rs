@@ -1,0 +1,318 @@
+//! Which settings are the cheapest that keep a promise.
+//!
+//! Candidates are ScaledObjects with one `demand` trigger. They are tuned on the first two thirds of the workload's time; what they
+//! would have done is then reported for the last third, which they were not tuned on.
+
+mod candidate;
+mod slo;
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+pub use candidate::Candidate;
+pub use slo::{Percentile, Slo, SloError};
+
+use super::result::rounded;
+use super::{Job, Latency, Millis, Policy, PolicyError, Settings, Simulation, SimulationResult, Workload, simulate};
+use crate::duration;
+use crate::kubernetes::manifest::{self, ManifestError};
+use crate::text::counted;
+
+/// The triggers of JobRunr's guide to autoscaling, with the limits and the behavior of a candidate.
+const GUIDE: [(&str, &str, &str); 3] = [
+    ("worker-usage", "Value", "targetValue: \"0.8\""),
+    ("scheduled-count", "AverageValue", "targetValue: \"8\", scheduledIn: PT2M"),
+    ("enqueued-latency", "Value", "targetValue: \"300\""),
+];
+/// With fewer jobs, or within a shorter time, the part that was not tuned on says little.
+const FEW_JOBS: usize = 500;
+const SHORT: Millis = 3_600_000;
+/// Rounds over all settings.
+const ROUNDS: usize = 2;
+
+/// What to recommend for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecommendOptions {
+    /// The promise.
+    pub slo: Slo,
+    /// The most pods.
+    pub max_pods: u32,
+    /// What the ScaledObject that is written out names: its name, and the workload that it scales.
+    pub target: String,
+    /// Its namespace.
+    pub namespace: Option<String>,
+    /// `scalerAddress`.
+    pub scaler_address: String,
+}
+
+/// A recommendation. As JSON this is an interface: fields are added, never renamed or removed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recommendation {
+    /// The promise, such as `p95 latency <= PT1M`.
+    pub slo: String,
+    /// Whether the chosen one kept it on the part that it was tuned on.
+    pub kept_when_tuned: bool,
+    /// Whether it kept it on the part that it was not tuned on.
+    pub kept_when_checked: bool,
+    /// What was chosen.
+    pub chosen: Rated,
+    /// Why, one sentence each.
+    pub reasons: Vec<String>,
+    /// The candidates to which no other is better in both wait and pod-hours, the cheapest first.
+    pub front: Vec<Rated>,
+    /// How many candidates were simulated.
+    pub candidates: usize,
+    /// The chosen one beside others, on the part that it was not tuned on.
+    pub check: Simulation,
+    /// A ScaledObject ready to apply.
+    pub manifest: String,
+}
+
+/// A candidate, and what it did with the part that it was tuned on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Rated {
+    /// The settings.
+    #[serde(flatten)]
+    pub candidate: Candidate,
+    /// How long jobs waited.
+    pub latency_seconds: Latency,
+    /// What it cost.
+    pub pod_hours: f64,
+    /// The jobs that it interrupted.
+    pub jobs_interrupted: u64,
+    /// Whether it kept the promise.
+    pub keeps: bool,
+    /// Whether all jobs were done.
+    pub is_complete: bool,
+}
+
+/// Why nothing could be recommended.
+#[derive(Debug, thiserror::Error)]
+pub enum RecommendError {
+    /// The workload has no jobs before or after the split.
+    #[error(
+        "the workload has {jobs} in the part to tune on and {checked} in the part to check, but both need some; use a longer workload"
+    )]
+    TooFewJobs {
+        /// Jobs to tune on.
+        jobs: String,
+        /// Jobs to check.
+        checked: String,
+    },
+    /// A name makes the manifest invalid.
+    #[error("the ScaledObject would be invalid: {0}")]
+    Manifest(#[from] ManifestError),
+    /// The manifest cannot be simulated.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+/// Searches the settings that keep the promise at the lowest cost. `others` are compared with it.
+///
+/// # Errors
+/// [`RecommendError`]
+pub fn recommend(
+    workload: &Workload,
+    others: &[Policy],
+    options: &RecommendOptions,
+    settings: &Settings,
+) -> Result<Recommendation, RecommendError> {
+    let (tuned_on, checked_on) = split(workload);
+    if tuned_on.jobs.is_empty() || checked_on.jobs.is_empty() {
+        let [jobs, checked] = [&tuned_on, &checked_on].map(|part| counted(part.jobs.len() as u64, "job"));
+        return Err(RecommendError::TooFewJobs { jobs, checked });
+    }
+    let settings = &Settings { slo: options.slo.limit, ..settings.clone() };
+    let mut search = Search { workload: &tuned_on, options, settings, rated: BTreeMap::new() };
+    let chosen = search.run()?;
+    let all: Vec<Rated> = search.rated.into_values().collect();
+    let front = front(&all, options.slo);
+
+    let manifest = chosen.candidate.manifest(options);
+    let mut policies = vec![policy(&manifest, "recommended")?];
+    policies.extend(others.iter().cloned());
+    policies.push(policy(&guide(&chosen.candidate, options), "guide's three")?);
+    let check = simulate(&checked_on, &policies, settings);
+    let kept_when_checked = options.slo.is_kept(&check.results[0]);
+    let reasons = reasons(&chosen, &all, &check, options.slo);
+    Ok(Recommendation {
+        slo: options.slo.to_string(),
+        kept_when_tuned: chosen.keeps,
+        kept_when_checked,
+        chosen,
+        reasons,
+        front,
+        candidates: all.len(),
+        check,
+        manifest,
+    })
+}
+
+/// Splits a workload at two thirds of its time.
+fn split(workload: &Workload) -> (Workload, Workload) {
+    let due = |job: &Job| job.due.max(job.arrival);
+    let at = workload.last_due() / 3 * 2;
+    let (first, second): (Vec<Job>, Vec<Job>) = workload.jobs.iter().partition(|job| due(job) < at);
+    let shifted = |job: Job| Job { arrival: (job.arrival - at).max(0), due: due(&job) - at, ..job };
+    let part = |jobs: Vec<Job>, name: &str| {
+        let mut part = Workload::new(format!("{}, {name}", workload.name), jobs, workload.kinds.clone());
+        part.notes.clone_from(&workload.notes);
+        part
+    };
+    (part(first, "first two thirds"), part(second.into_iter().map(shifted).collect(), "last third"))
+}
+
+struct Search<'a> {
+    workload: &'a Workload,
+    options: &'a RecommendOptions,
+    settings: &'a Settings,
+    rated: BTreeMap<Candidate, Rated>,
+}
+
+impl Search<'_> {
+    /// Improves one setting after the other, from several starts.
+    fn run(&mut self) -> Result<Rated, RecommendError> {
+        let mut found: Option<Rated> = None;
+        for start in Candidate::starts(self.options.max_pods, self.settings) {
+            let mut best = start;
+            for _ in 0..ROUNDS {
+                for variants in 0..Candidate::SETTINGS {
+                    let candidates = best.variants(variants, self.options.max_pods, self.settings);
+                    self.rate(&candidates)?;
+                    let rated = candidates.iter().filter_map(|candidate| self.rated.get(candidate)).copied();
+                    best = rated.min_by(|a, b| self.compare(a, b)).map_or(best, |rated| rated.candidate);
+                }
+            }
+            let rated = self.rated.get(&best).copied();
+            found = found.into_iter().chain(rated).min_by(|a, b| self.compare(a, b));
+        }
+        // Every start has been rated among its own variants.
+        found.ok_or_else(|| RecommendError::TooFewJobs { jobs: "no job".to_owned(), checked: "none".to_owned() })
+    }
+
+    /// The better one first: it does all jobs, keeps the promise, is cheap, interrupts few jobs; waits are short if none keeps it.
+    fn compare(&self, a: &Rated, b: &Rated) -> Ordering {
+        let slo = self.options.slo;
+        let by_cost = a.pod_hours.total_cmp(&b.pod_hours).then(a.jobs_interrupted.cmp(&b.jobs_interrupted));
+        let by_wait = slo.wait(&a.latency_seconds).total_cmp(&slo.wait(&b.latency_seconds));
+        let by_quality = if a.keeps && b.keeps { by_cost.then(by_wait) } else { by_wait.then(by_cost) };
+        (!a.is_complete, !a.keeps).cmp(&(!b.is_complete, !b.keeps)).then(by_quality).then(a.candidate.cmp(&b.candidate))
+    }
+
+    /// Simulates candidates on all processors.
+    fn rate(&mut self, candidates: &[Candidate]) -> Result<(), RecommendError> {
+        let new: Vec<&Candidate> = candidates.iter().filter(|candidate| !self.rated.contains_key(candidate)).collect();
+        let policies = new.iter().map(|candidate| policy(&candidate.manifest(self.options), "candidate"));
+        let policies = policies.collect::<Result<Vec<_>, _>>()?;
+        let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(new.len())));
+        let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(new.len());
+        std::thread::scope(|scope| {
+            for _ in 0..n_threads {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Atomic::Relaxed);
+                        let Some(policy) = policies.get(index) else { return };
+                        let result = policy.play(self.workload, self.settings);
+                        results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+                    }
+                });
+            }
+        });
+        for (index, result) in results.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let rated = self.rated_as(*new[index], &result);
+            self.rated.insert(*new[index], rated);
+        }
+        Ok(())
+    }
+
+    fn rated_as(&self, candidate: Candidate, result: &SimulationResult) -> Rated {
+        Rated {
+            candidate,
+            latency_seconds: result.latency_seconds,
+            pod_hours: result.pod_hours,
+            jobs_interrupted: result.jobs_interrupted,
+            keeps: self.options.slo.is_kept(result),
+            is_complete: result.jobs_failed + result.jobs_unfinished == 0,
+        }
+    }
+}
+
+/// The candidates to which no other is better in both wait and pod-hours, the cheapest first.
+fn front(all: &[Rated], slo: Slo) -> Vec<Rated> {
+    let mut sorted: Vec<Rated> = all.iter().filter(|rated| rated.is_complete).copied().collect();
+    let wait = |rated: &Rated| slo.wait(&rated.latency_seconds);
+    sorted.sort_by(|a, b| a.pod_hours.total_cmp(&b.pod_hours).then(wait(a).total_cmp(&wait(b))));
+    let mut least = f64::INFINITY;
+    sorted.retain(|rated| {
+        let is_better = wait(rated) < least;
+        least = least.min(wait(rated));
+        is_better
+    });
+    sorted
+}
+
+fn policy(manifest: &str, name: &str) -> Result<Policy, RecommendError> {
+    let object = manifest::read("the recommended ScaledObject", manifest)?.scaled_objects.into_iter().next();
+    let policy = object.as_ref().map(Policy::scaled).transpose()?;
+    // The template has one ScaledObject.
+    let mut policy = policy.unwrap_or_else(|| Policy::fixed(1));
+    name.clone_into(&mut policy.name);
+    Ok(policy)
+}
+
+/// The guide's triggers with the limits and the behavior of a candidate.
+fn guide(candidate: &Candidate, options: &RecommendOptions) -> String {
+    let manifest = candidate.manifest(options);
+    let head = manifest.split_once("  triggers:\n").map_or(manifest.as_str(), |(head, _)| head);
+    let triggers = GUIDE.map(|(metric, metric_type, metadata)| {
+        format!(
+            "    - type: {}\n      metricType: {metric_type}\n      metadata: {{scalerAddress: \"{}\", metric: {metric}, {metadata}}}\n",
+            candidate.trigger_type(),
+            options.scaler_address
+        )
+    });
+    format!("{head}  triggers:\n{}", triggers.concat())
+}
+
+/// Why the chosen one, and what to make of it.
+fn reasons(chosen: &Rated, all: &[Rated], check: &Simulation, slo: Slo) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let n_keep = all.iter().filter(|rated| rated.keeps && rated.is_complete).count();
+    let (n_all, checked) = (all.len(), &check.results[0]);
+    if chosen.keeps {
+        reasons.push(format!(
+            "It is the cheapest of the {n_keep} candidates, of {n_all}, that keep {slo} on the first two thirds."
+        ));
+    } else {
+        reasons.push(format!(
+            "None of {n_all} candidates keeps {slo} on the first two thirds; this one comes closest: allow more pods, or longer waits."
+        ));
+    }
+    let wait = rounded(slo.wait(&checked.latency_seconds));
+    let verdict = if slo.is_kept(checked) { "keeps it" } else { "does not keep it" };
+    reasons
+        .push(format!("On the last third, which it was not tuned on, it {verdict}: {} is {wait} s.", slo.percentile));
+    if 0 < checked.jobs_interrupted {
+        let jobs = counted(checked.jobs_interrupted, "job");
+        reasons.push(format!(
+            "It interrupts {jobs} there, which are retried: if that does harm, take one with a longer window or fewer pods removed per \
+             minute, or spare busy pods."
+        ));
+    }
+    let jobs = check.workload.jobs;
+    if jobs < FEW_JOBS || (check.workload.seconds * 1000.0) < SHORT as f64 {
+        let span = duration::format(jiff::SignedDuration::from_secs(check.workload.seconds as i64));
+        reasons.push(format!(
+            "The last third has only {} in {span}: too little to rely on, use a longer workload.",
+            counted(jobs as u64, "job")
+        ));
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests;

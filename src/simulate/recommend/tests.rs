@@ -1,0 +1,82 @@
+//! Recommendations for workloads whose best settings are known, and manifests that `explain` does not warn about.
+
+use super::*;
+use crate::scaling::Trigger;
+use crate::simulate::workload::Builtin;
+
+fn options(slo: &str) -> RecommendOptions {
+    RecommendOptions {
+        slo: slo.parse().unwrap(),
+        max_pods: 12,
+        target: "workers".to_owned(),
+        namespace: Some("orders".to_owned()),
+        scaler_address: "scaler.keda:9090".to_owned(),
+    }
+}
+
+#[test]
+fn every_candidate_is_a_scaled_object_without_warnings() {
+    let (options, settings) = (options("p95 latency <= PT1M"), Settings::default());
+    let mut n_candidates = 0;
+    for start in Candidate::starts(12, &settings) {
+        for setting in 0..Candidate::SETTINGS {
+            for candidate in start.variants(setting, 12, &settings) {
+                let text = candidate.manifest(&options);
+                let object = manifest::read("x", &text).unwrap().scaled_objects.remove(0);
+                assert_eq!(manifest::warnings(&object), Vec::<String>::new(), "{text}");
+                let metadata = object.triggers[0].metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+                assert_eq!(Trigger::parse(metadata).unwrap().warnings, Vec::<String>::new(), "{text}");
+                policy(&guide(&candidate, &options), "guide").unwrap();
+                n_candidates += 1;
+            }
+        }
+    }
+    assert!(60 < n_candidates, "{n_candidates}");
+}
+
+#[test]
+fn workload_is_split_in_time() {
+    let job = |arrival, due| Job { arrival, due, duration: 5, kind: 0 };
+    let workload = Workload::new("w", vec![job(0, 0), job(0, 70), job(50, 50), job(80, 80), job(90, 90)], Vec::new());
+    let (first, second) = split(&workload);
+    assert_eq!(first.jobs, [job(0, 0), job(50, 50)]);
+    assert_eq!(second.jobs, [job(0, 10), job(20, 20), job(30, 30)]);
+}
+
+#[test]
+fn recommendation_keeps_its_promise_at_less_than_the_maximum() {
+    // An eighth of the jobs, so that a debug build takes seconds.
+    let mut workload = Builtin::Steady.workload(1);
+    workload.jobs.retain(|job| job.arrival < 1_800_000);
+    let options = options("p95 latency <= PT30S");
+    let found = recommend(&workload, &[Policy::fixed(12)], &options, &Settings::default()).unwrap();
+    assert!(found.kept_when_tuned, "{:?}", found.reasons);
+    // What it was not tuned on may break the promise; the recommendation says so.
+    assert_eq!(found.kept_when_checked, options.slo.is_kept(&found.check.results[0]));
+    assert_eq!(found.kept_when_checked, found.reasons[1].contains(" it keeps it: "), "{:?}", found.reasons);
+    let names: Vec<&str> = found.check.results.iter().map(|result| result.name.as_str()).collect();
+    assert_eq!(names, ["recommended", "fixed-12", "guide's three"]);
+    // Ten workers are busy on average: two pods do, with some of a third.
+    let [recommended, fixed, _] = &found.check.results[..] else { panic!() };
+    assert!(recommended.pod_hours < fixed.pod_hours / 2.0, "{} {}", recommended.pod_hours, fixed.pod_hours);
+    assert!(found.front.is_sorted_by(|a, b| a.pod_hours <= b.pod_hours));
+    let waits: Vec<f64> = found.front.iter().map(|rated| options.slo.wait(&rated.latency_seconds)).collect();
+    assert!(waits.is_sorted_by(|a, b| a > b), "{waits:?}");
+    // Nothing cheaper on the front keeps the promise.
+    let cheapest = found.front.iter().find(|rated| rated.keeps).unwrap();
+    assert_eq!(cheapest.pod_hours, found.chosen.pod_hours);
+    // The threads' order does not matter.
+    assert!(found == recommend(&workload, &[Policy::fixed(12)], &options, &Settings::default()).unwrap());
+}
+
+#[test]
+fn recommendation_says_that_a_promise_cannot_be_kept_or_that_there_is_too_little() {
+    let jobs = (0..60).map(|n| Job { arrival: n * 10_000, due: n * 10_000, duration: 1000, kind: 0 }).collect();
+    let workload = Workload::new("w", jobs, vec!["job".to_owned()]);
+    let found = recommend(&workload, &[], &options("max latency <= PT0.001S"), &Settings::default()).unwrap();
+    assert!(!found.kept_when_tuned && !found.chosen.keeps);
+    let reasons = found.reasons.join("\n");
+    assert!(reasons.contains("None of") && reasons.contains("too little to rely on"), "{reasons}");
+    let error = recommend(&Workload::default(), &[], &options("max latency <= PT1S"), &Settings::default());
+    assert!(error.unwrap_err().to_string().contains("0 jobs in the part to tune on"));
+}
