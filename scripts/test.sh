@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every test, against real databases: starts a PostgreSQL, a MariaDB and a MySQL server of its own (installing Debian's
+# Runs every test, against real databases and a real browser: starts a PostgreSQL, a MariaDB and a MySQL server of its own (installing Debian's
 # packages where they are missing, and downloading MySQL once), then `cargo test`. Arguments go to cargo:
 #
 #   scripts/test.sh                      every test
@@ -11,6 +11,7 @@
 #   TEST_POSTGRES_URL, TEST_MARIADB_URL, TEST_MYSQL_URL
 #                                        a superuser's addresses. The servers are shared: make a database of your own
 #                                        in them, and neither stop nor reconfigure them.
+#   TEST_CHROMIUM                        the browser for the HTML report
 #   TEST_PG_BIN, TEST_MARIADBD, TEST_MARIADB_INSTALL_DB
 #                                        where the programs are
 #
@@ -21,6 +22,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/lib/databases.sh
 
 require_rust
+export TEST_CHROMIUM=${TEST_CHROMIUM:-chromium}
+command -v "$TEST_CHROMIUM" >/dev/null || install_packages chromium
 work=$(mktemp -d)
 trap 'stop_databases; rm -rf "$work"' EXIT
 start_postgres "$work"

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use jiff::SignedDuration;
 
 use super::model_args::{ModelArgs, ModelError, parse_duration, policies};
-use crate::simulate::{Millis, Policy, Settings, simulate, table};
+use crate::simulate::{Millis, Policy, Settings, report, simulate, table};
 use crate::terminal::stdout;
 
 /// The most pods of `--fixed`.
@@ -56,6 +56,7 @@ pub async fn run(args: &SimulateArgs) -> Result<(), ModelError> {
     // At most a day, by the parser.
     let settings = Settings { slo: args.slo.as_millis() as Millis, ..args.model.settings() };
     let simulation = simulate(&workload, &policies, &settings);
+    args.model.write_report(|| report(&simulation))?;
     match args.output {
         Output::Table => stdout().write_all(table(&simulation).as_bytes())?,
         Output::Json => {
