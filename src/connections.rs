@@ -1,9 +1,9 @@
-//! The open connections of a port: how many there may be, which one is closed to make room for a new one, and how much
-//! memory their callers may hold.
+//! The open connections of a port: their maximum, which one is closed to make room for a new one, and how much memory their
+//! callers may hold.
 //!
-//! A new connection is always accepted. When there are too many, the one that was of the least use is closed: see `Worth`.
-//! KEDA's connection, which carries its streams and is asked all the time, comes last. In its first moments no connection is
-//! closed, so that a client that means well gets its answer however fast others come.
+//! A new connection is always accepted. If there are too many, the least useful one is closed, see [`Worth`]. KEDA's connection,
+//! which carries its streams and is always in use, comes last. No connection is closed in its first moments, so that a well-behaved
+//! client gets its answer, however fast others connect.
 
 mod log;
 mod memory;
@@ -21,15 +21,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 pub use log::RateLimitedLog;
 pub use memory::{Held, Memory};
 
-/// The system has no descriptors left, for example: trying again at once would only burn time.
+/// The pause after a failed accept, for example without free descriptors. An immediate retry would fail as well.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
-/// What is assumed where the system sets no limit.
+/// The assumed limit if the system sets none.
 const UNLIMITED_DESCRIPTORS: usize = 1 << 20;
 
 static NOT_ACCEPTED: RateLimitedLog = RateLimitedLog::new();
 static ROOM_MADE: RateLimitedLog = RateLimitedLog::new();
 
-/// How many file descriptors this process may have open (`RLIMIT_NOFILE`).
+/// Returns how many file descriptors this process may open (`RLIMIT_NOFILE`).
 #[must_use]
 pub fn descriptor_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -40,14 +40,14 @@ pub fn descriptor_limit() -> usize {
 pub struct Connections {
     max: usize,
     min_age: Duration,
-    /// One address has less than all of them, so that others find room without any being closed. It is not much less: behind
-    /// a Service with source NAT, or for KEDA with a client certificate for each namespace, many come from one address.
+    /// One address gets fewer than all, so that others find room without closing any. Not much fewer, because many come from one
+    /// address behind a Service with source NAT, or if KEDA has a client certificate per namespace.
     max_per_peer: usize,
     memory: Memory,
     open: Mutex<Vec<Arc<Connection>>>,
 }
 
-/// One open connection. It counts for as long as its [`Ticket`] lives.
+/// One open connection. It counts until its [`Ticket`] is dropped.
 struct Connection {
     peer: Arc<Peer>,
     accepted: Instant,
@@ -56,7 +56,7 @@ struct Connection {
     closed: Notify,
 }
 
-/// All connections of one address share this.
+/// What all connections of one address share.
 struct Peer {
     address: IpAddr,
     memory: memory::Use,
@@ -64,7 +64,7 @@ struct Peer {
 
 impl Connection {
     fn usage(&self) -> MutexGuard<'_, Usage> {
-        // Nothing can panic while it is locked.
+        // Nothing panics while it is locked.
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -80,18 +80,18 @@ impl Connection {
     }
 }
 
-/// What a connection is worth: the one with the least is closed first.
+/// The worth of a connection: the one that is worth least is closed first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
-    /// Nothing was said, or the handshake is not done; the oldest first.
+    /// The client has sent nothing, or the handshake is not complete. The oldest first.
     Silent(Instant),
-    /// No call was ever made, or it was given up; the oldest first.
+    /// No call was made, or it was canceled. The oldest first.
     Unused(Instant),
-    /// No call is open; those that asked little first, then those that did not ask for longest.
+    /// No call is open. Those with the fewest calls first, then the longest unused.
     Idle(u64, Instant),
-    /// Its first call is open, and the client took nothing of an answer yet; the oldest first.
+    /// Its first call is open, and the client has received nothing yet. The oldest first.
     Asking(Instant),
-    /// A call is open, not the first; otherwise as idle ones.
+    /// A call is open, and others were answered. In the order of idle ones.
     Busy(u64, Instant),
 }
 
@@ -100,15 +100,15 @@ struct Usage {
     has_begun: bool,
     n_calls: usize,
     n_answered: u64,
-    /// When a client last began to take an answer, or had taken all of it.
+    /// When the client last received the first or the last part of a response.
     last_used: Option<Instant>,
 }
 
 impl Connections {
-    /// A port that takes at most `max` connections, and lets their callers hold what `memory` has.
+    /// A port with at most `max` connections, whose callers may hold what `memory` allows.
     ///
-    /// No connection is closed within `min_age` of its beginning, in which a well-behaved client gets its first answer. Where
-    /// half of all are younger, and were of less use so far than the one that had to go instead, the next one waits.
+    /// No connection is closed within `min_age` of its start, in which a well-behaved client gets its first response. If half of all
+    /// are younger and less useful so far than the one that would be closed, the next connection waits.
     #[must_use]
     pub fn new(max: usize, min_age: Duration, memory: Memory) -> Arc<Self> {
         let max = max.max(2);
@@ -121,7 +121,7 @@ impl Connections {
             match listener.accept().await {
                 Ok((stream, address)) => return (stream, self.admit(address.ip()).await),
                 Err(error) => {
-                    NOT_ACCEPTED.warn(&format!("a connection could not be accepted: {error}"), &"unknown");
+                    NOT_ACCEPTED.warn(&format!("connection not accepted: {error}"), &"unknown");
                     sleep(PAUSE_AFTER_ERROR).await;
                 }
             }
@@ -147,7 +147,7 @@ impl Connections {
         Ticket { connections: Arc::clone(self), connection }
     }
 
-    /// Makes room for a connection from this address where there is none. Gives when to try again if none is to be closed yet.
+    /// Makes room for a connection from this address if there is none. Returns when to try again if none can be closed yet.
     fn make_room(&self, address: IpAddr, now: Instant) -> Option<Instant> {
         let mut open = self.open();
         let is_of_peer = |connection: &&Arc<Connection>| connection.peer.address == address;
@@ -167,8 +167,7 @@ impl Connections {
         let least_useful = Arc::clone(least_useful?.1);
         open.retain(|connection| !Arc::ptr_eq(connection, &least_useful));
         least_useful.closed.notify_one();
-        ROOM_MADE
-            .warn("too many connections are open; one was closed to make room for another", &least_useful.peer.address);
+        ROOM_MADE.warn("connection closed to make room for another: too many are open", &least_useful.peer.address);
         None
     }
 
@@ -177,7 +176,7 @@ impl Connections {
     }
 }
 
-/// An open connection's place among the others, held for as long as it is open.
+/// The place of an open connection among the others, until it is dropped.
 pub struct Ticket {
     connections: Arc<Connections>,
     connection: Arc<Connection>,
@@ -190,7 +189,7 @@ impl Ticket {
         self.connection.peer.address
     }
 
-    /// Notes that the client has begun to speak as it should.
+    /// Records that the client has begun to use the protocol.
     pub fn begun(&self) {
         self.connection.usage().has_begun = true;
     }
@@ -202,19 +201,19 @@ impl Ticket {
         Call { ticket: Arc::clone(self), is_answered: false }
     }
 
-    /// Takes memory for a caller; `None` where callers hold too much already.
+    /// Takes memory for a caller. Returns `None` if callers hold too much.
     #[must_use]
     pub fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
         let mut held = Held::nothing(Arc::clone(self));
         held.more(bytes).then_some(held)
     }
 
-    /// Returns when the connection has to be closed to make room for another.
+    /// Returns once the connection has to be closed to make room for another.
     pub async fn closed(&self) {
         self.connection.closed.notified().await;
     }
 
-    /// Returns when no call was open for `idle`, or for `unused` if none was ever answered.
+    /// Returns once no call was open for `idle`, or for `unused` if none was answered.
     pub async fn idle(&self, unused: Duration, idle: Duration) {
         loop {
             let usage = *self.connection.usage();
@@ -250,7 +249,7 @@ impl Call {
         self.ticket.peer()
     }
 
-    /// Notes that the client takes its answer: the connection is of use.
+    /// Records that the client receives its response: the connection is useful.
     pub fn answered(&mut self) {
         self.is_answered = true;
         let mut usage = self.ticket.connection.usage();

@@ -19,20 +19,20 @@ use tokio_util::sync::CancellationToken;
 use crate::connections::{Connections, Memory, Ticket, descriptor_limit};
 use crate::metrics::Metrics;
 
-/// The content type of Prometheus' text format, in the version that the library writes.
+/// The content type of the version of Prometheus' text format that the library writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Open connections; each serves one request.
+/// Open connections. Each serves one request.
 const MAX_CONNECTIONS: usize = 256;
-/// A request is read and answered in less.
+/// A connection gets this time for its request, which takes less.
 const MIN_AGE: Duration = Duration::from_millis(50);
-/// A connection's time, from the first byte of its request to the last of its answer.
+/// The longest time from the start of a connection to the end of its response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// All who ask for metrics within this time get the same text: a thousand triggers make half a megabyte of it.
+/// All requests for metrics within this time get the same text, which has half a megabyte with a thousand triggers.
 const TEXT_LIFETIME: Duration = Duration::from_secs(1);
 
-/// Serves until it is dropped: `/metrics`; `/healthz`, which is well while the process answers; and `/readyz`, which is well
-/// while GetMetricSpec is answered, that is until `stop`. Neither looks at a database: a scaler whose database is away is
-/// still the one to ask.
+/// Serves until it is dropped: `/metrics`; `/healthz`, which succeeds while the process responds; and `/readyz`, which succeeds
+/// while the scaler answers GetMetricSpec, that is until `stop`. Neither depends on a database: a scaler whose database is
+/// unavailable still has to answer KEDA.
 pub async fn serve(listener: TcpListener, metrics: Metrics, stop: CancellationToken) {
     let is_ready = move || if stop.is_cancelled() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let text = Arc::new(MetricsText { metrics, last: Mutex::default() });
@@ -47,19 +47,19 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, stop: CancellationTo
     }
 }
 
-/// Answers one request. Probes and Prometheus come seldom enough to connect each time.
+/// Answers one request. Probes and Prometheus are rare enough to connect each time.
 async fn answer(router: Router, stream: TcpStream, ticket: Ticket) {
     let mut builder = http1::Builder::new();
     let builder = builder.keep_alive(false).header_read_timeout(None);
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::select! {
-        // Whoever breaks off or is too slow gets no answer.
+        // A client that disconnects or is too slow gets no response.
         _ = timeout(REQUEST_TIMEOUT, serving) => {}
         () = ticket.closed() => {}
     }
 }
 
-/// The metrics as text, which lives for a moment so that many can be given the same.
+/// The metrics as text, cached for [`TEXT_LIFETIME`].
 struct MetricsText {
     metrics: Metrics,
     last: Mutex<Option<(Instant, Bytes)>>,

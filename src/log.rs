@@ -1,4 +1,4 @@
-//! The log, on standard error. Logging never blocks, and nobody outside can forge or flood it:
+//! The log on standard error. Logging never blocks, and callers can neither forge nor flood it:
 //!
 //! - A separate thread writes. If nobody reads standard error, a bounded number of bytes is buffered and the rest dropped.
 //! - Each source (a module) has a budget of bytes per minute, so that lines caused by callers do not hide the others.
@@ -32,19 +32,19 @@ use crate::metrics::Metrics;
 use crate::terminal::shows_colors;
 
 /// How long shutdown waits until the last lines are written.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The source of lines about the log itself.
 const OWN: &str = module_path!();
 
-/// The log of this process. Dropping it writes the last lines, if somebody reads them.
+/// The log of this process. Dropping it writes the last lines if standard error is read.
 pub struct Log(Arc<Buffer>);
 
 impl Log {
-    /// Sends everything that is logged to standard error, so that standard output is a command's own. Once per process.
+    /// Starts to write all events to standard error. Once per process.
     ///
     /// # Panics
-    /// Where the operating system gives no thread, or the log was started before.
+    /// If the operating system provides no thread, or the log was started before.
     #[must_use]
     pub fn start(config: &LogConfig, metrics: &Metrics) -> Self {
         let buffer = Arc::new(Buffer::new(metrics));
@@ -76,7 +76,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.finish(PATIENCE);
+        self.0.finish(SHUTDOWN_TIMEOUT);
     }
 }
 
@@ -87,11 +87,11 @@ fn report(dropped: Dropped) {
             source,
             lines = n_lines,
             bytes = n_bytes,
-            "log lines left out: a source may write {} bytes per minute",
+            "log lines dropped: a source may write {} bytes per minute",
             budget::BYTES_PER_MINUTE
         ),
         Dropped::Unread { n_lines } => {
-            warn!(lines = n_lines, "log lines lost: standard error was not read, or could not be written");
+            warn!(lines = n_lines, "log lines dropped: standard error was not read, or failed");
         }
     }
 }
@@ -105,16 +105,16 @@ fn report_panic(panic: &PanicHookInfo<'_>, buffer: &Buffer) {
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     error!(thread = thread.name().unwrap_or("unnamed"), location, backtrace, "panicked: {text}");
     // The process may end now.
-    buffer.flush(PATIENCE);
+    buffer.flush(SHUTDOWN_TIMEOUT);
 }
 
-/// Gives each event a line.
+/// Writes each event as a line.
 struct Lines {
     buffer: Arc<Buffer>,
     colors: bool,
 }
 
-/// Takes the one write of an event.
+/// Receives the one write of an event.
 struct Line<'a> {
     buffer: &'a Buffer,
     lane: Lane,

@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::tasks::{TaskFailed, Tasks};
 use crate::tls::TlsError;
 
-/// Why serving failed.
+/// Why the scaler failed.
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The address is in use, or not ours.
@@ -45,22 +45,22 @@ pub enum RunError {
         /// What the operating system says.
         cause: std::io::Error,
     },
-    /// The certificate was right a moment ago, when the configuration was checked.
-    #[error("the certificate cannot be used: {0}")]
+    /// The certificate has become invalid since the configuration was checked.
+    #[error("the certificate is invalid: {0}")]
     Certificate(#[from] TlsError),
-    /// A signal cannot be waited for.
+    /// The handlers of signals cannot be installed.
     #[error("signals cannot be handled: {0}")]
     Signals(std::io::Error),
     /// The server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// Something that runs beside the server has failed. Kubernetes starts the scaler again.
+    /// A task of the scaler has failed. Kubernetes restarts the scaler.
     #[error(transparent)]
     Task(#[from] TaskFailed),
 }
 
-/// Binds the address, which is `listen` where it is given, and serves until SIGTERM or SIGINT. `file` is where the
-/// configuration came from: it is followed. `metrics` has what the log has lost.
+/// Binds the address and serves until SIGTERM or SIGINT. `listen` and `http` replace the addresses of the configuration. `file` is
+/// the file of the configuration, which is followed. `metrics` also has the dropped lines of the log.
 ///
 /// # Errors
 /// [`RunError`]
@@ -86,11 +86,11 @@ pub async fn run(
         metrics.watch_certificate(certificates.watch());
     }
     tasks.spawn("signals", stop_on_signal(signals.terminate, stop.clone()));
-    // The readers end with the storages, after the server: calls in flight still get their answers.
+    // The readers end with the storages, after the server, so that calls in flight get their answers.
     let by_name = storages_by_name(config.clone());
     let storages = Storages::start(&by_name, Clock::System, metrics.clone(), tasks.clone(), stop.clone());
     let scaler = Scaler::new(storages.handles(), Clock::System, metrics.clone());
-    // A panic in one of these ends the process like any in `main`.
+    // A panic in one of these ends the process, as in `main`.
     tokio::select! {
         result = serve_scaler(listener, certificates.clone(), scaler, &tasks, stop) => result,
         () = reload::follow(file, signals.hangup, config, storages, &metrics) => Ok(()),
@@ -101,7 +101,7 @@ pub async fn run(
 /// The task that serves health and metrics.
 const HTTP_TASK: &str = "health and metrics";
 
-/// Serves health and metrics beside, where that is wanted.
+/// Serves health and metrics if an address is configured.
 async fn serve_http(
     address: Option<SocketAddr>,
     metrics: Metrics,
@@ -145,7 +145,7 @@ pub async fn serve(
     serve_scaler(listener, None, Scaler::new(storages.handles(), clock, metrics), &tasks, stop).await
 }
 
-/// Serves until `stop`, or until a task fails that the answers depend on.
+/// Serves until `stop`, or until a task fails.
 async fn serve_scaler(
     listener: TcpListener,
     certificates: Option<Arc<Certificates>>,
@@ -164,12 +164,12 @@ async fn serve_scaler(
     Ok(())
 }
 
-/// The storages of a configuration, under the names that triggers give.
+/// Returns the storages of a configuration by name.
 fn storages_by_name(config: Config) -> BTreeMap<String, StorageConfig> {
     config.storages.into_iter().map(|(name, storage)| (name.as_str().to_owned(), storage)).collect()
 }
 
-/// Taken over before anything else: by default each of them would end the process.
+/// The handled signals. Installed first, because by default each of them ends the process.
 struct Signals {
     terminate: Signal,
     hangup: Signal,

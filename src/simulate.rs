@@ -5,6 +5,7 @@
 //! Kubernetes' other rules are in [`model`]. Everything is pure and deterministic: the same seed gives the same result.
 //! `docs/simulation.md` describes the rules and what is left out.
 
+mod clairvoyant;
 pub mod history;
 mod measure;
 mod model;
@@ -20,7 +21,7 @@ pub use policy::{Policy, PolicyError};
 pub use report::{recommendation_report, report};
 pub use result::{Latency, Series, Simulation, SimulationResult, WorkloadSummary};
 pub use settings::{Phases, Readiness, Settings};
-pub use table::table;
+pub use table::{markdown, table};
 pub use workload::{Job, Workload};
 
 /// Milliseconds of virtual time, since the workload's start.
@@ -29,8 +30,7 @@ pub type Millis = i64;
 /// Plays a workload with each policy. All pod-hours are those of the same time span, until the last policy is at rest.
 #[must_use]
 pub fn simulate(workload: &Workload, policies: &[Policy], settings: &Settings) -> Simulation {
-    let mut results: Vec<SimulationResult> =
-        policies.iter().map(|policy| model::play(workload, policy, settings)).collect();
+    let mut results: Vec<SimulationResult> = policies.iter().map(|policy| policy.play(workload, settings)).collect();
     let end = results.iter().map(|result| result.end).max().unwrap_or_default();
     for result in &mut results {
         result.rest_until(end);

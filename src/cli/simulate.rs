@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use jiff::SignedDuration;
 
 use super::model_args::{ModelArgs, ModelError, parse_duration, policies};
-use crate::simulate::{Millis, Policy, Settings, report, simulate, table};
+use crate::simulate::{Millis, Policy, Settings, markdown, report, simulate, table};
 use crate::terminal::stdout;
 
 /// The most pods of `--fixed`.
@@ -17,7 +17,7 @@ const MAX_PODS: i64 = 10_000;
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimulateArgs {
     /// A YAML file with ScaledObjects; - for standard input. Can be given several times, to compare
-    #[arg(long = "filename", short, value_name = "FILE", required_unless_present = "fixed")]
+    #[arg(long = "filename", short, value_name = "FILE", required_unless_present_any = ["fixed", "clairvoyant"])]
     pub files: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -31,6 +31,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PODS))]
     pub fixed: Vec<u32>,
 
+    /// Also show the lower bound: just the pods that running jobs need at every instant, each job started when it is due
+    #[arg(long)]
+    pub clairvoyant: bool,
+
     /// The output format
     #[arg(long, value_enum, default_value = "table")]
     pub output: Output,
@@ -41,6 +45,8 @@ pub struct SimulateArgs {
 pub enum Output {
     /// Text for people.
     Table,
+    /// A table in Markdown.
+    Markdown,
     /// JSON for scripts.
     Json,
 }
@@ -52,6 +58,7 @@ pub enum Output {
 pub async fn run(args: &SimulateArgs) -> Result<(), ModelError> {
     let mut policies = policies(&args.files).await?;
     policies.extend(args.fixed.iter().map(|n_pods| Policy::fixed(*n_pods)));
+    policies.extend(args.clairvoyant.then(Policy::clairvoyant));
     let workload = args.model.workload().await?;
     // At most a day, by the parser.
     let settings = Settings { slo: args.slo.as_millis() as Millis, ..args.model.settings() };
@@ -59,6 +66,7 @@ pub async fn run(args: &SimulateArgs) -> Result<(), ModelError> {
     args.model.write_report(|| report(&simulation))?;
     match args.output {
         Output::Table => stdout().write_all(table(&simulation).as_bytes())?,
+        Output::Markdown => stdout().write_all(markdown(&simulation).as_bytes())?,
         Output::Json => {
             let text = serde_json::to_string(&simulation).map_err(io::Error::from)?;
             writeln!(io::stdout(), "{text}")?;

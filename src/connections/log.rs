@@ -1,4 +1,4 @@
-//! Warnings about clients that misbehave: one line a minute, however many there are.
+//! Warnings about misbehaving clients: one line per minute.
 
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
@@ -9,21 +9,21 @@ use tracing::{debug, warn};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// A log of warnings of one kind, with one line a minute. The others are logged at the level debug.
+/// A log of warnings of one kind, with one line per minute. The others have the level debug.
 #[derive(Default)]
 pub struct RateLimitedLog(Mutex<Limiter>);
 
 impl RateLimitedLog {
-    /// One in which nothing was logged yet.
+    /// A log without lines.
     #[must_use]
     pub const fn new() -> Self {
         Self(Mutex::new(Limiter { last: None, n_omitted: 0 }))
     }
 
-    /// Warns of what a client did, or what was done to it.
+    /// Warns about a client.
     pub fn warn(&self, text: &str, client: &dyn Display) {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).next(Instant::now()) {
-            Some(omitted) => warn!(%client, omitted, "{text}; logged once a minute"),
+            Some(omitted) => warn!(%client, omitted, "{text}; logged once per minute"),
             None => debug!(%client, "{text}"),
         }
     }
@@ -36,7 +36,7 @@ struct Limiter {
 }
 
 impl Limiter {
-    /// How many were left out before this one; `None` if this one is left out, too.
+    /// Returns how many were omitted before this one; `None` if this one is omitted as well.
     fn next(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.duration_since(last) < INTERVAL) {
             self.n_omitted += 1;
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minute_has_one_line_and_the_next_one_says_how_many_were_left_out() {
+    fn limiter_allows_one_line_per_minute_and_counts_the_others() {
         let start = Instant::now();
         let mut limiter = Limiter::default();
         let lines: Vec<_> = [0, 1, 59, 60, 61, 200].map(|s| limiter.next(start + Duration::from_secs(s))).into();

@@ -1,5 +1,4 @@
-//! How much memory callers may hold: each connection a little in any case, beyond that one address and all together no more
-//! than so much.
+//! How much memory callers may hold: each connection a little of its own, and beyond that a limit per address and in total.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,13 +7,13 @@ use super::Ticket;
 
 /// The memory that the callers of a port may hold, bytes.
 pub struct Memory {
-    /// What each connection has in any case, so that a new client is answered however much others hold.
+    /// Reserved for each connection, so that a new client is answered however much others hold.
     pub per_connection: usize,
-    /// What the connections of one address have together.
+    /// Shared by the connections of one address.
     pub per_peer: usize,
-    /// What all have together.
+    /// Shared by all connections.
     pub total: usize,
-    /// What is held by all.
+    /// Held by all connections.
     held: Use,
 }
 
@@ -31,7 +30,7 @@ impl Memory {
 pub(super) struct Use(AtomicUsize);
 
 impl Use {
-    /// Takes them if no more than `limit` are held then.
+    /// Takes bytes unless more than `limit` would be held.
     fn take(&self, bytes: usize, limit: usize) -> bool {
         let more = |held: usize| held.checked_add(bytes).filter(|held| *held <= limit);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
@@ -45,9 +44,9 @@ impl Use {
 /// Memory that a caller holds, until it is dropped.
 pub struct Held {
     ticket: Arc<Ticket>,
-    /// Of what its connection has in any case.
+    /// Bytes that are reserved for its connection.
     own: usize,
-    /// Of what it shares with others.
+    /// Bytes that are shared with others.
     shared: usize,
 }
 
@@ -56,7 +55,7 @@ impl Held {
         Self { ticket, own: 0, shared: 0 }
     }
 
-    /// Takes this many bytes more. `false` if callers hold too much already; then none are taken.
+    /// Takes more bytes. Returns `false`, and takes none, if callers hold too much.
     #[must_use]
     pub fn more(&mut self, bytes: usize) -> bool {
         let memory = &self.ticket.connections.memory;
@@ -76,7 +75,7 @@ impl Held {
         true
     }
 
-    /// Gives this many bytes back of those that are held.
+    /// Returns bytes that are no longer needed.
     pub fn less(&mut self, bytes: usize) {
         let shared = bytes.min(self.shared);
         let own = (bytes - shared).min(self.own);

@@ -59,7 +59,7 @@ async fn closed_first(uses: &[&str]) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_of_the_least_use_makes_room() {
+async fn connection_that_is_least_useful_makes_room() {
     for (uses, expected) in [
         (["", "", "", ""], 0),
         (["streams", "asks", "begins", ""], 3),
@@ -91,7 +91,7 @@ async fn peer_with_many_connections_makes_room_for_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn young_connections_get_time_and_who_comes_meanwhile_waits() {
+async fn connection_that_is_young_gets_time_and_new_ones_wait() {
     let port = port(4);
     let keda = Arc::new(port.admit(peer(0)).await);
     keda.call().answered();
@@ -118,7 +118,7 @@ async fn young_connections_get_time_and_who_comes_meanwhile_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_idles_from_its_last_call_on() {
+async fn connection_is_idle_after_its_last_call() {
     const UNUSED: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_secs(100);
     let port = port(2);
@@ -139,7 +139,7 @@ async fn connection_idles_from_its_last_call_on() {
 }
 
 #[tokio::test]
-async fn memory_is_left_for_each_connection_and_for_other_peers() {
+async fn memory_is_reserved_for_each_connection_and_for_other_peers() {
     let port = port(8);
     let admit = async |number| Arc::new(port.admit(peer(number)).await);
     let (first, second, third) = (admit(1).await, admit(1).await, admit(2).await);
@@ -159,7 +159,7 @@ async fn memory_is_left_for_each_connection_and_for_other_peers() {
 proptest! {
     /// However callers take and give back: the limits hold, and in the end nothing is held.
     #[test]
-    fn memory_that_is_held_is_given_back(steps in proptest::collection::vec((0_u8..4, 0_usize..40, any::<bool>()), 0..200)) {
+    fn memory_that_is_held_is_returned(steps in proptest::collection::vec((0_u8..4, 0_usize..40, any::<bool>()), 0..200)) {
         let port = port(8);
         let admit = |number: u8| Arc::new(port.admit(peer(number / 2)).now_or_never().expect("there is room"));
         let tickets: Vec<_> = (0..4).map(admit).collect();

@@ -1,4 +1,4 @@
-//! Calls as they come in: how long one may take to begin its answer, and what the calls hold in memory.
+//! Limits of calls: the time until a response begins, and the memory that calls hold.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,30 +18,31 @@ use tonic::service::Routes;
 use super::paced::Backlog;
 use crate::connections::{Call, Held, Memory, RateLimitedLog, Ticket};
 
-/// Until its answer begins, the body of its request included. KEDA sends a request at once, and is answered within a second.
+/// The longest time until a response begins, receiving the request included. KEDA sends requests whole, and gets responses within
+/// a second.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// What an open call takes in memory: HTTP/2's state, its task, its stream. Measured with many, and rounded up.
+/// The memory of an open call: HTTP/2's state, its task, its stream. Measured with many, and rounded up.
 const CALL_BYTES: usize = 3 * 1024;
-/// What it takes besides until its answer begins: its headers, and what waits for the message.
+/// Its additional memory until its response begins: its headers, and what waits for the message.
 const UNANSWERED_BYTES: usize = 4 * 1024;
-/// What health and reflection take besides: their buffers are larger.
+/// The additional memory of health and reflection, whose buffers are larger.
 const OTHER_BYTES: usize = 12 * 1024;
-/// A request's bytes lie twice in memory while they come in: as they came, and in the buffer of the message.
+/// The bytes of a request are in memory twice while it is received: as received, and in the buffer of the message.
 const COPIES: usize = 2;
 const SERVICE: &str = "/externalscaler.ExternalScaler/";
 
-/// What calls may hold. For one address that is 10,000 streams and some hundred calls at a time, all of KEDA's; and all together leave
-/// the process below 64 MiB.
+/// Returns the memory that calls may hold: per address 10,000 streams and some hundred calls at a time, which is all that KEDA has;
+/// in total so much that the process stays below 64 MiB.
 pub(super) fn memory() -> Memory {
     const KIB: usize = 1024;
     const MIB: usize = 1024 * KIB;
     Memory::new(32 * KIB, 36 * MIB, 48 * MIB)
 }
 
-/// Refused calls, one line a minute.
-static REFUSED: RateLimitedLog = RateLimitedLog::new();
+/// The log of rejected calls.
+static REJECTED: RateLimitedLog = RateLimitedLog::new();
 
-/// Answers a call, if there is memory for it. What is refused is dropped before a task begins for it.
+/// Answers a call if there is memory for it. A rejected call is dropped before it is processed.
 pub(super) fn answer(
     routes: &Routes,
     ticket: &Arc<Ticket>,
@@ -50,7 +51,7 @@ pub(super) fn answer(
 ) -> BoxFuture<'static, Result<Response<Answer>, Infallible>> {
     let other = if request.uri().path().starts_with(SERVICE) { 0 } else { OTHER_BYTES };
     let waits = backlog.add();
-    // Boxed, since a stream keeps the place of this future for as long as it is open.
+    // Boxed, because a stream keeps the place of this future as long as it is open.
     match (ticket.hold(CALL_BYTES + UNANSWERED_BYTES + other), ticket.hold(0)) {
         (Some(held), Some(received)) => {
             let request = request.map(|body| Received { body, held: received });
@@ -62,10 +63,10 @@ pub(super) fn answer(
             .boxed()
         }
         _ => {
-            REFUSED.warn("calls were refused: their clients have too many open", &ticket.peer());
+            REJECTED.warn("calls rejected: the client has too many open calls", &ticket.peer());
             async move {
                 drop(waits);
-                Ok(refusal(Status::resource_exhausted("too many calls and streams are open; close some")))
+                Ok(rejection(Status::resource_exhausted("too many calls and streams are open; close some")))
             }
             .boxed()
         }
@@ -87,18 +88,18 @@ async fn ask(
             response.map(|body| Answer { body, open: Some((call, held)), has_begun: false })
         }),
         Err(_) => {
-            REFUSED.warn("calls were given up: their requests were not complete in time", &call.peer());
+            REJECTED.warn("calls canceled: their requests were not complete in time", &call.peer());
             let text = format!("the request was not complete within {CALL_TIMEOUT:?}");
-            Ok(refusal(Status::deadline_exceeded(text)))
+            Ok(rejection(Status::deadline_exceeded(text)))
         }
     }
 }
 
-fn refusal(status: Status) -> Response<Answer> {
+fn rejection(status: Status) -> Response<Answer> {
     status.into_http().map(|body| Answer { body, open: None, has_begun: false })
 }
 
-/// The body of a request. What has come of it counts as held until the message is complete.
+/// The body of a request. The received part counts as held memory until the message is complete.
 struct Received {
     body: Incoming,
     held: Held,
@@ -127,11 +128,11 @@ impl Body for Received {
     }
 }
 
-/// The body of an answer. Its call is open until all of it is sent.
+/// The body of a response. Its call is open until the whole body was sent.
 pub(super) struct Answer {
     body: tonic::body::Body,
     open: Option<(Call, Held)>,
-    /// Whether some of it was given to HTTP/2, which asks for more when the client has taken that.
+    /// Whether HTTP/2 has taken a part. It asks for the next one when the client has received that.
     has_begun: bool,
 }
 

@@ -1,7 +1,7 @@
-//! A connection that reads no more than it can deal with.
+//! A connection that reads no more than it can process.
 //!
-//! HTTP/2 reads whatever has come, and begins a task for each call in it, before any of them runs; and it goes on reading while
-//! the client takes none of the answers. Either makes the memory that a client can use as large as what it sends.
+//! HTTP/2 reads all that has arrived and spawns a task per call before any of them runs, and it continues to read while the client
+//! reads no response. Both would let a client use as much memory as it sends bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -12,10 +12,10 @@ use std::task::{Context, Poll, ready};
 use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is read before the calls in it have their turn: some hundred.
+/// The bytes that are read before the calls in them are processed: some hundred calls.
 const TURN_BYTES: usize = 16 * 1024;
 
-/// Calls of a connection whose tasks have not run yet.
+/// The calls of a connection whose tasks have not run yet.
 #[derive(Default)]
 pub(super) struct Backlog {
     n_calls: AtomicUsize,
@@ -23,7 +23,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// Adds a call, until what it gives is dropped.
+    /// Adds a call until the returned value is dropped.
     pub(super) fn add(self: &Arc<Self>) -> InBacklog {
         self.n_calls.fetch_add(1, Ordering::AcqRel);
         InBacklog(Arc::clone(self))
@@ -41,12 +41,12 @@ impl Drop for InBacklog {
     }
 }
 
-/// Reads in turns, and nothing while the client does not take what is written.
+/// Reads in turns, and not while the client does not read what is written.
 pub(super) struct Paced<S> {
     stream: S,
     backlog: Arc<Backlog>,
     n_read: usize,
-    /// Whether the calls of a turn were begun.
+    /// Whether the calls of this turn were spawned.
     is_turn_over: bool,
     is_blocked: bool,
 }
@@ -56,7 +56,7 @@ impl<S> Paced<S> {
         Self { stream, backlog, n_read: 0, is_turn_over: false, is_blocked: false }
     }
 
-    /// Whether to read on. If not, the task is woken when it is time.
+    /// Whether to continue to read. If not, the task is woken when it can.
     fn has_turn(&mut self, cx: &Context<'_>) -> bool {
         if self.n_read < TURN_BYTES {
             return true;
@@ -76,7 +76,7 @@ impl<S> Paced<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // Where it is blocked, the task is woken when it can write again.
+        // A blocked task is woken when it can write again.
         if self.is_blocked || !self.has_turn(cx) {
             return Poll::Pending;
         }

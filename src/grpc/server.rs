@@ -1,4 +1,4 @@
-//! The gRPC server: KEDA's service, health, reflection, limits and the shutdown.
+//! The gRPC server: KEDA's service, health, reflection, limits and shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use super::scaler::Scaler;
 use super::{GRACE, calls};
 use crate::connections::{Connections, descriptor_limit};
 
-/// A trigger's metadata is some hundred bytes; KEDA may add certificates in PEM.
+/// A trigger's metadata has some hundred bytes. KEDA may add certificates in PEM.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024;
-/// Open connections. KEDA has one for each address and set of certificates, so that thousands would be an attack.
+/// Open connections. KEDA has one per address and set of certificates, so thousands are an attack.
 const MAX_CONNECTIONS: usize = 1_024;
-/// A handshake and a call take some milliseconds.
+/// A connection gets this time for its handshake and its first call, which take milliseconds.
 const MIN_AGE: Duration = Duration::from_millis(250);
-/// Services of the health protocol besides the empty name; Kubernetes' probes ask for these.
+/// The services of the health protocol. Kubernetes' probes ask for the named ones.
 const HEALTH_SERVICES: [&str; 4] = ["", "liveness", "readiness", "externalscaler.ExternalScaler"];
 
-/// Why the server ended otherwise than by its stop.
+/// Why the server failed.
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// The reflection service could not be built.
@@ -39,8 +39,8 @@ pub enum ServeError {
     Listener(#[from] std::io::Error),
 }
 
-/// Serves on a bound listener until `stop`; then no new calls are taken, streams end with OK, calls in flight finish.
-/// With certificates it speaks TLS and nothing else.
+/// Serves on a bound listener until `stop`. Then it accepts no more calls, streams end with OK, and calls in flight finish. With
+/// certificates it accepts only TLS.
 ///
 /// # Errors
 /// [`ServeError`]
@@ -63,7 +63,7 @@ pub async fn serve(
     let routes = Routes::new(health_service).add_service(reflection).add_service(scaler).prepare();
     let server = Server { routes, certificates, stop: stop.clone() };
     let open = TaskTracker::new();
-    // Half of the descriptors at most: databases, files and the other port need some, too.
+    // At most half of the descriptors: databases, files and the other port need some as well.
     let max_connections = MAX_CONNECTIONS.min(descriptor_limit() / 2);
     let connections = Connections::new(max_connections, MIN_AGE, calls::memory());
     let accepting = async {
@@ -80,7 +80,7 @@ pub async fn serve(
     health.set_service_status("readiness", tonic_health::ServingStatus::NotServing).await;
     open.close();
     if timeout(GRACE, open.wait()).await.is_err() {
-        tracing::warn!("some connections did not end within {GRACE:?} and are cut off");
+        tracing::warn!("connections closed: they did not end within {GRACE:?}");
     }
     Ok(address)
 }

@@ -1,31 +1,30 @@
-//! How much one source may write.
+//! How much a source may write.
 
 use std::time::{Duration, Instant};
 
-/// Bytes that a source may write per minute: enough for a line about each of a thousand triggers, the most that are
-/// remembered.
+/// Bytes that a source may write per minute: enough for a line about each of the thousand triggers whose changes are logged.
 pub(super) const BYTES_PER_MINUTE: usize = 512 * 1024;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What a source has written within the current minute, and what was left out of it.
+/// What a source has written within the current minute, and what was dropped.
 #[derive(Debug)]
 pub(super) struct Budget {
     began: Instant,
     n_bytes: usize,
-    left_out: LeftOut,
+    dropped: Dropped,
 }
 
-/// What was not written.
+/// Lines that were dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct LeftOut {
+pub(super) struct Dropped {
     pub(super) n_lines: u64,
     pub(super) n_bytes: u64,
 }
 
 impl Budget {
     pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, n_bytes: 0, left_out: LeftOut::default() }
+        Self { began: now, n_bytes: 0, dropped: Dropped::default() }
     }
 
     /// Whether a line of `n_bytes` may be written. The first line of a minute always may.
@@ -37,20 +36,20 @@ impl Budget {
         if fits {
             self.n_bytes = self.n_bytes.saturating_add(n_bytes);
         } else {
-            self.left_out.n_lines += 1;
-            self.left_out.n_bytes += n_bytes as u64;
+            self.dropped.n_lines += 1;
+            self.dropped.n_bytes += n_bytes as u64;
         }
         fits
     }
 
-    /// When to report what was left out: at the end of the minute. `None` if nothing was.
+    /// When to report what was dropped: at the end of the minute. `None` if nothing was.
     pub(super) fn report_at(&self) -> Option<Instant> {
-        (self.left_out != LeftOut::default()).then_some(self.began + MINUTE)
+        (self.dropped != Dropped::default()).then_some(self.began + MINUTE)
     }
 
-    /// Returns what was left out since the last call.
-    pub(super) fn take_left_out(&mut self) -> LeftOut {
-        std::mem::take(&mut self.left_out)
+    /// Returns what was dropped since the last call.
+    pub(super) fn take_dropped(&mut self) -> Dropped {
+        std::mem::take(&mut self.dropped)
     }
 }
 
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn budget_admits_so_many_bytes_a_minute_and_counts_the_rest() {
+    fn budget_admits_its_bytes_per_minute_and_counts_the_rest() {
         let start = Instant::now();
         let mut budget = Budget::new(start);
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -72,8 +71,8 @@ mod tests {
         assert_eq!(budget.report_at(), Some(at(60)));
         // The next minute begins with its first line.
         assert!(budget.admit(line, at(70)));
-        assert_eq!(budget.take_left_out(), LeftOut { n_lines: 2, n_bytes: line as u64 + 1 });
-        assert_eq!((budget.report_at(), budget.take_left_out()), (None, LeftOut::default()));
+        assert_eq!(budget.take_dropped(), Dropped { n_lines: 2, n_bytes: line as u64 + 1 });
+        assert_eq!((budget.report_at(), budget.take_dropped()), (None, Dropped::default()));
         assert!(budget.admit(3 * line, at(129)) && !budget.admit(1, at(129)));
     }
 

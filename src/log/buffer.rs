@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::budget::{Budget, LeftOut};
+use super::budget::{self, Budget};
 use crate::metrics::{LineDropped, Metrics};
 
 /// Buffered bytes, besides those that are being written.
@@ -20,10 +20,10 @@ const RETRY: Duration = Duration::from_millis(50);
 /// The writer is notified of work; this only bounds its wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// How a line is treated.
+/// How a line is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// It is always buffered.
+    /// It is always buffered, regardless of budget and room.
     Express,
     /// It needs room.
     Free,
@@ -40,7 +40,7 @@ pub(super) enum Dropped {
     Unread { n_lines: u64 },
 }
 
-/// The lines that wait.
+/// The lines to be written.
 pub(super) struct Buffer {
     state: Mutex<State>,
     changed: Condvar,
@@ -93,7 +93,7 @@ impl Buffer {
         }))
     }
 
-    /// Leaves a line to be written, or drops it. Never waits for the writer.
+    /// Buffers a line, or drops it. Never waits for the writer.
     pub(super) fn push(&self, lane: Lane, line: &[u8]) {
         let mut state = self.state();
         if let Lane::Budgeted(source) = lane {
@@ -155,19 +155,19 @@ impl Buffer {
         }
     }
 
-    /// Waits until all lines are written, at most `patience`.
-    pub(super) fn flush(&self, patience: Duration) {
+    /// Waits until all lines are written, at most `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) {
         let busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
-        drop(self.changed.wait_timeout_while(self.state(), patience, busy));
+        drop(self.changed.wait_timeout_while(self.state(), timeout, busy));
     }
 
-    /// Ends the writer once everything is reported and written. Waits for that at most `patience`.
-    pub(super) fn finish(&self, patience: Duration) {
+    /// Ends the writer once everything is reported and written. Waits for that at most `timeout`.
+    pub(super) fn finish(&self, timeout: Duration) {
         let mut state = self.state();
         state.is_ending = true;
         self.changed.notify_all();
         let busy = |state: &mut State| state.is_writing || !state.lines.is_empty() || state.has_dropped();
-        drop(self.changed.wait_timeout_while(state, patience, busy));
+        drop(self.changed.wait_timeout_while(state, timeout, busy));
     }
 }
 
@@ -180,7 +180,7 @@ impl State {
         }
         for (source, budget) in &mut self.sources {
             if budget.report_at().is_some_and(|at| at <= now || self.is_ending) {
-                let LeftOut { n_lines, n_bytes } = budget.take_left_out();
+                let budget::Dropped { n_lines, n_bytes } = budget.take_dropped();
                 dropped.push(Dropped::OverBudget { source: source.clone(), n_lines, n_bytes });
             }
         }

@@ -1,4 +1,4 @@
-//! The storages that are served, and how they follow the configuration.
+//! The running storages, which follow the configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::tasks::Tasks;
 
 /// How much longer than its statement timeout a read may take before its connection is given up.
 const STATEMENT_SLACK: Duration = Duration::from_secs(1);
-/// Calls that came before a storage was changed get their answers from the old one; none takes longer than this.
+/// Calls that began before a storage was changed get their answers from the old one. None takes longer than this.
 const LONGEST_CALL: Duration = Duration::from_secs(1);
 
-/// The running storages. All end with the value.
+/// The running storages. All end when it is dropped.
 pub(super) struct Storages {
     clock: Clock,
     metrics: Metrics,
@@ -52,13 +52,12 @@ impl Storages {
         storages
     }
 
-    /// The storages that triggers may name, now and after changes.
+    /// Returns the storages that triggers may name, now and after changes.
     pub(super) fn handles(&self) -> watch::Receiver<StorageHandles> {
         self.handles.subscribe()
     }
 
-    /// Starts what is new, ends what is gone, and starts anew what has changed. What is as it was stays, with its
-    /// connection and its streams.
+    /// Starts new storages, ends removed ones, and restarts changed ones. Unchanged ones keep their connections and streams.
     pub(super) fn follow(&mut self, configs: &BTreeMap<String, StorageConfig>) {
         let mut old = std::mem::take(&mut self.running);
         for (name, config) in configs {
@@ -73,7 +72,7 @@ impl Storages {
             self.running.insert(name.clone(), running);
         }
         let handles = self.running.iter().map(|(name, running)| (name.clone(), running.handle.clone())).collect();
-        // First the new ones, so that whoever comes back finds them.
+        // Before the old ones end, so that clients that reconnect find the new ones.
         self.handles.send_replace(handles);
         for (name, running) in &old {
             running.end(name, "removed");
@@ -97,7 +96,7 @@ impl Storages {
     }
 }
 
-/// Tries a storage once, so that a mistake shows before the first trigger asks. Nothing depends on it.
+/// Checks a storage once, so that problems are logged before the first trigger asks. Nothing depends on the result.
 async fn log_check(name: String, config: StorageConfig, clock: Clock) {
     let check = check(&config, || clock.now()).await;
     if check.is_healthy() {
@@ -118,7 +117,7 @@ impl Drop for Storages {
 
 impl Running {
     fn end(&self, name: &str, why: &str) {
-        info!(storage = name, "the storage is {why}: its streams end, and KEDA comes back");
+        info!(storage = name, "storage {why}; its streams end, and KEDA reconnects");
         self.handle.end.cancel();
         let stop_reading = self.stop_reading.clone();
         tokio::spawn(async move {
@@ -160,8 +159,8 @@ mod tests {
     use crate::jobrunr::{Filter, Question};
 
     #[tokio::test]
-    async fn a_storage_that_is_removed_while_it_is_read_does_not_come_back() {
-        // It takes the connection and never answers.
+    async fn storage_that_is_removed_during_a_read_does_not_come_back() {
+        // It accepts connections and never answers.
         let database = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("postgres://jobrunr@{}/jobrunr", database.local_addr().unwrap());
         let loaded = Config::load(None, HashMap::from([("JOBRUNR_SCALER_URL".to_owned(), url)])).unwrap();

@@ -15,7 +15,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::measure::Measure;
-use super::policy::PolicyKind;
+use super::policy::ScaledPolicy;
 use super::result::{hours, seconds};
 use super::{Millis, Policy, Settings, SimulationResult, Workload};
 use events::{Event, Events};
@@ -26,9 +26,15 @@ use scaler::Scaler;
 /// If nothing has happened for this time and nothing is due, what is not done will never be.
 const PATIENCE: Millis = 6 * 3_600_000;
 
-/// Plays a workload with one policy.
-pub(super) fn play(workload: &Workload, policy: &Policy, settings: &Settings) -> SimulationResult {
-    let mut model = Model::new(workload, policy, settings);
+/// Plays a workload with a ScaledObject, or with as many pods as there are at rest. `policy` is what the result tells of it.
+pub(super) fn play(
+    workload: &Workload,
+    policy: &Policy,
+    scaled: Option<&ScaledPolicy>,
+    resting_replicas: u32,
+    settings: &Settings,
+) -> SimulationResult {
+    let mut model = Model::new(workload, scaled, resting_replicas, settings);
     model.run();
     model.into_result(policy)
 }
@@ -57,11 +63,13 @@ struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    fn new(workload: &'a Workload, policy: &Policy, settings: &'a Settings) -> Self {
-        let (scaler, resting_replicas) = match &policy.kind {
-            PolicyKind::Fixed(n_pods) => (None, *n_pods),
-            PolicyKind::Scaled(scaled) => (Some(Scaler::new(scaled, settings)), scaled.resting_replicas()),
-        };
+    fn new(
+        workload: &'a Workload,
+        scaled: Option<&ScaledPolicy>,
+        resting_replicas: u32,
+        settings: &'a Settings,
+    ) -> Self {
+        let scaler = scaled.map(|scaled| Scaler::new(scaled, settings));
         let cooldown = scaler.as_ref().map_or(0, Scaler::cooldown);
         let look_aheads = scaler.as_ref().map(Scaler::look_aheads).unwrap_or_default();
         let mut model = Self {

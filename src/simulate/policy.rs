@@ -7,6 +7,7 @@ use crate::kubernetes::hpa::{Behavior, MetricType};
 use crate::kubernetes::keda::ScaledObjectRules;
 use crate::kubernetes::manifest::{ScaledObject, TriggerKind, TriggerSpec};
 use crate::scaling::Trigger;
+use crate::simulate::{Settings, SimulationResult, Workload, clairvoyant, model};
 
 /// What decides how many pods there are.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,8 @@ pub struct Policy {
 pub(super) enum PolicyKind {
     /// That many pods, from before the first job on.
     Fixed(u32),
+    /// Just the pods that are needed, by somebody who knows all jobs beforehand.
+    Clairvoyant,
     /// KEDA and the HPA.
     Scaled(Box<ScaledPolicy>),
 }
@@ -85,6 +88,22 @@ impl Policy {
     #[must_use]
     pub fn fixed(n_pods: u32) -> Self {
         Self { name: format!("fixed-{n_pods}"), notes: Vec::new(), kind: PolicyKind::Fixed(n_pods) }
+    }
+
+    /// The lower bound of pod-hours: just the pods that the running jobs need, if each starts when it is due.
+    #[must_use]
+    pub fn clairvoyant() -> Self {
+        Self { name: "clairvoyant".to_owned(), notes: Vec::new(), kind: PolicyKind::Clairvoyant }
+    }
+
+    pub(super) fn play(&self, workload: &Workload, settings: &Settings) -> SimulationResult {
+        match &self.kind {
+            PolicyKind::Clairvoyant => clairvoyant::play(&self.name, workload, settings),
+            PolicyKind::Fixed(n_pods) => model::play(workload, self, None, *n_pods, settings),
+            PolicyKind::Scaled(scaled) => {
+                model::play(workload, self, Some(scaled), scaled.resting_replicas(), settings)
+            }
+        }
     }
 
     /// A ScaledObject.

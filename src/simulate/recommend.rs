@@ -17,9 +17,7 @@ pub use candidate::Candidate;
 pub use slo::{Percentile, Slo, SloError};
 
 use super::result::rounded;
-use super::{
-    Job, Latency, Millis, Policy, PolicyError, Settings, Simulation, SimulationResult, Workload, model, simulate,
-};
+use super::{Job, Latency, Millis, Policy, PolicyError, Settings, Simulation, SimulationResult, Workload, simulate};
 use crate::duration;
 use crate::kubernetes::manifest::{self, ManifestError};
 use crate::text::{counted, number, printable};
@@ -243,7 +241,7 @@ impl Search<'_> {
                     loop {
                         let index = next.fetch_add(1, Atomic::Relaxed);
                         let Some(policy) = policies.get(index) else { return };
-                        let mut result = model::play(self.workload, policy, self.settings);
+                        let mut result = policy.play(self.workload, self.settings);
                         result.rest_until(self.workload.last_due() + AFTERWARDS);
                         results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
                     }

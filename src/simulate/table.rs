@@ -44,6 +44,32 @@ pub fn table(simulation: &Simulation) -> String {
     text
 }
 
+/// Returns the results as a table in Markdown.
+#[must_use]
+pub fn markdown(simulation: &Simulation) -> String {
+    let mut text = "| policy | p50 | p95 | max | pod-hours | pods | woken | interrupted | run twice |\n".to_owned();
+    text.push_str("|---|---|---|---|---|---|---|---|---|\n");
+    for result in &simulation.results {
+        let latency = &result.latency_seconds;
+        let undone = result.jobs_failed + result.jobs_unfinished;
+        let undone = if 0 < undone { format!(" ({} never done)", counted(undone, "job")) } else { String::new() };
+        let _ = writeln!(
+            text,
+            "| {}{undone} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            printable(&result.name, usize::MAX).replace('|', "\\|"),
+            seconds(latency.p50),
+            seconds(latency.p95),
+            seconds(latency.max),
+            number(result.pod_hours, 1),
+            result.max_pods,
+            result.activations,
+            result.jobs_interrupted,
+            result.jobs_run_twice,
+        );
+    }
+    text
+}
+
 fn heading(text: &mut String, workload: &WorkloadSummary) {
     let slo = duration::format(jiff::SignedDuration::from_secs_f64(workload.slo_seconds));
     let words = format!(

@@ -31,7 +31,7 @@ async fn empty() -> (Database, RunningScaler) {
 }
 
 #[tokio::test]
-async fn every_metric_has_one_spec_and_one_value_in_both_forms() {
+async fn metric_has_one_spec_and_one_value_in_both_forms() {
     let mut database = sqlite().await;
     database.insert_jobs(&[job("ENQUEUED", 5.0), job("ENQUEUED", 600.0), job("PROCESSING", 1.0)]).await;
     database.insert_jobs(&[scheduled(-1.0), scheduled(30.0), scheduled(100.0)]).await;
@@ -56,7 +56,7 @@ async fn every_metric_has_one_spec_and_one_value_in_both_forms() {
 }
 
 #[tokio::test]
-async fn targets_come_in_both_forms() {
+async fn target_has_both_forms() {
     let (_database, scaler) = empty().await;
     for (target, whole, float) in [("300", 300, 300.0), ("0.8", 1, 0.8), ("0.001", 1, 0.001), ("2.5", 3, 2.5)] {
         let spec = scaler.spec(&format!("metric=enqueued-latency targetValue={target}")).await.unwrap();
@@ -66,7 +66,7 @@ async fn targets_come_in_both_forms() {
 }
 
 #[tokio::test]
-async fn metric_names_can_stand_in_a_url() {
+async fn metric_name_is_valid_in_a_url() {
     let database = sqlite().await;
     let config = database.config();
     let names = ["default", "orders-2", "a"];
@@ -82,7 +82,7 @@ async fn metric_names_can_stand_in_a_url() {
 }
 
 #[tokio::test]
-async fn a_trigger_is_active_exactly_above_its_activation_target() {
+async fn trigger_is_active_exactly_above_its_activation_target() {
     let mut database = sqlite().await;
     database.insert_jobs(&[job("ENQUEUED", 100.0), job("ENQUEUED", 100.0), scheduled(10.0)]).await;
     database.insert_servers(&[server(4, 15, 1.0)]).await;
@@ -97,7 +97,7 @@ async fn a_trigger_is_active_exactly_above_its_activation_target() {
 }
 
 #[tokio::test]
-async fn a_trigger_stays_active_while_jobs_are_processed_unless_told_otherwise() {
+async fn trigger_stays_active_while_jobs_are_processed_unless_configured_otherwise() {
     let mut database = sqlite().await;
     let scaler = start(database.config()).await;
     let check = async |metadata: &str, expected: bool| {
@@ -114,7 +114,7 @@ async fn a_trigger_stays_active_while_jobs_are_processed_unless_told_otherwise()
 }
 
 #[tokio::test]
-async fn a_metric_of_another_name_is_not_found() {
+async fn metric_of_another_name_is_not_found() {
     let (_database, scaler) = empty().await;
     let metadata = "metric=enqueued-count targetValue=1";
     let error = scaler.metric_named(metadata, "jobrunr-default-enqueued-latency").await.unwrap_err();
@@ -129,7 +129,7 @@ async fn a_metric_of_another_name_is_not_found() {
 }
 
 #[tokio::test]
-async fn storages_are_found_by_name_and_open_to_their_namespaces() {
+async fn storage_is_found_by_name_and_open_to_its_namespaces() {
     let database = sqlite().await;
     let config = database.config();
     let closed = StorageConfig { namespaces: Some(vec!["bank".to_owned()]), ..config.clone() };
@@ -151,7 +151,7 @@ async fn storages_are_found_by_name_and_open_to_their_namespaces() {
 }
 
 #[tokio::test]
-async fn without_namespaces_an_unknown_storage_is_not_found() {
+async fn storage_that_is_unknown_is_not_found_without_namespaces() {
     let (_database, scaler) = empty().await;
     let error = scaler.value("storage=oders metric=enqueued-count targetValue=1").await.unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
@@ -159,7 +159,7 @@ async fn without_namespaces_an_unknown_storage_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_filter_without_its_column_is_a_failed_precondition() {
+async fn filter_without_its_column_is_a_failed_precondition() {
     let (_database, scaler) = empty().await;
     let metadata = "metric=enqueued-count targetValue=1 priority=1";
     assert_eq!(scaler.value(metadata).await.unwrap_err().code(), Code::FailedPrecondition);
@@ -168,7 +168,7 @@ async fn a_filter_without_its_column_is_a_failed_precondition() {
 }
 
 #[tokio::test]
-async fn questions_are_limited_for_each_namespace_and_the_others_go_on() {
+async fn question_limit_of_a_namespace_does_not_affect_others() {
     let (_database, scaler) = empty().await;
     let ask = |seconds: u32| format!("metric=scheduled-count targetValue=1 scheduledIn=PT{seconds}S");
     let metadata: Vec<String> = (0..600).map(ask).collect();
@@ -213,7 +213,7 @@ async fn health_and_reflection_answer() {
 }
 
 #[tokio::test]
-async fn an_oversized_message_is_refused_and_the_server_lives() {
+async fn message_that_is_oversized_is_rejected_and_the_server_goes_on() {
     let (_database, scaler) = empty().await;
     let mut huge = reference("metric=enqueued-count targetValue=1");
     huge.scaler_metadata.insert("caCert".to_owned(), "x".repeat(300 * 1024));
@@ -227,7 +227,7 @@ async fn an_oversized_message_is_refused_and_the_server_lives() {
 
 /// Far more look-aheads than anybody configures, from one namespace: one pass over the jobs that are due answers them all.
 #[tokio::test]
-async fn many_look_aheads_of_one_namespace_are_answered() {
+async fn look_aheads_of_one_namespace_are_answered_even_if_there_are_many() {
     for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
         let mut database = Database::new(kind).await.at_present();
         database.insert_jobs(&[scheduled(-1.0), scheduled(30.0), scheduled(100.0)]).await;

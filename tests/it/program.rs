@@ -12,7 +12,7 @@ use crate::rows::scheduled;
 use crate::scaler::{next_push, reference};
 
 #[tokio::test]
-async fn serve_ends_well_on_a_signal() {
+async fn serve_exits_with_0_on_a_signal() {
     for signal in ["TERM", "INT"] {
         let database = Database::new(Kind::Sqlite).await;
         let process = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);
@@ -44,7 +44,7 @@ async fn serve_ends_well_on_a_signal() {
 
 /// Nobody is to be sent to a scaler that stops, while its last calls finish.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scaler_that_stops_is_not_ready_any_more() {
+async fn readiness_ends_with_the_stop() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let stop = tokio_util::sync::CancellationToken::new();
@@ -66,7 +66,7 @@ async fn a_scaler_that_stops_is_not_ready_any_more() {
 }
 
 #[test]
-fn a_bad_configuration_is_told_whole_and_ends_with_64() {
+fn configuration_problems_are_all_reported_and_exit_with_64() {
     let env = [
         ("JOBRUNR_SCALER_URL", "jdbc:oracle:thin:@host:1521/jobs"),
         ("JOBRUNR_SCALER_REFRESH", "often"),
@@ -84,7 +84,7 @@ fn a_bad_configuration_is_told_whole_and_ends_with_64() {
 }
 
 #[test]
-fn no_configuration_is_a_bad_one() {
+fn configuration_that_is_missing_exits_with_64() {
     let output = program(&[]).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64), "{text}");
@@ -92,7 +92,7 @@ fn no_configuration_is_a_bad_one() {
 }
 
 #[test]
-fn an_address_in_use_is_named_with_the_way_out() {
+fn address_in_use_is_reported_with_a_remedy() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output =
@@ -104,7 +104,7 @@ fn an_address_in_use_is_named_with_the_way_out() {
 
 /// KEDA does not say which of them it asks for.
 #[tokio::test]
-async fn two_triggers_with_the_same_metric_have_series_and_lines_of_their_own() {
+async fn triggers_with_the_same_metric_have_separate_series_and_lines() {
     let mut database = Database::new(Kind::Sqlite).await.at_present();
     database.insert_jobs(&[scheduled(30.0), scheduled(600.0)]).await;
     let process = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);
@@ -127,7 +127,7 @@ async fn two_triggers_with_the_same_metric_have_series_and_lines_of_their_own() 
 
 /// Whoever reads the log may go away. The scaler goes on, and ends as it should.
 #[tokio::test]
-async fn a_log_that_nobody_reads_stops_nothing() {
+async fn log_that_nobody_reads_stops_nothing() {
     let database = Database::new(Kind::Sqlite).await;
     let mut process = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);
     let mut client = process.client().await;

@@ -31,7 +31,7 @@ fn replace(path: &Path, text: &str) {
 }
 
 #[tokio::test]
-async fn a_new_configuration_is_taken_up_and_a_bad_one_is_not() {
+async fn configuration_is_reloaded_unless_it_is_invalid() {
     let mut first = Database::new(Kind::Sqlite).await.at_present();
     let mut second = Database::new(Kind::Sqlite).await.at_present();
     first.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
@@ -70,8 +70,35 @@ async fn a_new_configuration_is_taken_up_and_a_bad_one_is_not() {
     assert!(log.contains("often") && !log.contains("hunter2"), "{log}");
 }
 
+/// A trigger is parsed once, but its storage is looked up with every call.
 #[tokio::test]
-async fn a_rotated_password_needs_no_restart() {
+async fn cached_trigger_follows_a_changed_storage() {
+    let mut first = Database::new(Kind::Sqlite).await.at_present();
+    let mut second = Database::new(Kind::Sqlite).await.at_present();
+    first.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
+    second.insert_jobs(&[job("ENQUEUED", 1.0), job("ENQUEUED", 1.0)]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.yaml");
+    let config = |url: &str, more: &str| format!("storages:\n  default:\n    url: {url}\n{more}");
+    replace(&file, &config(&first.url, ""));
+    let process = Process::start(&[], &["--config", file.to_str().unwrap()]);
+    let mut client = process.client().await;
+    let metadata = "metric=enqueued-count targetValue=1";
+    for _ in 0..2 {
+        assert_eq!(value(&mut client, metadata).await.unwrap(), 1.0);
+    }
+    replace(&file, &config(&second.url, ""));
+    process.signal("HUP");
+    let changed = async || value(&mut client.clone(), metadata).await.ok().filter(|value| *value != 1.0);
+    assert_eq!(eventually("the other database", changed).await, 2.0);
+    replace(&file, &config(&second.url, "    namespaces: [other]\n"));
+    process.signal("HUP");
+    let closed = async || value(&mut client.clone(), metadata).await.err().map(|status| status.code());
+    assert_eq!(eventually("the storage is closed to the namespace", closed).await, Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn password_rotation_needs_no_restart() {
     for kind in crate::database::SERVERS {
         let mut database = Database::new(kind).await.at_present();
         database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
@@ -119,7 +146,7 @@ async fn a_rotated_password_needs_no_restart() {
 }
 
 #[tokio::test]
-async fn with_tls_a_stop_ends_streams_well_too() {
+async fn streams_over_tls_end_with_ok_at_shutdown() {
     let database = Database::new(Kind::Sqlite).await;
     let (servers, clients) = (Authority::new(), Authority::new());
     let files = Files::new(&servers.issue("scaler.test", 2099), Some(&clients.pem()));
@@ -139,7 +166,7 @@ async fn with_tls_a_stop_ends_streams_well_too() {
 }
 
 #[test]
-fn a_certificate_that_cannot_be_used_ends_with_64() {
+fn certificate_that_is_invalid_exits_with_64() {
     let authority = Authority::new();
     let files = Files::new(&authority.issue("scaler.test", 2099), None);
     let key = authority.issue("another.test", 2099).key;

@@ -75,7 +75,7 @@ fn line(n: usize) -> Vec<u8> {
 }
 
 #[test]
-fn buffer_takes_lines_while_nobody_reads_and_says_what_it_lost() {
+fn buffer_takes_lines_while_nobody_reads_and_reports_dropped_ones() {
     let running = start();
     running.buffer.push(Lane::Free, &line(0));
     // The writer holds this one and is blocked.
@@ -115,7 +115,7 @@ fn buffer_gives_each_source_a_budget() {
 }
 
 #[test]
-fn buffer_does_not_report_into_a_broken_output_until_it_is_whole_again() {
+fn buffer_does_not_report_into_a_broken_output_until_it_works_again() {
     let running = start();
     for _ in 0..2 {
         running.answers.send(Err(Error::from(ErrorKind::BrokenPipe))).unwrap();
@@ -133,7 +133,7 @@ fn buffer_does_not_report_into_a_broken_output_until_it_is_whole_again() {
 }
 
 #[test]
-fn buffer_tries_again_where_the_output_would_block() {
+fn buffer_retries_an_output_that_would_block() {
     let running = start();
     for _ in 0..2 {
         running.answers.send(Err(Error::from(ErrorKind::WouldBlock))).unwrap();

@@ -7,6 +7,7 @@ mod traces;
 
 use super::*;
 use crate::kubernetes::manifest;
+use crate::simulate::policy::PolicyKind;
 use crate::simulate::{Job, Phases};
 
 /// What a model went through, for laws that must hold.
@@ -18,7 +19,16 @@ pub(super) struct Integrals {
     pub(super) pods: Millis,
 }
 
-impl Model<'_> {
+impl<'a> Model<'a> {
+    /// The model of a policy.
+    pub(super) fn of(workload: &'a Workload, policy: &Policy, settings: &'a Settings) -> Self {
+        match &policy.kind {
+            PolicyKind::Scaled(scaled) => Self::new(workload, Some(scaled), scaled.resting_replicas(), settings),
+            PolicyKind::Fixed(n_pods) => Self::new(workload, None, *n_pods, settings),
+            PolicyKind::Clairvoyant => panic!("the lower bound is not played"),
+        }
+    }
+
     /// Called before the time moves on.
     pub(super) fn integrate(&mut self, next: Millis) {
         let step = next - self.now;

@@ -5,7 +5,7 @@ use tonic::Code;
 use super::empty;
 
 #[tokio::test]
-async fn every_mistake_is_named_with_its_key_its_value_and_what_is_allowed() {
+async fn metadata_problems_read_like_this() {
     let (_database, scaler) = empty().await;
     let long = format!("metric=enqueued-count targetValue=1 serverTag={}", "x".repeat(200));
     let mut table = String::new();
@@ -61,7 +61,7 @@ async fn every_mistake_is_named_with_its_key_its_value_and_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn what_keda_and_users_add_is_no_mistake() {
+async fn metadata_keys_of_keda_and_users_are_accepted() {
     let (_database, scaler) = empty().await;
     for more in [
         "scalerAddress=scaler:9090 enableTLS=true unsafeSsl=false caCert=x tlsClientCert=x tlsClientKey=x",

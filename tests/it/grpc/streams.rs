@@ -21,7 +21,7 @@ async fn ends_well(stream: &mut Streaming<IsActiveResponse>) -> bool {
 }
 
 #[tokio::test]
-async fn an_active_trigger_is_pushed_at_once_and_again_after_a_second() {
+async fn stream_pushes_an_active_trigger_at_once_and_again_after_a_second() {
     let mut database = sqlite().await;
     database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
     let scaler = start(database.config()).await;
@@ -36,7 +36,7 @@ async fn an_active_trigger_is_pushed_at_once_and_again_after_a_second() {
 }
 
 #[tokio::test]
-async fn each_rising_edge_is_pushed_soon_and_the_falling_one_only_on_request() {
+async fn stream_pushes_rising_edges_soon_and_falling_ones_only_on_request() {
     let mut database = sqlite().await;
     let scaler = start(database.config()).await;
     let mut keda = scaler.watch(COUNT).await;
@@ -54,7 +54,7 @@ async fn each_rising_edge_is_pushed_soon_and_the_falling_one_only_on_request() {
 }
 
 #[tokio::test]
-async fn a_wrong_trigger_gets_no_stream() {
+async fn stream_of_an_invalid_trigger_is_rejected() {
     let (_database, scaler) = empty().await;
     for (metadata, code) in [
         ("metric=enqueued-count", Code::InvalidArgument),
@@ -68,7 +68,7 @@ async fn a_wrong_trigger_gets_no_stream() {
 }
 
 #[tokio::test]
-async fn the_stream_of_specs_starts_with_the_spec_and_stays_open() {
+async fn spec_stream_starts_with_the_spec_and_stays_open() {
     const AUTO: &str = "metric=demand targetValue=auto";
     let (_database, scaler) = empty().await;
     let mut stream = scaler.client.clone().stream_metric_spec(reference(AUTO)).await.unwrap().into_inner();
@@ -81,14 +81,14 @@ async fn the_stream_of_specs_starts_with_the_spec_and_stays_open() {
 
 /// Each message would make KEDA reconcile the ScaledObject, and none could say anything new.
 #[tokio::test]
-async fn a_target_that_is_a_number_has_no_stream_of_specs() {
+async fn spec_stream_of_a_fixed_target_is_unimplemented() {
     let (_database, scaler) = empty().await;
     let error = scaler.client.clone().stream_metric_spec(reference(COUNT)).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented, "{error:?}");
 }
 
 #[tokio::test]
-async fn streams_end_well_at_shutdown() {
+async fn streams_end_with_ok_at_shutdown() {
     let mut database = sqlite().await;
     let scaler = start(database.config()).await;
     let mut silent = scaler.watch(COUNT).await;
@@ -103,7 +103,7 @@ async fn streams_end_well_at_shutdown() {
 }
 
 #[tokio::test]
-async fn five_hundred_streams_share_a_connection() {
+async fn streams_share_a_connection() {
     let mut database = sqlite().await;
     let scaler = start(database.config()).await;
     let opening = (0..500).map(|n| {
@@ -127,7 +127,7 @@ async fn start_rare(database: &Database) -> RunningScaler {
 }
 
 #[tokio::test]
-async fn a_job_that_enters_the_look_ahead_wakes_without_a_read() {
+async fn job_that_enters_the_look_ahead_is_pushed_without_a_read() {
     for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
         let mut database = Database::new(kind).await.at_present();
         database.insert_jobs(&[scheduled(62.5)]).await;
@@ -142,7 +142,7 @@ async fn a_job_that_enters_the_look_ahead_wakes_without_a_read() {
 }
 
 #[tokio::test]
-async fn a_server_whose_time_is_up_is_seen_without_a_read() {
+async fn server_that_dies_is_noticed_without_a_read() {
     let mut database = sqlite().await;
     database.insert_servers(&[server(4, 5, 18.0)]).await;
     let scaler = start_rare(&database).await;
@@ -155,7 +155,7 @@ async fn a_server_whose_time_is_up_is_seen_without_a_read() {
 }
 
 #[tokio::test]
-async fn postgres_tells_of_new_jobs_once_it_may() {
+async fn notifications_of_postgres_are_used_once_it_has_the_trigger() {
     let mut database = Database::new(Kind::Postgres).await.at_present();
     database.execute(&notify_sql(&database.config()).unwrap()).await;
     // Twice is once.
@@ -184,7 +184,7 @@ async fn postgres_tells_of_new_jobs_once_it_may() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_computed_follows_the_servers() {
+async fn computed_target_follows_the_servers() {
     const AUTO: &str = "metric=demand targetValue=auto targetUsage=0.5 workersPerPod=6";
     let mut database = sqlite().await;
     let scaler = start(database.config()).await;
@@ -206,7 +206,7 @@ async fn a_target_that_is_computed_follows_the_servers() {
 }
 
 #[tokio::test]
-async fn two_replicas_compute_the_same_target_from_the_first_call_on() {
+async fn computed_target_is_the_same_on_two_replicas_from_the_first_call_on() {
     let mut database = sqlite().await;
     database.insert_servers(&[server(16, 15, 1.0), server(4, 15, 2.0)]).await;
     for _ in 0..2 {
@@ -218,7 +218,7 @@ async fn two_replicas_compute_the_same_target_from_the_first_call_on() {
 
 /// A workload at zero has no server's row left: JobRunr deletes it when a server stops.
 #[tokio::test]
-async fn a_computed_target_stays_when_the_last_server_has_stopped() {
+async fn computed_target_stays_when_the_last_server_has_stopped() {
     const AUTO: &str = "metric=demand targetValue=auto workersPerPod=4";
     let mut database = sqlite().await;
     database.insert_servers(&[server(32, 15, 0.0)]).await;

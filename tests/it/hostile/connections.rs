@@ -72,7 +72,7 @@ const IS_ACTIVE: &str = "/externalscaler.ExternalScaler/IsActive";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// Connections that each say this much and then nothing.
-async fn half_said(address: &str, n: usize, said: impl AsRef<[Vec<u8>]>) -> Vec<TcpStream> {
+async fn incomplete(address: &str, n: usize, said: impl AsRef<[Vec<u8>]>) -> Vec<TcpStream> {
     let mut connections = Vec::new();
     for said in said.as_ref().iter().cycle().take(n) {
         let mut connection = TcpStream::connect(address).await.unwrap();
@@ -209,7 +209,7 @@ async fn start(database: &Database, env: &[(&str, &str)], tls: Option<ClientTlsC
 }
 
 #[tokio::test]
-async fn silent_and_half_said_connections_keep_nobody_out() {
+async fn silent_and_incomplete_connections_keep_nobody_out() {
     let database = database().await;
     let target = start(&database, &[], None).await;
     let mut keda = target.process.client().await.stream_is_active(reference(COUNT)).await.unwrap().into_inner();
@@ -223,8 +223,8 @@ async fn silent_and_half_said_connections_keep_nobody_out() {
     ];
     let http = [b"".to_vec(), b"GET /metr".to_vec(), b"GET /metrics HTTP/1.1\r\nHost: x\r\n".to_vec()];
     let attack = async {
-        let grpc = half_said(&target.process.address, 1_100, &grpc).await;
-        (grpc, half_said(&target.process.http, 1_100, &http).await)
+        let grpc = incomplete(&target.process.address, 1_100, &grpc).await;
+        (grpc, incomplete(&target.process.http, 1_100, &http).await)
     };
     let _held = target.during(attack).await;
     target.is_at_rest().await;
@@ -234,7 +234,7 @@ async fn silent_and_half_said_connections_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn bodies_that_never_end_keep_nobody_out_and_are_given_up() {
+async fn bodies_that_never_end_keep_nobody_out_and_are_canceled() {
     let database = database().await;
     let target = start(&database, &[], None).await;
     let half = message(&reference(COUNT));
@@ -298,7 +298,7 @@ async fn unfinished_handshakes_keep_nobody_out() {
     let keda = clients.issue("keda.test", 2099);
     let tls = trusting(&servers).identity(Identity::from_pem(keda.cert, keda.key));
     let target = start(&database, &with_tls(&files.tls), Some(tls)).await;
-    let attack = half_said(&target.process.address, 1_200, [Vec::new(), vec![0x16, 0x03, 0x01, 0x02]]);
+    let attack = incomplete(&target.process.address, 1_200, [Vec::new(), vec![0x16, 0x03, 0x01, 0x02]]);
     let _held = target.during(attack).await;
     target.is_at_rest().await;
 }
@@ -309,7 +309,7 @@ async fn idle_connections_keep_nobody_out() {
     let database = database().await;
     let target = start(&database, &[], None).await;
     let health = [PREFACE, &frame(4, 0, 0, &[]), &headers(1, HEALTH), &frame(0, 1, 1, &[0; 5])].concat();
-    let attack = half_said(&target.process.address, 1_100, [health]);
+    let attack = incomplete(&target.process.address, 1_100, [health]);
     let _held = target.during(attack).await;
     target.is_at_rest().await;
 }
@@ -332,7 +332,7 @@ async fn n_answered(connection: &mut (impl AsyncRead + Unpin), n: usize) -> usiz
 
 /// As KEDA does it: everything on one connection, and all streams at once when it connects.
 #[tokio::test]
-async fn ten_thousand_streams_on_one_connection_go_on() {
+async fn streams_on_one_connection_can_be_ten_thousand() {
     const N: u32 = 10_000;
     let database = database().await;
     let target = start(&database, &[("JOBRUNR_SCALER_REFRESH", "PT20S")], None).await;

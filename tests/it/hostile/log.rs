@@ -20,7 +20,7 @@ fn trigger(key: &str, value: &str) -> ScaledObjectRef {
 }
 
 #[tokio::test]
-async fn no_line_of_the_log_can_be_forged() {
+async fn log_lines_cannot_be_forged() {
     const FORGED: &str = "x\n2026-01-01T00:00:00Z ERROR forged\r\0\u{1b}[2J\u{9b}2J\u{202e}\u{2028}forged too";
     for format in ["text", "json"] {
         let database = database().await;
@@ -52,7 +52,7 @@ async fn no_line_of_the_log_can_be_forged() {
 }
 
 #[tokio::test]
-async fn a_trigger_with_many_odd_keys_gets_a_few_lines_and_once() {
+async fn log_of_a_trigger_with_many_unknown_keys_is_a_few_lines_once() {
     let database = database().await;
     let process = Logged::start(&database.url, "json").await;
     let mut odd = reference("metric=enqueued-count targetValue=1");
@@ -80,7 +80,7 @@ fn wrong(n: usize) -> ScaledObjectRef {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_mistakes_is_cut_short_and_reported() {
+async fn log_of_many_mistakes_is_bounded_and_says_so() {
     let database = database().await;
     let process = Logged::start(&database.url, "json").await;
     for n in 0..3_000 {
@@ -93,7 +93,7 @@ async fn a_flood_of_mistakes_is_cut_short_and_reported() {
     assert_ne!(dropped, "0");
     let (_, log) = process.stop().await;
     assert!(log.len() < 600 * 1024, "{} bytes", log.len());
-    let left_out = log.lines().find(|line| line.contains("log lines left out")).expect("what is left out is reported");
+    let left_out = log.lines().find(|line| line.contains("log lines dropped")).expect("what is left out is reported");
     assert!(left_out.contains("grpc::warnings"), "{left_out}");
     // What is ours is still there.
     assert!(log.contains("stopping") && log.contains("stopped"), "{log:.3000}");
@@ -101,7 +101,7 @@ async fn a_flood_of_mistakes_is_cut_short_and_reported() {
 
 /// The pipe is full and stays full: its reader lives but does not read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_pipe_stops_neither_calls_nor_probes_nor_the_end() {
+async fn log_pipe_that_is_full_stops_neither_calls_nor_probes_nor_the_shutdown() {
     let database = database().await;
     let process = Process::start(&[("JOBRUNR_SCALER_URL", &database.url)], &[]);
     let client = process.client().await;

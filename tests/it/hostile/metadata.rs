@@ -31,7 +31,7 @@ fn with_keys(n_keys: usize) -> ScaledObjectRef {
 }
 
 #[tokio::test]
-async fn names_are_those_of_kubernetes() {
+async fn key_accepts_only_names_of_kubernetes() {
     let (_database, scaler) = scaler().await;
     let long = "x".repeat(250_000);
     let just_too_long = "x".repeat(254);
@@ -48,7 +48,7 @@ async fn names_are_those_of_kubernetes() {
 }
 
 #[tokio::test]
-async fn a_storage_has_the_name_of_one() {
+async fn storage_accepts_only_names_of_storages() {
     let (_database, scaler) = scaler().await;
     let check = async |text: &str, allowed: &str| {
         let mut reference = trigger();
@@ -63,7 +63,7 @@ async fn a_storage_has_the_name_of_one() {
 
 /// Neither knows the other: the configuration is not known where triggers are parsed.
 #[test]
-fn storages_have_the_same_names_in_triggers_and_in_the_configuration() {
+fn storage_names_are_the_same_in_triggers_and_in_the_configuration() {
     for name in ["default", "a", "-", "orders-2", &"x".repeat(40), &"x".repeat(41), "Orders", "a_b", "a.b", "ä", "a b"]
     {
         let trigger = Trigger::parse([("metric", "demand"), ("targetValue", "1"), ("storage", name)]);
@@ -72,7 +72,7 @@ fn storages_have_the_same_names_in_triggers_and_in_the_configuration() {
 }
 
 #[tokio::test]
-async fn metadata_are_bounded_in_number_and_length() {
+async fn metadata_is_bounded_in_number_and_length() {
     let (_database, scaler) = scaler().await;
     for n_keys in [99, 9_000] {
         let n_all = (n_keys + 2).to_string();
@@ -94,7 +94,7 @@ async fn metadata_are_bounded_in_number_and_length() {
 }
 
 #[tokio::test]
-async fn what_is_echoed_is_short_and_printable() {
+async fn errors_echo_short_and_printable_text() {
     let (_database, scaler) = scaler().await;
     let long = format!("\u{1b}[31m\n{}", "x".repeat(100_000));
     let request = GetMetricsRequest { scaled_object_ref: Some(trigger()), metric_name: long };
@@ -113,7 +113,7 @@ async fn what_is_echoed_is_short_and_printable() {
 /// 250 KB of namespace in each of some hundred calls, and 300 streams with 9,000 keys: neither is kept, and others are
 /// answered meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_requests_grow_nothing() {
+async fn large_requests_do_not_grow_memory() {
     let database = Database::new(Kind::Sqlite).await.at_present();
     let process = Logged::start(&database.url, "json").await;
     for n in 0..300 {

@@ -72,7 +72,7 @@ proptest! {
         settings in any_settings()
     ) {
         let workload = workload(jobs);
-        let mut model = Model::new(&workload, &policy, &settings);
+        let mut model = Model::of(&workload, &policy, &settings);
         model.run();
         let mut finished = model.jobs.finished.clone();
         finished.sort_unstable();
@@ -88,6 +88,7 @@ proptest! {
         prop_assert_eq!(tally.done, finished.len() as u64);
         prop_assert_eq!(tally.done + tally.failed + tally.unfinished, workload.jobs.len() as u64);
         let bounds = match &policy.kind {
+            PolicyKind::Clairvoyant => 0..=0,
             PolicyKind::Fixed(n) => *n..=*n,
             PolicyKind::Scaled(scaled) => 0..=scaled.rules.bounds.max,
         };
@@ -114,7 +115,7 @@ proptest! {
 /// The metrics of a policy, as text.
 fn policy_name(policy: &Policy) -> String {
     match &policy.kind {
-        PolicyKind::Fixed(n) => n.to_string(),
+        PolicyKind::Clairvoyant | PolicyKind::Fixed(_) => policy.name.clone(),
         PolicyKind::Scaled(scaled) => {
             scaled.triggers.iter().map(|trigger| trigger.trigger.metric.to_string()).collect::<Vec<_>>().join(" ")
         }

@@ -10,7 +10,7 @@ fn settings() -> Settings {
 
 /// Plays a fixed number of pods until all jobs are done, and returns the model.
 fn played<'a>(workload: &'a Workload, n_pods: u32, settings: &'a Settings) -> Model<'a> {
-    let mut model = Model::new(workload, &Policy::fixed(n_pods), settings);
+    let mut model = Model::of(workload, &Policy::fixed(n_pods), settings);
     model.run();
     model
 }
@@ -18,7 +18,7 @@ fn played<'a>(workload: &'a Workload, n_pods: u32, settings: &'a Settings) -> Mo
 /// Plays two pods, removes one at 20 s, and returns what became of the jobs and when the removed pod was gone.
 fn scaled_in(jobs: Vec<Job>, settings: &Settings) -> (jobs::Tally, Millis) {
     let workload = workload(jobs);
-    let mut model = Model::new(&workload, &Policy::fixed(2), settings);
+    let mut model = Model::of(&workload, &Policy::fixed(2), settings);
     model.run_until(20_000);
     model.resting_replicas = 1;
     model.set_replicas(1);
@@ -62,7 +62,7 @@ fn server_starts_fetching_a_second_after_it_has_started() {
     );
     let workload = workload(vec![job(5000, 1000)]);
     let settings = settings();
-    let mut model = Model::new(&workload, &policy, &settings);
+    let mut model = Model::of(&workload, &policy, &settings);
     model.run();
     assert_eq!(model.measure.waits.all(), [45_000 + 1000]);
     assert_eq!(model.measure.activations, 1);
