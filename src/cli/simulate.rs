@@ -31,7 +31,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PODS))]
     pub fixed: Vec<u32>,
 
-    /// Also show the lower bound: just the pods that running jobs need at every instant, each job started when it is due
+    /// Also show what perfect knowledge would cost: pods just in time for the jobs, 95 % of which wait up to --slo
     #[arg(long)]
     pub clairvoyant: bool,
 
