@@ -34,6 +34,8 @@ const FEW_JOBS: usize = 500;
 const SHORT: Millis = 3_600_000;
 /// The longest name in a sentence, in characters.
 const MAX_NAME: usize = 100;
+/// In seconds.
+const DAY: f64 = 86_400.0;
 /// Rounds over all settings.
 const ROUNDS: usize = 2;
 
@@ -325,7 +327,7 @@ fn reasons(chosen: &Rated, all: &[Rated], check: &Simulation, slo: Slo) -> Vec<S
     if 0 < checked.jobs_interrupted {
         let jobs = counted(checked.jobs_interrupted, "job");
         reasons.push(format!(
-            "It interrupts {jobs} there, which are retried: if that does harm, take one with a longer window or fewer pods removed per \
+            "It interrupts {jobs} there, which JobRunr retries: if that does harm, take one with a longer window or fewer pods removed per \
              minute, or spare busy pods."
         ));
     }
@@ -337,6 +339,8 @@ fn reasons(chosen: &Rated, all: &[Rated], check: &Simulation, slo: Slo) -> Vec<S
             "The last third has only {} in {span}: too little to rely on, use a longer workload.",
             counted(jobs as u64, "job")
         ));
+    } else if check.workload.seconds * 3.0 < DAY {
+        reasons.push("The workload is shorter than a day: what differs by the time of day is not in it.".to_owned());
     }
     reasons
 }

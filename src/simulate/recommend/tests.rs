@@ -56,6 +56,7 @@ fn recommendation_keeps_its_promise_at_less_than_the_maximum() {
     assert_eq!(found.kept_when_checked, found.reasons[1].contains(" it keeps it: "), "{:?}", found.reasons);
     let names: Vec<&str> = found.check.results.iter().map(|result| result.name.as_str()).collect();
     assert_eq!(names, ["recommended", "fixed-12", "guide's three"]);
+    assert!(found.check.results[2].max_pods <= options.max_pods);
     // Ten workers are busy on average: two pods do, with some of a third.
     let [recommended, fixed, _] = &found.check.results[..] else { panic!() };
     assert!(recommended.pod_hours < fixed.pod_hours / 2.0, "{} {}", recommended.pod_hours, fixed.pod_hours);

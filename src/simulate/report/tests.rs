@@ -1,3 +1,5 @@
+//! The scales of the charts, and how times are written.
+
 use super::*;
 
 #[test]
