@@ -173,6 +173,20 @@ fn figures_are_those_of_the_json() {
 }
 
 #[test]
+fn report_that_cannot_be_written_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jobrunr-scaler"));
+    command.current_dir(folder.path()).env_clear();
+    let output = command
+        .args(["simulate", "--fixed", "1", "--workload", "batch", "--report", "missing/report.html"])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("missing/report.html: cannot write the report: No such file"), "{error}");
+}
+
+#[test]
 fn report_is_right_in_a_browser() {
     for (name, reported) in [("simulated", Reported::new()), ("recommended", Reported::recommended())] {
         is_right_in_a_browser(name, &reported.file());

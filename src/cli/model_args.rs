@@ -121,10 +121,10 @@ impl ModelArgs {
     }
 
     /// Writes a report if there is a file for it.
-    pub(super) fn write_report(&self, report: impl FnOnce() -> String) -> Result<(), ModelError> {
+    pub(super) async fn write_report(&self, report: impl FnOnce() -> String) -> Result<(), ModelError> {
         let Some(file) = &self.report else { return Ok(()) };
-        std::fs::write(file, report())
-            .map_err(|error| ModelError::Input(format!("{}: cannot write the report: {error}", file.display())))
+        let written = tokio::fs::write(file, report()).await;
+        written.map_err(|error| ModelError::Input(format!("{}: cannot write the report: {error}", file.display())))
     }
 }
 

@@ -78,7 +78,7 @@ pub async fn run(args: &RecommendArgs) -> Result<(), ModelError> {
     };
     let found = recommend(&workload, &others, &options, &args.model.settings())
         .map_err(|error| ModelError::Input(error.to_string()))?;
-    args.model.write_report(|| recommendation_report(&found))?;
+    args.model.write_report(|| recommendation_report(&found)).await?;
     match args.output {
         Output::Table => stdout().write_all(text(&found).as_bytes())?,
         Output::Yaml => stdout().write_all(found.manifest.as_bytes())?,

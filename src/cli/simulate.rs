@@ -63,7 +63,7 @@ pub async fn run(args: &SimulateArgs) -> Result<(), ModelError> {
     // At most a day, by the parser.
     let settings = Settings { slo: args.slo.as_millis() as Millis, ..args.model.settings() };
     let simulation = simulate(&workload, &policies, &settings);
-    args.model.write_report(|| report(&simulation))?;
+    args.model.write_report(|| report(&simulation)).await?;
     match args.output {
         Output::Table => stdout().write_all(table(&simulation).as_bytes())?,
         Output::Markdown => stdout().write_all(markdown(&simulation).as_bytes())?,

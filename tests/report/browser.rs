@@ -37,7 +37,7 @@ impl Browser {
         let pipes = ["requests", "messages"].map(|name| folder.path().join(name));
         assert!(Command::new("mkfifo").args(&pipes).status().unwrap().success());
         // Chromium reads requests from descriptor 3 and writes messages to 4.
-        let script = "exec \"$0\" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
+        let script = "exec \"$0\" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --hide-scrollbars \
                       --remote-debugging-pipe --user-data-dir=\"$3\" 3<\"$1\" 4>\"$2\"";
         let process = Command::new("sh")
             .args(["-c", script, &program])

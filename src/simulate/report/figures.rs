@@ -8,23 +8,44 @@ use crate::simulate::table::seconds;
 use crate::simulate::{Simulation, SimulationResult};
 use crate::text::number;
 
-/// How a column of the comparison shows its figure.
-type Show = fn(f64) -> String;
+/// A column of the comparison.
+struct Column {
+    heading: &'static str,
+    /// The field of the JSON.
+    field: &'static str,
+    figure: fn(&SimulationResult) -> f64,
+    show: fn(f64) -> String,
+}
 
-/// The columns of the comparison: heading, the field of the JSON, the figure, how it is shown.
-const COLUMNS: [(&str, &str, fn(&SimulationResult) -> f64, Show); 12] = [
-    ("wait, median", "latency_seconds.p50", |r| r.latency_seconds.p50, seconds),
-    ("mean", "latency_seconds.mean", |r| r.latency_seconds.mean, seconds),
-    ("95 %", "latency_seconds.p95", |r| r.latency_seconds.p95, seconds),
-    ("99 %", "latency_seconds.p99", |r| r.latency_seconds.p99, seconds),
-    ("longest", "latency_seconds.max", |r| r.latency_seconds.max, seconds),
-    ("too long", "share_above_slo", |r| r.share_above_slo, |share| format!("{} %", number(share * 100.0, 1))),
-    ("pod-hours", "pod_hours", |r| r.pod_hours, |hours| number(hours, 2)),
-    ("most pods", "max_pods", |r| r.max_pods.into(), whole),
-    ("woken", "activations", |r| r.activations as f64, whole),
-    ("done", "jobs_done", |r| r.jobs_done as f64, whole),
-    ("interrupted", "jobs_interrupted", |r| r.jobs_interrupted as f64, whole),
-    ("run twice", "jobs_run_twice", |r| r.jobs_run_twice as f64, whole),
+impl Column {
+    const fn new(
+        heading: &'static str,
+        field: &'static str,
+        figure: fn(&SimulationResult) -> f64,
+        show: fn(f64) -> String,
+    ) -> Self {
+        Self { heading, field, figure, show }
+    }
+}
+
+const COLUMNS: [Column; 12] = [
+    Column::new("wait, median", "latency_seconds.p50", |r| r.latency_seconds.p50, seconds),
+    Column::new("mean", "latency_seconds.mean", |r| r.latency_seconds.mean, seconds),
+    Column::new("95 %", "latency_seconds.p95", |r| r.latency_seconds.p95, seconds),
+    Column::new("99 %", "latency_seconds.p99", |r| r.latency_seconds.p99, seconds),
+    Column::new("longest", "latency_seconds.max", |r| r.latency_seconds.max, seconds),
+    Column::new(
+        "too long",
+        "share_above_slo",
+        |r| r.share_above_slo,
+        |share| format!("{} %", number(share * 100.0, 1)),
+    ),
+    Column::new("pod-hours", "pod_hours", |r| r.pod_hours, |hours| number(hours, 2)),
+    Column::new("most pods", "max_pods", |r| r.max_pods.into(), whole),
+    Column::new("woken", "activations", |r| r.activations as f64, whole),
+    Column::new("done", "jobs_done", |r| r.jobs_done as f64, whole),
+    Column::new("interrupted", "jobs_interrupted", |r| r.jobs_interrupted as f64, whole),
+    Column::new("run twice", "jobs_run_twice", |r| r.jobs_run_twice as f64, whole),
 ];
 
 fn whole(figure: f64) -> String {
@@ -41,13 +62,14 @@ pub(super) fn comparison(simulation: &Simulation) -> Markup {
         }
         div.scroll role="region" tabindex="0" aria-label="Policies side by side, as a table" {
             table aria-describedby="comparison-about" {
-                thead { tr { th scope="col" { "policy" } @for (heading, ..) in COLUMNS { th scope="col" { (heading) } } } }
+                thead { tr { th scope="col" { "policy" } @for column in &COLUMNS { th scope="col" { (column.heading) } } } }
                 tbody {
                     @for result in &simulation.results {
                         tr {
                             th scope="row" { (name(&result.name)) (trouble(result)) }
-                            @for (_, field, figure, show) in COLUMNS {
-                                td { data value=(figure(result)) title=(field) { (show(figure(result))) } }
+                            @for column in &COLUMNS {
+                                @let figure = (column.figure)(result);
+                                td { data value=(figure) title=(column.field) { ((column.show)(figure)) } }
                             }
                         }
                     }
