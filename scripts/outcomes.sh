@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the tables of docs/outcomes.md: every built-in workload with the ScaledObjects of examples/outcomes, fixed pods and the lower
-# bound.
+# Prints the tables of docs/outcomes.md: every built-in workload with the ScaledObjects of examples/outcomes, fixed pods and perfect
+# knowledge.
 #
 #   scripts/outcomes.sh           all of them
 #   scripts/outcomes.sh --quick   only whether it works, with the debug build and the two smallest workloads

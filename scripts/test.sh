@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every test, against real databases: starts a PostgreSQL, a MariaDB, a MySQL and a FerretDB server of its own (installing
-# Debian's packages where they are missing, and getting MySQL and FerretDB once), then `cargo test`. Arguments go to cargo:
+# Runs every test, against real databases and a real browser: starts a PostgreSQL, a MariaDB, a MySQL and a FerretDB server of its
+# own (installing Debian's packages where they are missing, and getting MySQL and FerretDB once), then `cargo test`. Arguments go to
+# cargo:
 #
 #   scripts/test.sh                      every test
 #   scripts/test.sh latency              the tests with "latency" in their name
@@ -12,6 +13,7 @@
 #                                        a superuser's addresses. The servers are shared: make a database of your own
 #                                        in them, and neither stop nor reconfigure them.
 #   TEST_PGBOUNCER_URL                   PgBouncer in transaction mode before that PostgreSQL
+#   TEST_CHROMIUM                        the browser for the HTML report
 #   TEST_PG_BIN, TEST_MARIADBD, TEST_MARIADB_INSTALL_DB
 #                                        where the programs are
 #
@@ -22,6 +24,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/lib/databases.sh
 
 require_rust
+export TEST_CHROMIUM=${TEST_CHROMIUM:-chromium}
+command -v "$TEST_CHROMIUM" >/dev/null || install_packages chromium
 work=$(mktemp -d)
 trap 'stop_databases; rm -rf "$work"' EXIT
 start_postgres "$work"

@@ -11,12 +11,14 @@ mod measure;
 mod model;
 mod policy;
 pub mod recommend;
+mod report;
 mod result;
 mod settings;
 mod table;
 pub mod workload;
 
 pub use policy::{Policy, PolicyError};
+pub use report::{recommendation_report, report};
 pub use result::{Latency, Series, Simulation, SimulationResult, WorkloadSummary};
 pub use settings::{Phases, Readiness, Settings};
 pub use table::{markdown, table};

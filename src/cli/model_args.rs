@@ -83,6 +83,10 @@ pub struct ModelArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
+    /// Also write an HTML page with charts: one file that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
     /// Also write the workload as CSV
     #[arg(long, value_name = "FILE")]
     pub export_workload: Option<PathBuf>,
@@ -114,6 +118,13 @@ impl ModelArgs {
             export(&workload, file)?;
         }
         Ok(workload)
+    }
+
+    /// Writes a report if there is a file for it.
+    pub(super) async fn write_report(&self, report: impl FnOnce() -> String) -> Result<(), ModelError> {
+        let Some(file) = &self.report else { return Ok(()) };
+        let written = tokio::fs::write(file, report()).await;
+        written.map_err(|error| ModelError::Input(format!("{}: cannot write the report: {error}", file.display())))
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::model_args::{ModelArgs, ModelError, policies};
-use crate::simulate::recommend::{RecommendOptions, Recommendation, Slo, recommend};
-use crate::simulate::table;
+use crate::simulate::recommend::{Rated, RecommendOptions, Recommendation, Slo, recommend};
+use crate::simulate::{recommendation_report, table};
 use crate::terminal::{BOLD, DIM, painted, paragraph, stdout};
 use crate::text::number;
 
@@ -74,9 +74,11 @@ pub async fn run(args: &RecommendArgs) -> Result<(), ModelError> {
         target: args.target.clone(),
         namespace: args.namespace.clone(),
         scaler_address: args.scaler_address.clone(),
+        storage: args.model.storage.clone(),
     };
     let found = recommend(&workload, &others, &options, &args.model.settings())
         .map_err(|error| ModelError::Input(error.to_string()))?;
+    args.model.write_report(|| recommendation_report(&found)).await?;
     match args.output {
         Output::Table => stdout().write_all(text(&found).as_bytes())?,
         Output::Yaml => stdout().write_all(found.manifest.as_bytes())?,
@@ -121,8 +123,8 @@ fn text(found: &Recommendation) -> String {
 }
 
 /// The part of the front around the chosen one.
-fn front(found: &Recommendation) -> &[crate::simulate::recommend::Rated] {
-    let chosen = found.front.iter().position(|rated| rated.candidate == found.chosen.candidate).unwrap_or_default();
-    let first = chosen.saturating_sub(MAX_FRONT / 2);
-    &found.front[first..found.front.len().min(first + MAX_FRONT)]
+fn front(found: &Recommendation) -> Vec<Rated> {
+    let rated = found.front_and_chosen();
+    let chosen = rated.iter().position(|rated| rated.candidate == found.chosen.candidate).unwrap_or_default();
+    rated.into_iter().skip(chosen.saturating_sub(MAX_FRONT / 2)).take(MAX_FRONT).collect()
 }

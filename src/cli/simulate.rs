@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use jiff::SignedDuration;
 
 use super::model_args::{ModelArgs, ModelError, parse_duration, policies};
-use crate::simulate::{Millis, Policy, Settings, markdown, simulate, table};
+use crate::simulate::{Millis, Policy, Settings, markdown, report, simulate, table};
 use crate::terminal::stdout;
 
 /// The most pods of `--fixed`.
@@ -31,7 +31,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PODS))]
     pub fixed: Vec<u32>,
 
-    /// Also show the lower bound: just the pods that running jobs need at every instant, each job started when it is due
+    /// Also show what perfect knowledge would cost: pods just in time for the jobs, 95 % of which wait up to --slo
     #[arg(long)]
     pub clairvoyant: bool,
 
@@ -63,6 +63,7 @@ pub async fn run(args: &SimulateArgs) -> Result<(), ModelError> {
     // At most a day, by the parser.
     let settings = Settings { slo: args.slo.as_millis() as Millis, ..args.model.settings() };
     let simulation = simulate(&workload, &policies, &settings);
+    args.model.write_report(|| report(&simulation)).await?;
     match args.output {
         Output::Table => stdout().write_all(table(&simulation).as_bytes())?,
         Output::Markdown => stdout().write_all(markdown(&simulation).as_bytes())?,

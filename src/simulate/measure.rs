@@ -131,6 +131,8 @@ pub(super) struct Measure {
     waiting: Vec<u64>,
     running: Vec<u64>,
     pods: Vec<u32>,
+    /// What was observed last: waiting and running jobs, pods.
+    last: (u64, u64, u32),
 }
 
 impl Measure {
@@ -146,6 +148,7 @@ impl Measure {
             waiting: Vec::new(),
             running: Vec::new(),
             pods: Vec::new(),
+            last: (0, 0, 0),
         }
     }
 
@@ -166,9 +169,11 @@ impl Measure {
     pub(super) fn observe(&mut self, now: Millis, waiting: u64, running: u64, pods: u32) {
         // Not negative, and far below `usize::MAX`.
         let interval = usize::try_from(now / self.interval).unwrap_or_default();
-        record(&mut self.waiting, interval, waiting);
-        record(&mut self.running, interval, running);
-        record(&mut self.pods, interval, pods);
+        let before = self.last;
+        record(&mut self.waiting, interval, before.0, waiting);
+        record(&mut self.running, interval, before.1, running);
+        record(&mut self.pods, interval, before.2, pods);
+        self.last = (waiting, running, pods);
     }
 
     pub(super) fn series(&mut self) -> Series {
@@ -182,15 +187,12 @@ impl Measure {
     }
 }
 
-/// Keeps the largest value of an interval. Intervals in which nothing was recorded have the value before them.
-fn record<T: Copy + Default + Ord>(values: &mut Vec<T>, interval: usize, value: T) {
+/// Keeps the largest value of an interval. Intervals in which nothing changed have the value from before.
+fn record<T: Copy + Ord>(values: &mut Vec<T>, interval: usize, before: T, value: T) {
     if values.len() <= interval {
-        let last = values.last().copied().unwrap_or_default();
-        values.resize(interval, last);
-        values.push(value);
-    } else {
-        values[interval] = values[interval].max(value);
+        values.resize(interval + 1, before);
     }
+    values[interval] = values[interval].max(value);
 }
 
 #[cfg(test)]
@@ -239,6 +241,6 @@ mod tests {
         for (now, waiting) in [(0, 3), (10, 7), (900, 1), (3500, 2)] {
             measure.observe(now, waiting, 0, 1);
         }
-        assert_eq!(measure.series().waiting, [7, 7, 7, 2]);
+        assert_eq!(measure.series().waiting, [7, 1, 1, 2]);
     }
 }

@@ -90,7 +90,7 @@ impl Policy {
         Self { name: format!("fixed-{n_pods}"), notes: Vec::new(), kind: PolicyKind::Fixed(n_pods) }
     }
 
-    /// The lower bound of pod-hours: just the pods that the running jobs need, if each starts when it is due.
+    /// Perfect knowledge, a yardstick: pods just in time for the jobs, so that 95 % of them wait up to [`Settings::slo`].
     #[must_use]
     pub fn clairvoyant() -> Self {
         Self { name: "clairvoyant".to_owned(), notes: Vec::new(), kind: PolicyKind::Clairvoyant }

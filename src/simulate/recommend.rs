@@ -20,17 +20,22 @@ use super::result::rounded;
 use super::{Job, Latency, Millis, Policy, PolicyError, Settings, Simulation, SimulationResult, Workload, simulate};
 use crate::duration;
 use crate::kubernetes::manifest::{self, ManifestError};
-use crate::text::counted;
+use crate::text::{counted, number, printable};
 
-/// The triggers of JobRunr's guide to autoscaling, with the limits and the behavior of a candidate.
-const GUIDE: [(&str, &str, &str); 3] = [
-    ("worker-usage", "Value", "targetValue: \"0.8\""),
-    ("scheduled-count", "AverageValue", "targetValue: \"8\", scheduledIn: PT2M"),
-    ("enqueued-latency", "Value", "targetValue: \"300\""),
-];
+/// The triggers of JobRunr's guide to autoscaling.
+const GUIDE: &str = include_str!("../../k8s/scaledobject-guide.yaml");
+/// Costs are compared from the start until this long after the last job is due, in milliseconds: until then, pods are gone that
+/// will go.
+const AFTERWARDS: Millis = 3_600_000;
+/// A candidate that interrupts more than this share of the jobs is taken only if all do.
+const MAX_INTERRUPTED: f64 = 0.01;
 /// With fewer jobs, or within a shorter time, the part that was not tuned on says little.
 const FEW_JOBS: usize = 500;
 const SHORT: Millis = 3_600_000;
+/// The longest name in a sentence, in characters.
+const MAX_NAME: usize = 100;
+/// In seconds.
+const DAY: f64 = 86_400.0;
 /// Rounds over all settings.
 const ROUNDS: usize = 2;
 
@@ -47,6 +52,8 @@ pub struct RecommendOptions {
     pub namespace: Option<String>,
     /// `scalerAddress`.
     pub scaler_address: String,
+    /// `storage`, if the scaler has several.
+    pub storage: Option<String>,
 }
 
 /// A recommendation. As JSON this is an interface: fields are added, never renamed or removed.
@@ -54,6 +61,9 @@ pub struct RecommendOptions {
 pub struct Recommendation {
     /// The promise, such as `p95 latency <= PT1M`.
     pub slo: String,
+    /// The same, to compute with.
+    #[serde(skip)]
+    pub promise: Slo,
     /// Whether the chosen one kept it on the part that it was tuned on.
     pub kept_when_tuned: bool,
     /// Whether it kept it on the part that it was not tuned on.
@@ -88,6 +98,8 @@ pub struct Rated {
     pub keeps: bool,
     /// Whether all jobs were done.
     pub is_complete: bool,
+    /// Whether it interrupted at most 1 % of the jobs.
+    pub interrupts_few: bool,
 }
 
 /// Why nothing could be recommended.
@@ -109,6 +121,19 @@ pub enum RecommendError {
     /// The manifest cannot be simulated.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+}
+
+impl Recommendation {
+    /// Returns the front, with the chosen one at its place even if another is better in both: one that interrupts more jobs.
+    #[must_use]
+    pub fn front_and_chosen(&self) -> Vec<Rated> {
+        let mut rated = self.front.clone();
+        if !rated.iter().any(|rated| rated.candidate == self.chosen.candidate) {
+            let place = rated.partition_point(|rated| rated.pod_hours < self.chosen.pod_hours);
+            rated.insert(place, self.chosen);
+        }
+        rated
+    }
 }
 
 /// Searches the settings that keep the promise at the lowest cost. `others` are compared with it.
@@ -135,12 +160,13 @@ pub fn recommend(
     let manifest = chosen.candidate.manifest(options);
     let mut policies = vec![policy(&manifest, "recommended")?];
     policies.extend(others.iter().cloned());
-    policies.push(policy(&guide(&chosen.candidate, options), "guide's three")?);
+    policies.push(guide(options)?);
     let check = simulate(&checked_on, &policies, settings);
     let kept_when_checked = options.slo.is_kept(&check.results[0]);
     let reasons = reasons(&chosen, &all, &check, options.slo);
     Ok(Recommendation {
         slo: options.slo.to_string(),
+        promise: options.slo,
         kept_when_tuned: chosen.keeps,
         kept_when_checked,
         chosen,
@@ -194,13 +220,14 @@ impl Search<'_> {
         found.ok_or_else(|| RecommendError::TooFewJobs { jobs: "no job".to_owned(), checked: "none".to_owned() })
     }
 
-    /// The better one first: it does all jobs, keeps the promise, is cheap, interrupts few jobs; waits are short if none keeps it.
+    /// The better one first: it does all jobs, keeps the promise, interrupts few jobs, is cheap; waits are short if none keeps it.
     fn compare(&self, a: &Rated, b: &Rated) -> Ordering {
         let slo = self.options.slo;
         let by_cost = a.pod_hours.total_cmp(&b.pod_hours).then(a.jobs_interrupted.cmp(&b.jobs_interrupted));
         let by_wait = slo.wait(&a.latency_seconds).total_cmp(&slo.wait(&b.latency_seconds));
         let by_quality = if a.keeps && b.keeps { by_cost.then(by_wait) } else { by_wait.then(by_cost) };
-        (!a.is_complete, !a.keeps).cmp(&(!b.is_complete, !b.keeps)).then(by_quality).then(a.candidate.cmp(&b.candidate))
+        let flaws = |rated: &Rated| (!rated.is_complete, !rated.keeps, !rated.interrupts_few);
+        flaws(a).cmp(&flaws(b)).then(by_quality).then(a.candidate.cmp(&b.candidate))
     }
 
     /// Simulates candidates on all processors.
@@ -216,7 +243,8 @@ impl Search<'_> {
                     loop {
                         let index = next.fetch_add(1, Atomic::Relaxed);
                         let Some(policy) = policies.get(index) else { return };
-                        let result = policy.play(self.workload, self.settings);
+                        let mut result = policy.play(self.workload, self.settings);
+                        result.rest_until(self.workload.last_due() + AFTERWARDS);
                         results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
                     }
                 });
@@ -237,6 +265,7 @@ impl Search<'_> {
             jobs_interrupted: result.jobs_interrupted,
             keeps: self.options.slo.is_kept(result),
             is_complete: result.jobs_failed + result.jobs_unfinished == 0,
+            interrupts_few: result.jobs_interrupted as f64 <= MAX_INTERRUPTED * self.workload.jobs.len() as f64,
         }
     }
 }
@@ -264,18 +293,10 @@ fn policy(manifest: &str, name: &str) -> Result<Policy, RecommendError> {
     Ok(policy)
 }
 
-/// The guide's triggers with the limits and the behavior of a candidate.
-fn guide(candidate: &Candidate, options: &RecommendOptions) -> String {
-    let manifest = candidate.manifest(options);
-    let head = manifest.split_once("  triggers:\n").map_or(manifest.as_str(), |(head, _)| head);
-    let triggers = GUIDE.map(|(metric, metric_type, metadata)| {
-        format!(
-            "    - type: {}\n      metricType: {metric_type}\n      metadata: {{scalerAddress: \"{}\", metric: {metric}, {metadata}}}\n",
-            candidate.trigger_type(),
-            options.scaler_address
-        )
-    });
-    format!("{head}  triggers:\n{}", triggers.concat())
+/// The guide's ScaledObject, with the most pods of the candidates.
+fn guide(options: &RecommendOptions) -> Result<Policy, RecommendError> {
+    let text = GUIDE.replace("maxReplicaCount: 10", &format!("maxReplicaCount: {}", options.max_pods.max(2)));
+    policy(&text, "guide's three")
 }
 
 /// Why the chosen one, and what to make of it.
@@ -283,13 +304,20 @@ fn reasons(chosen: &Rated, all: &[Rated], check: &Simulation, slo: Slo) -> Vec<S
     let mut reasons = Vec::new();
     let n_keep = all.iter().filter(|rated| rated.keeps && rated.is_complete).count();
     let (n_all, checked) = (all.len(), &check.results[0]);
-    if chosen.keeps {
+    if chosen.keeps && chosen.interrupts_few {
         reasons.push(format!(
-            "It is the cheapest of the {n_keep} candidates, of {n_all}, that keep {slo} on the first two thirds."
+            "It is the cheapest of {n_all} candidates that keeps {slo} on the first two thirds, as {n_keep} do, and interrupts at most \
+             1 % of the jobs."
+        ));
+    } else if chosen.keeps {
+        reasons.push(format!(
+            "It is the cheapest of the {n_keep} candidates, of {n_all}, that keep {slo} on the first two thirds. All of them interrupt \
+             more than 1 % of the jobs."
         ));
     } else {
         reasons.push(format!(
-            "None of {n_all} candidates keeps {slo} on the first two thirds; this one comes closest: allow more pods, or longer waits."
+            "None of {n_all} candidates keeps {slo} on the first two thirds; {} comes closest: allow more pods, or longer waits.",
+            if chosen.interrupts_few { "of those that interrupt at most 1 % of the jobs, this one" } else { "this one" }
         ));
     }
     let wait = rounded(slo.wait(&checked.latency_seconds));
@@ -299,10 +327,11 @@ fn reasons(chosen: &Rated, all: &[Rated], check: &Simulation, slo: Slo) -> Vec<S
     if 0 < checked.jobs_interrupted {
         let jobs = counted(checked.jobs_interrupted, "job");
         reasons.push(format!(
-            "It interrupts {jobs} there, which are retried: if that does harm, take one with a longer window or fewer pods removed per \
+            "It interrupts {jobs} there, which JobRunr retries: if that does harm, take one with a longer window or fewer pods removed per \
              minute, or spare busy pods."
         ));
     }
+    reasons.extend(check.results[1..].iter().map(|other| beside(checked, other, slo)));
     let jobs = check.workload.jobs;
     if jobs < FEW_JOBS || (check.workload.seconds * 1000.0) < SHORT as f64 {
         let span = duration::format(jiff::SignedDuration::from_secs(check.workload.seconds as i64));
@@ -310,8 +339,27 @@ fn reasons(chosen: &Rated, all: &[Rated], check: &Simulation, slo: Slo) -> Vec<S
             "The last third has only {} in {span}: too little to rely on, use a longer workload.",
             counted(jobs as u64, "job")
         ));
+    } else if check.workload.seconds * 3.0 < DAY {
+        reasons.push("The workload is shorter than a day: what differs by the time of day is not in it.".to_owned());
     }
     reasons
+}
+
+/// How another policy compares with the recommended one on the part that neither was tuned on.
+fn beside(recommended: &SimulationResult, other: &SimulationResult, slo: Slo) -> String {
+    let keeps = slo.is_kept(other);
+    let part = number(other.pod_hours / recommended.pod_hours.max(1e-6) * 100.0, 0);
+    let advice = match (keeps, slo.is_kept(recommended)) {
+        (true, false) => ": it is the better one there",
+        (true, true) if other.pod_hours < recommended.pod_hours => ": it is cheaper there, so the change may not pay",
+        _ => "",
+    };
+    format!(
+        "{} {} it there, with {} s, at {part} % of its pod-hours{advice}.",
+        printable(&other.name, MAX_NAME),
+        if keeps { "keeps" } else { "does not keep" },
+        rounded(slo.wait(&other.latency_seconds)),
+    )
 }
 
 #[cfg(test)]

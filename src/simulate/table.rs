@@ -118,7 +118,7 @@ fn cells(result: &SimulationResult) -> String {
 }
 
 /// A time in the unit that suits it.
-fn seconds(seconds: f64) -> String {
+pub(super) fn seconds(seconds: f64) -> String {
     match seconds {
         ..100.0 => format!("{} s", number(seconds, 1)),
         ..6000.0 => format!("{} min", number(seconds / 60.0, 1)),

@@ -67,7 +67,7 @@ impl Candidate {
     }
 
     /// A push only starts the first pod.
-    pub(super) fn trigger_type(&self) -> &'static str {
+    fn trigger_type(&self) -> &'static str {
         if self.min == 0 { "external-push" } else { "external" }
     }
 
@@ -78,6 +78,7 @@ impl Candidate {
         let namespace = namespace.as_ref().map(|name| format!("\n  namespace: {name}")).unwrap_or_default();
         let scheduled_in = duration::format(SignedDuration::from_secs(self.scheduled_in.into()));
         let kind = self.trigger_type();
+        let storage = options.storage.as_ref().map(|name| format!("\n        storage: {name}")).unwrap_or_default();
         let fallback = 2.min(max).max(min);
         format!(
             "# The cheapest candidate for {slo}. docs/scale-to-zero.md explains each line.
@@ -114,7 +115,7 @@ spec:
     - type: {kind}
       metricType: AverageValue
       metadata:
-        scalerAddress: {scaler_address}
+        scalerAddress: {scaler_address}{storage}
         metric: demand
         targetValue: \"{target}\"
         scheduledIn: {scheduled_in}

@@ -11,6 +11,7 @@ fn options(slo: &str) -> RecommendOptions {
         target: "workers".to_owned(),
         namespace: Some("orders".to_owned()),
         scaler_address: "scaler.keda:9090".to_owned(),
+        storage: Some("orders".to_owned()),
     }
 }
 
@@ -26,7 +27,6 @@ fn every_candidate_is_a_scaled_object_without_warnings() {
                 assert_eq!(manifest::warnings(&object), Vec::<String>::new(), "{text}");
                 let metadata = object.triggers[0].metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
                 assert_eq!(Trigger::parse(metadata).unwrap().warnings, Vec::<String>::new(), "{text}");
-                policy(&guide(&candidate, &options), "guide").unwrap();
                 n_candidates += 1;
             }
         }
@@ -56,6 +56,7 @@ fn recommendation_keeps_its_promise_at_less_than_the_maximum() {
     assert_eq!(found.kept_when_checked, found.reasons[1].contains(" it keeps it: "), "{:?}", found.reasons);
     let names: Vec<&str> = found.check.results.iter().map(|result| result.name.as_str()).collect();
     assert_eq!(names, ["recommended", "fixed-12", "guide's three"]);
+    assert!(found.check.results[2].max_pods <= options.max_pods);
     // Ten workers are busy on average: two pods do, with some of a third.
     let [recommended, fixed, _] = &found.check.results[..] else { panic!() };
     assert!(recommended.pod_hours < fixed.pod_hours / 2.0, "{} {}", recommended.pod_hours, fixed.pod_hours);
@@ -63,7 +64,7 @@ fn recommendation_keeps_its_promise_at_less_than_the_maximum() {
     let waits: Vec<f64> = found.front.iter().map(|rated| options.slo.wait(&rated.latency_seconds)).collect();
     assert!(waits.is_sorted_by(|a, b| a > b), "{waits:?}");
     // Nothing cheaper on the front keeps the promise.
-    let cheapest = found.front.iter().find(|rated| rated.keeps).unwrap();
+    let cheapest = found.front.iter().find(|rated| rated.keeps && rated.interrupts_few).unwrap();
     assert_eq!(cheapest.pod_hours, found.chosen.pod_hours);
     // The threads' order does not matter.
     assert!(found == recommend(&workload, &[Policy::fixed(12)], &options, &Settings::default()).unwrap());
