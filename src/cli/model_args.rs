@@ -26,12 +26,12 @@ const LONGEST_SINCE: SignedDuration = SignedDuration::from_hours(24 * 366);
 const HISTORY: &str = "history";
 /// The steps of the progress bar.
 const PROGRESS_STEPS: u64 = 1000;
+
 /// The workload, and what is assumed of the application and the cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelArgs {
-    /// The jobs: `history`, the finished jobs of a storage; a CSV file with the header
-    /// arrival_seconds,duration_seconds[,due_seconds][,kind]; or built in: burst, steady, sinusoid, batch, long-tail, short-jobs,
-    /// recurring
+    /// The jobs: `history`, the finished jobs of a storage; a CSV file with the columns arrival_seconds, duration_seconds and,
+    /// if wanted, due_seconds and kind; or built in: burst, steady, sinusoid, batch, long-tail, short-jobs, recurring
     #[arg(long, value_name = "history|FILE|NAME")]
     pub workload: String,
 

@@ -3,6 +3,7 @@ mod decode;
 mod error;
 mod host;
 mod login;
+mod mongodb;
 mod parameters;
 mod parse;
 mod scheme;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 pub use self::error::AddressError;
 pub use self::login::LoginError;
+pub use self::mongodb::{AuthMechanism, MongoDbAddress};
 use super::secret::Secret;
 
 /// The address of a database. `Display` and `Debug` never show a password.
@@ -23,6 +25,8 @@ pub enum Address {
     Postgres(ServerAddress),
     /// MySQL or MariaDB.
     Mysql(ServerAddress),
+    /// MongoDB, or a database with its protocol.
+    MongoDb(MongoDbAddress),
     /// The file of a SQLite database.
     Sqlite(PathBuf),
 }
@@ -45,6 +49,8 @@ pub struct ServerAddress {
     pub search_path: Option<String>,
     /// With several hosts: skip standbys (`targetServerType=primary` of pgjdbc).
     pub primary_only: bool,
+    /// PostgreSQL: the address is that of a pooler in transaction mode.
+    pub is_pooled: bool,
 }
 
 /// How a connection is encrypted.
@@ -108,13 +114,24 @@ impl Address {
     pub fn server(&self) -> Option<&ServerAddress> {
         match self {
             Address::Postgres(server) | Address::Mysql(server) => Some(server),
+            Address::MongoDb(address) => Some(&address.server),
             Address::Sqlite(_) => None,
+        }
+    }
+
+    /// Returns what is missing or wrong for a login. Reads the TLS files that the address names.
+    pub fn login_errors(&self) -> Vec<LoginError> {
+        match self {
+            Address::Postgres(server) | Address::Mysql(server) => server.login_errors(),
+            Address::MongoDb(address) => address.login_errors(),
+            Address::Sqlite(_) => Vec::new(),
         }
     }
 
     pub(super) fn server_mut(&mut self) -> Option<&mut ServerAddress> {
         match self {
             Address::Postgres(server) | Address::Mysql(server) => Some(server),
+            Address::MongoDb(address) => Some(&mut address.server),
             Address::Sqlite(_) => None,
         }
     }
@@ -125,6 +142,12 @@ impl fmt::Display for Address {
         match self {
             Address::Postgres(server) => write!(f, "postgres://{server}"),
             Address::Mysql(server) => write!(f, "mysql://{server}"),
+            Address::MongoDb(address) if address.is_srv => {
+                let user = address.server.username.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+                let hosts: Vec<&str> = address.server.hosts.iter().map(|(host, _)| host.as_str()).collect();
+                write!(f, "mongodb+srv://{user}{}/{}", hosts.join(","), address.server.database)
+            }
+            Address::MongoDb(address) => write!(f, "mongodb://{}", address.server),
             Address::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
         }
     }

@@ -12,6 +12,7 @@ pub(super) enum StorageKey {
     Username,
     Password,
     PasswordFile,
+    Database,
     TablePrefix,
     Refresh,
     MaxStaleness,
@@ -25,12 +26,13 @@ pub(super) enum StorageKey {
 
 impl StorageKey {
     /// Every key, its name in the file and its suffix in environment variables.
-    pub(super) const ALL: [(StorageKey, &'static str, &'static str); 14] = [
+    pub(super) const ALL: [(StorageKey, &'static str, &'static str); 15] = [
         (StorageKey::Url, "url", "URL"),
         (StorageKey::UrlFile, "urlFile", "URL_FILE"),
         (StorageKey::Username, "username", "USERNAME"),
         (StorageKey::Password, "password", "PASSWORD"),
         (StorageKey::PasswordFile, "passwordFile", "PASSWORD_FILE"),
+        (StorageKey::Database, "database", "DATABASE"),
         (StorageKey::TablePrefix, "tablePrefix", "TABLE_PREFIX"),
         (StorageKey::Refresh, "refresh", "REFRESH"),
         (StorageKey::MaxStaleness, "maxStaleness", "MAX_STALENESS"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::ReadBounds;
-use super::address::{Address, ServerAddress};
+use super::address::Address;
 use super::problem::{Diagnostics, Origin, quoted};
 use super::raw::{RawStorage, RawValue, StorageKey};
 use super::secret::Secret;
@@ -108,9 +108,10 @@ fn address(
             return None;
         }
     };
+    set_database(&mut address, raw, diagnostics);
     add_credentials(name, &mut address, raw, origin, diagnostics);
     if Purpose::Connect <= purpose {
-        for error in address.server().map(ServerAddress::login_errors).unwrap_or_default() {
+        for error in address.login_errors() {
             diagnostics.problem(origin, error);
         }
     }
@@ -122,6 +123,25 @@ fn address(
         diagnostics.problem(&given.origin, format_args!("{} {text}", quoted(&given.text)));
     }
     Some(address)
+}
+
+/// Sets the database of MongoDB, which its addresses do not name.
+fn set_database(address: &mut Address, raw: &RawStorage, diagnostics: &mut Diagnostics) {
+    let Some(given) = raw.get(StorageKey::Database) else { return };
+    let Address::MongoDb(address) = address else {
+        diagnostics.problem(&given.origin, "is for MongoDB only; name the database in the address (`url`)");
+        return;
+    };
+    // MongoDB's own rule, and no character that would have to be quoted where the name is printed.
+    let is_valid = |c: char| {
+        !c.is_control() && !matches!(c, '/' | '\\' | '.' | ' ' | '"' | '$' | '*' | '<' | '>' | ':' | '|' | '?')
+    };
+    if given.text.is_empty() || 63 < given.text.len() || !given.text.chars().all(is_valid) {
+        let text = "is not the name of a MongoDB database; use JobRunr's, by default `jobrunr`";
+        diagnostics.problem(&given.origin, format_args!("{} {text}", quoted(&given.text)));
+        return;
+    }
+    address.server.database.clone_from(&given.text);
 }
 
 /// Returns the address as given, and its origin. It may contain a password, so it is a secret.

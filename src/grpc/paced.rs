@@ -49,11 +49,21 @@ pub(super) struct Paced<S> {
     /// Whether the calls of this turn were spawned.
     is_turn_over: bool,
     is_blocked: bool,
+    /// Whether a read was refused because a write is blocked, so that nothing but that write wakes the task.
+    is_read_refused: bool,
 }
 
 impl<S> Paced<S> {
     pub(super) fn new(stream: S, backlog: Arc<Backlog>) -> Self {
-        Self { stream, backlog, n_read: 0, is_turn_over: false, is_blocked: false }
+        Self { stream, backlog, n_read: 0, is_turn_over: false, is_blocked: false, is_read_refused: false }
+    }
+
+    /// Ends the block of a write. HTTP/2 reads before it writes and then waits, so a refused read must be repeated.
+    fn unblock(&mut self, cx: &Context<'_>) {
+        self.is_blocked = false;
+        if std::mem::take(&mut self.is_read_refused) {
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// Whether to continue to read. If not, the task is woken when it can.
@@ -76,7 +86,7 @@ impl<S> Paced<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // A blocked task is woken when it can write again.
+        self.is_read_refused = self.is_blocked;
         if self.is_blocked || !self.has_turn(cx) {
             return Poll::Pending;
         }
@@ -91,7 +101,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.is_blocked = true;
         let result = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
-        self.is_blocked = false;
+        self.unblock(cx);
         Poll::Ready(result)
     }
 
@@ -102,7 +112,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     ) -> Poll<io::Result<usize>> {
         self.is_blocked = true;
         let result = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, pieces));
-        self.is_blocked = false;
+        self.unblock(cx);
         Poll::Ready(result)
     }
 
@@ -116,5 +126,41 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Polls as HTTP/2 does: first it reads, then it writes what it has, then it waits to be woken.
+    #[tokio::test(start_paused = true)]
+    async fn read_that_a_blocked_write_delayed_is_repeated() {
+        let (server, mut client) = duplex(4);
+        let mut server = Paced::new(server, Arc::default());
+        let mut unsent: &[u8] = b"answer";
+        let connection = tokio::spawn(poll_fn(move |cx| {
+            let mut byte = [0];
+            if Pin::new(&mut server).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready() {
+                return Poll::Ready(byte);
+            }
+            while !unsent.is_empty() {
+                let n_written = ready!(Pin::new(&mut server).poll_write(cx, unsent)).unwrap_or(0);
+                unsent = &unsent[n_written..];
+            }
+            Poll::Pending
+        }));
+        yield_now().await;
+        client.write_all(b"?").await.unwrap();
+        yield_now().await;
+        client.read_exact(&mut [0; 6]).await.unwrap();
+        assert_eq!(timeout(Duration::from_secs(1), connection).await.unwrap().unwrap(), *b"?");
     }
 }

@@ -58,6 +58,19 @@ pub enum SchemaError {
         /// The configured prefix.
         prefix: String,
     },
+    /// Collections are missing.
+    #[error(
+        "the database {database} has no collection {}: the table prefix is `{prefix}`; set tablePrefix to JobRunr's jobrunr.database.table-prefix and database to its jobrunr.database.database-name, or start JobRunr once so that it creates its collections; a user also sees no collection without the right to `find` on it: see jobrunr-scaler grants-sql",
+        collections.join(", ")
+    )]
+    CollectionsMissing {
+        /// The database.
+        database: String,
+        /// The missing collections, with the prefix.
+        collections: Vec<String>,
+        /// The configured prefix.
+        prefix: String,
+    },
     /// A table lacks columns that JobRunr has had since 1.0.
     #[error(
         "the table {table} has no {}: it is not JobRunr's, or one of JobRunr's migrations is incomplete",

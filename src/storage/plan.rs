@@ -72,7 +72,8 @@ pub(crate) struct DuePlan {
 }
 
 impl ReadPlan<'_> {
-    /// How many jobs a scan by due time covers; never fewer than the count limit, or a count below the limit would not be exact.
+    /// How many jobs a scan covers; never fewer than the count limit, or a count below the limit would not be exact. `None`
+    /// covers all.
     pub(crate) fn scan_limit(&self) -> Option<u64> {
         self.count_limit.map(|limit| limit.max(self.bounds.due_jobs))
     }

@@ -98,8 +98,11 @@ async fn read_definitions(
     };
     let scheduling = jobrunr_version.map_or(RunScheduling::JustInTime, RunScheduling::of_version);
     let all: Vec<Arc<Definition>> = rows.into_iter().map(definition).map(Arc::new).collect();
-    let note =
-        jobrunr_version.map_or_else(|| Some(UNKNOWN_VERSION.to_owned()), |_| unread(version.n_definitions, all.len()));
+    let note = match jobrunr_version {
+        // Without a definition nothing depends on it.
+        None if !all.is_empty() => Some(UNKNOWN_VERSION.to_owned()),
+        _ => unread(version.n_definitions, all.len()),
+    };
     Ok(Definitions { all, version, scheduling, note: note.map(Arc::from), read_at: Instant::now() })
 }
 

@@ -10,7 +10,7 @@ use crate::process::Process;
 use crate::rows::{job, server};
 use crate::scaler::reference;
 
-const ALL: [Kind; 3] = [Kind::Postgres, Kind::MariaDb, Kind::Sqlite];
+const ALL: [Kind; 4] = [Kind::Postgres, Kind::MariaDb, Kind::MySql, Kind::Sqlite];
 
 async fn checked(database: &Database, config: &StorageConfig) -> Check {
     let now = database.now;
@@ -46,7 +46,9 @@ async fn healthy_storage_has_no_warnings() {
         let product = match kind {
             Kind::Postgres => "PostgreSQL 1",
             Kind::MariaDb => "MariaDB 1",
+            Kind::MySql => "MySQL 8",
             Kind::Sqlite => "SQLite 3",
+            Kind::MongoDb => unreachable!("FerretDB has no users to inspect"),
         };
         for part in [product, "JobRunr 8, 2 live servers", "indexes complete"] {
             assert!(summary.contains(part), "{kind:?}: {part} in {summary}");

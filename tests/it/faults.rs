@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jobrunr_scaler::config::{Address, StorageConfig};
 use tonic::Code;
 
-use crate::database::{Database, Kind, Layout, SERVERS};
+use crate::database::{Database, Kind, Layout, NETWORKED, SERVERS};
 use crate::proxy::{Network, Proxy};
 use crate::rows::{job, scheduled, server};
 use crate::scaler::{RunningScaler, answered, cause, eventually, next_push, start};
@@ -63,9 +63,13 @@ async fn until_it_answers_again(scaler: &RunningScaler) {
 
 #[tokio::test]
 async fn missing_database_is_unavailable_with_its_cause() {
-    for kind in SERVERS {
+    for kind in NETWORKED {
         let mut config = Database::empty(kind, Layout::default()).await.config();
-        let (Address::Postgres(address) | Address::Mysql(address)) = &mut config.address else { unreachable!() };
+        let address = match &mut config.address {
+            Address::Postgres(address) | Address::Mysql(address) => address,
+            Address::MongoDb(address) => &mut address.server,
+            Address::Sqlite(_) => unreachable!(),
+        };
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         address.hosts = vec![("127.0.0.1".to_owned(), port)];
         let scaler = start(config).await;
@@ -143,8 +147,18 @@ async fn unresponsive_network_to_mariadb_is_survived() {
 }
 
 #[tokio::test]
+async fn interrupted_network_to_mongodb_is_survived() {
+    outage(Kind::MongoDb, Network::Cut).await;
+}
+
+#[tokio::test]
+async fn unresponsive_network_to_mongodb_is_survived() {
+    outage(Kind::MongoDb, Network::Hangs).await;
+}
+
+#[tokio::test]
 async fn unresponsive_database_delays_no_call_at_the_start() {
-    for kind in SERVERS {
+    for kind in NETWORKED {
         let (_database, config) = three_jobs(kind).await;
         // With the default timeouts.
         let mut config = StorageConfig {
@@ -164,7 +178,7 @@ async fn unresponsive_database_delays_no_call_at_the_start() {
 
 #[tokio::test]
 async fn lost_connection_is_replaced_unnoticed() {
-    for kind in SERVERS {
+    for kind in NETWORKED {
         let (_database, mut config) = three_jobs(kind).await;
         let proxy = Proxy::before(&mut config).await;
         let scaler = start(config).await;
@@ -208,7 +222,7 @@ async fn locked_table_delays_no_call() {
 
 #[tokio::test]
 async fn stream_stays_open_and_silent_during_an_outage() {
-    for kind in SERVERS {
+    for kind in NETWORKED {
         let (mut database, mut config) = three_jobs(kind).await;
         database.clear().await;
         let proxy = Proxy::before(&mut config).await;

@@ -31,6 +31,7 @@ impl Proxy {
     pub(crate) async fn before(config: &mut StorageConfig) -> Self {
         let server = match &mut config.address {
             Address::Postgres(server) | Address::Mysql(server) => server,
+            Address::MongoDb(address) => &mut address.server,
             Address::Sqlite(_) => panic!("SQLite has no network"),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

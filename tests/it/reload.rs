@@ -109,6 +109,12 @@ async fn password_rotation_needs_no_restart() {
                 format!("ALTER ROLE {user} PASSWORD 'hunter2'"),
                 format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'"),
             ),
+            // Its own command for this would be one per connection.
+            Kind::MySql => (
+                format!("CREATE USER {user} IDENTIFIED BY 'hunter1'; GRANT ALL ON *.* TO {user}"),
+                format!("ALTER USER {user} IDENTIFIED BY 'hunter2'"),
+                String::new(),
+            ),
             _ => (
                 format!("CREATE USER {user} IDENTIFIED BY 'hunter1'; GRANT ALL ON *.* TO {user}"),
                 format!("ALTER USER {user} IDENTIFIED BY 'hunter2'"),
@@ -133,7 +139,14 @@ async fn password_rotation_needs_no_restart() {
         assert_eq!(value(&mut client, metadata).await.unwrap(), 1.0, "{kind:?}");
 
         database.execute(&alter).await;
-        database.execute(&end).await;
+        if kind == Kind::MySql {
+            let find =
+                format!("SELECT CAST(max(id) AS SIGNED) FROM information_schema.processlist WHERE user = '{user}'");
+            let connection = database.number(&find).await;
+            database.execute(&format!("KILL {connection}")).await;
+        } else {
+            database.execute(&end).await;
+        }
         let refused = async || value(&mut client.clone(), metadata).await.err();
         let error = eventually("the old password is refused", refused).await;
         assert!(!error.message().contains("hunter1"), "{error:?}");

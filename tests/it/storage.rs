@@ -6,8 +6,10 @@ mod encryption;
 mod history;
 mod large_tables;
 mod model;
-mod mysql;
+mod mongodb_only;
+mod mysql_only;
 mod plans;
+mod pooler;
 mod recurring;
 mod rights;
 mod tables;
@@ -20,14 +22,22 @@ use jobrunr_scaler::storage::{Storage, StorageError};
 use crate::database::{Database, Kind, Layout};
 use crate::rows::{Job, ServerRow, job, scheduled, server};
 
-/// Creates a test of each function for each database.
+/// Creates a test of each function for each database: of those before `;` for every one, of those after it for SQL only.
 macro_rules! on_every_database {
-    ($($test:ident),* $(,)?) => {
-        mod postgres { $(#[tokio::test] async fn $test() { super::$test(crate::database::Kind::Postgres).await; })* }
-        mod mariadb { $(#[tokio::test] async fn $test() { super::$test(crate::database::Kind::MariaDb).await; })* }
-        mod sqlite { $(#[tokio::test] async fn $test() { super::$test(crate::database::Kind::Sqlite).await; })* }
+    ($($test:ident),* $(,)? $(; sql: $($sql:ident),* $(,)?)?) => {
+        mod postgres { crate::storage::on_database!(Postgres: $($test,)* $($($sql,)*)?); }
+        mod mariadb { crate::storage::on_database!(MariaDb: $($test,)* $($($sql,)*)?); }
+        mod mysql { crate::storage::on_database!(MySql: $($test,)* $($($sql,)*)?); }
+        mod sqlite { crate::storage::on_database!(Sqlite: $($test,)* $($($sql,)*)?); }
+        mod mongodb { crate::storage::on_database!(MongoDb: $($test,)*); }
     };
 }
+macro_rules! on_database {
+    ($kind:ident: $($test:ident,)*) => {
+        $(#[tokio::test] async fn $test() { super::$test(crate::database::Kind::$kind).await; })*
+    };
+}
+pub(crate) use on_database;
 pub(crate) use on_every_database;
 
 on_every_database!(
@@ -37,9 +47,8 @@ on_every_database!(
     jobs_without_a_fresh_heartbeat_are_orphans,
     servers_are_read_newest_first_dead_ones_included,
     count_limit_stops_counting_and_zero_means_no_limit,
-    filters_compare_with_their_columns,
-    unsupported_filter_is_named_and_affects_no_others,
-    questions_are_answered_by_one_read,
+    unsupported_filter_is_named_and_affects_no_others;
+    sql: filters_compare_with_their_columns, questions_are_answered_by_one_read, servers_of_jobrunr_pro_report_more,
 );
 
 pub(crate) fn question(filter: Filter, look_ahead_seconds: i64) -> Question {
@@ -159,14 +168,8 @@ async fn jobs_without_a_fresh_heartbeat_are_orphans(kind: Kind) {
 }
 
 async fn servers_are_read_newest_first_dead_ones_included(kind: Kind) {
-    let mut database = Database::with(kind, Layout { pro: true, ..Layout::default() }).await;
-    database
-        .insert_servers(&[
-            server(4, 15, 61.0),
-            server(8, 15, 60.0),
-            server(16, 5, 0.5).occupied(9).tags("SERVER=0a,DEFAULT"),
-        ])
-        .await;
+    let mut database = Database::new(kind).await;
+    database.insert_servers(&[server(4, 15, 61.0), server(8, 15, 60.0), server(16, 5, 0.5)]).await;
     let snapshot = read(&database, &database.config(), [plain()]).await.unwrap();
     let workers = |servers: &mut dyn Iterator<Item = &jobrunr_scaler::jobrunr::Server>| -> Vec<u64> {
         servers.map(|server| server.worker_pool_size).collect()
@@ -176,6 +179,14 @@ async fn servers_are_read_newest_first_dead_ones_included(kind: Kind) {
     let newest = &snapshot.servers[0];
     assert_eq!(newest.poll_interval, SignedDuration::from_secs(5));
     assert_eq!(database.now.duration_since(newest.last_heartbeat), SignedDuration::from_millis(500));
+}
+
+async fn servers_of_jobrunr_pro_report_more(kind: Kind) {
+    let mut database = Database::with(kind, Layout { pro: true, ..Layout::default() }).await;
+    let servers = [server(4, 15, 61.0), server(16, 5, 0.5).occupied(9).tags("SERVER=0a,DEFAULT")];
+    database.insert_servers(&servers).await;
+    let snapshot = read(&database, &database.config(), [plain()]).await.unwrap();
+    let newest = &snapshot.servers[0];
     assert_eq!((newest.occupied_workers, newest.server_tags.as_deref()), (Some(9), Some("SERVER=0a,DEFAULT")));
     assert_eq!((snapshot.servers[1].occupied_workers, &snapshot.servers[1].server_tags), (None, &None));
 }
@@ -248,7 +259,7 @@ async fn unsupported_filter_is_named_and_affects_no_others(kind: Kind) {
     let snapshot = read(&database, &database.config(), questions).await.unwrap();
     let texts = filters.map(|filter| snapshot.queues[&filter].as_ref().unwrap_err().to_string());
     for (text, column) in texts.iter().zip(["priority", "serverTag", "dynamicQueue"]) {
-        assert!(text.contains(&format!("tbl_jobrunr_jobs.{column}")), "{text}");
+        assert!(text.contains(&format!("{}.{column}", database.jobs())), "{text}");
         assert!(text.contains("JobRunr Pro"), "{text}");
     }
     assert_eq!(counts(&snapshot), [1, 0, 0, 0], "{kind:?}");

@@ -4,28 +4,43 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
-use jobrunr_scaler::config::{Config, StorageConfig};
+use jobrunr_scaler::config::{Address, Config, StorageConfig};
+use mongodb::bson::doc;
 use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection};
 use url::Url;
 
+use super::mongodb::{Collections, job_document, recurring_document, server_document};
 use super::rows::{Encoding, Job, ServerRow};
 use super::schema::create_tables;
+use super::servers::OwnServer;
 pub(crate) use super::servers::server_url;
-use super::servers::{OwnServer, mysql_url};
 
 /// The databases that every storage test runs against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Postgres,
     MariaDb,
+    MySql,
     Sqlite,
+    MongoDb,
 }
 
-/// The databases that are servers.
-pub(crate) const SERVERS: [Kind; 2] = [Kind::Postgres, Kind::MariaDb];
+impl Kind {
+    /// Whether it takes MySQL's statements.
+    pub(crate) fn is_mysql(self) -> bool {
+        matches!(self, Self::MariaDb | Self::MySql)
+    }
+}
+
+/// The SQL databases that are servers.
+pub(crate) const SERVERS: [Kind; 3] = [Kind::Postgres, Kind::MariaDb, Kind::MySql];
+/// The databases behind a network.
+pub(crate) const NETWORKED: [Kind; 4] = [Kind::Postgres, Kind::MariaDb, Kind::MySql, Kind::MongoDb];
+/// Those of the SQL databases whose TLS ours understands: the MySQL server for tests knows no cipher that rustls knows.
+pub(crate) const TLS_SERVERS: [Kind; 2] = [Kind::Postgres, Kind::MariaDb];
 
 /// How the tables were created.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,8 +57,9 @@ pub(crate) struct Layout {
 
 enum Admin {
     Postgres(PgConnection),
-    MariaDb(MySqlConnection),
+    MySql(MySqlConnection),
     Sqlite(SqliteConnection),
+    MongoDb(Collections),
 }
 
 /// A database of one test, and a superuser's connection to it.
@@ -93,13 +109,6 @@ impl Database {
         database
     }
 
-    /// JobRunr's own tables on a MySQL server, which takes MariaDB's statements.
-    pub(crate) async fn on_mysql() -> Self {
-        let mut database = Self::empty_on(Kind::MariaDb, Layout::default(), None, mysql_url).await;
-        database.create_tables().await;
-        database
-    }
-
     /// JobRunr's tables on a server of the test's own.
     pub(crate) async fn on_server(kind: Kind, layout: Layout, server: &OwnServer) -> Self {
         let mut database = Self::empty_on(kind, layout, None, || server.url.clone()).await;
@@ -125,14 +134,23 @@ impl Database {
                 url.set_path(&name);
                 (Admin::Postgres(PgConnection::connect(url.as_str()).await.unwrap()), url.to_string())
             }
-            Kind::MariaDb => {
+            Kind::MariaDb | Kind::MySql => {
                 let mut url = server_url();
                 let mut maker = MySqlConnection::connect(url.as_str()).await.unwrap();
                 let encoding = encoding.map(|encoding| format!(" CHARACTER SET {encoding}")).unwrap_or_default();
                 let statement = format!("CREATE DATABASE {name}{encoding}");
                 sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maker).await.unwrap();
                 url.set_path(&name);
-                (Admin::MariaDb(MySqlConnection::connect(url.as_str()).await.unwrap()), url.to_string())
+                let mut admin = MySqlConnection::connect(url.as_str()).await.unwrap();
+                if kind == Kind::MySql {
+                    let statement = "SET SESSION cte_max_recursion_depth = 20000000";
+                    sqlx::raw_sql(statement).execute(&mut admin).await.unwrap();
+                }
+                (Admin::MySql(admin), url.to_string())
+            }
+            Kind::MongoDb => {
+                let url = server_url();
+                (Admin::MongoDb(Collections::connect(&url, &name, layout).await), url.to_string())
             }
             Kind::Sqlite => {
                 let file = directory.path().join("jobrunr.db");
@@ -161,23 +179,47 @@ impl Database {
 
     /// The configuration, with a superuser's rights.
     pub(crate) fn config(&self) -> StorageConfig {
-        config(&self.url, &self.table_prefix)
+        let config = config(&self.url, &self.table_prefix);
+        match self.kind {
+            Kind::MongoDb => in_database(config, &self.name),
+            _ => config,
+        }
     }
 
     pub(crate) fn jobs(&self) -> String {
-        format!("{}jobrunr_jobs", self.table_prefix)
+        self.table("jobs")
     }
 
     pub(crate) fn servers(&self) -> String {
-        format!("{}jobrunr_backgroundjobservers", self.table_prefix)
+        match self.kind {
+            Kind::MongoDb => self.table("background_job_servers"),
+            _ => self.table("backgroundjobservers"),
+        }
     }
 
     pub(crate) fn recurring_jobs(&self) -> String {
-        format!("{}jobrunr_recurring_jobs", self.table_prefix)
+        self.table("recurring_jobs")
+    }
+
+    fn table(&self, name: &str) -> String {
+        let jobrunr = if self.kind == Kind::MongoDb { "" } else { "jobrunr_" };
+        format!("{}{jobrunr}{name}", self.table_prefix)
+    }
+
+    /// The collections of MongoDB.
+    pub(crate) fn mongodb(&self) -> &Collections {
+        match &self.admin {
+            Admin::MongoDb(collections) => collections,
+            _ => panic!("{:?} has no collections", self.kind),
+        }
     }
 
     /// Makes the tables look like those of JobRunr 7.
     pub(crate) async fn forget_version_8(&mut self) {
+        if let Admin::MongoDb(collections) = &self.admin {
+            let json = r#"{"scheduleExpression":"0 3 * * *","zoneId":"UTC","createdAt":"2026-11-23T12:00:00Z"}"#;
+            return collections.update("recurring_jobs", doc! {}, doc! { "$set": { "jobAsJson": json } }).await;
+        }
         let statement = format!("DELETE FROM {}jobrunr_migrations WHERE script LIKE 'v016%'", self.table_prefix);
         self.execute(&statement).await;
     }
@@ -187,8 +229,9 @@ impl Database {
         let sql = AssertSqlSafe(sql.to_owned());
         let result = match &mut self.admin {
             Admin::Postgres(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
-            Admin::MariaDb(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
+            Admin::MySql(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
             Admin::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
+            Admin::MongoDb(_) => panic!("MongoDB takes no SQL"),
         };
         result.unwrap();
     }
@@ -198,13 +241,17 @@ impl Database {
         let sql = AssertSqlSafe(sql.to_owned());
         match &mut self.admin {
             Admin::Postgres(connection) => sqlx::query_scalar(sql).fetch_one(connection).await,
-            Admin::MariaDb(connection) => sqlx::query_scalar(sql).fetch_one(connection).await,
+            Admin::MySql(connection) => sqlx::query_scalar(sql).fetch_one(connection).await,
             Admin::Sqlite(connection) => sqlx::query_scalar(sql).fetch_one(connection).await,
+            Admin::MongoDb(_) => panic!("MongoDB takes no SQL"),
         }
         .unwrap()
     }
 
     pub(crate) async fn create_tables(&mut self) {
+        if let Admin::MongoDb(collections) = &self.admin {
+            return collections.create(self.layout).await;
+        }
         if let Some((schema, _)) = self.table_prefix.split_once('.') {
             let schema = format!("CREATE SCHEMA {schema}");
             self.execute(&schema).await;
@@ -225,6 +272,10 @@ impl Database {
     }
 
     pub(crate) async fn insert_jobs(&mut self, jobs: &[Job]) {
+        if let Admin::MongoDb(collections) = &self.admin {
+            let documents = jobs.iter().map(|job| job_document(job, self.now)).collect();
+            return collections.insert("jobs", documents).await;
+        }
         let mut rows = Vec::new();
         for job in jobs {
             let id = self.next_id();
@@ -259,7 +310,8 @@ impl Database {
         let series = match self.kind {
             Kind::Postgres => format!("generate_series(1, {n_rows}) AS numbers(n)"),
             Kind::MariaDb => format!("(SELECT CAST(seq AS SIGNED) AS n FROM seq_1_to_{n_rows}) numbers"),
-            Kind::Sqlite => format!(
+            Kind::MongoDb => panic!("MongoDB takes no SQL"),
+            Kind::MySql | Kind::Sqlite => format!(
                 "(WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {n_rows}) \
                  SELECT n FROM series) numbers"
             ),
@@ -267,15 +319,15 @@ impl Database {
         let base = self.now.strftime("%Y-%m-%d %H:%M:%S").to_string();
         let instant = |seconds: &str| match self.kind {
             Kind::Postgres => format!("timestamp '{base}' + ({seconds}) * interval '1 second'"),
-            Kind::MariaDb => format!("'{base}' + INTERVAL ({seconds}) SECOND"),
-            Kind::Sqlite => format!("{} + ({seconds}) * 1000", self.now.as_millisecond()),
+            Kind::MariaDb | Kind::MySql => format!("'{base}' + INTERVAL ({seconds}) SECOND"),
+            Kind::Sqlite | Kind::MongoDb => format!("{} + ({seconds}) * 1000", self.now.as_millisecond()),
         };
         let first = self.n_rows;
         self.n_rows += u64::from(n_rows);
         let id = match self.kind {
             Kind::Postgres => format!("lpad(({first} + n)::text, 36, '0')"),
-            Kind::MariaDb => format!("LPAD({first} + n, 36, '0')"),
-            Kind::Sqlite => format!("printf('%036d', {first} + n)"),
+            Kind::MariaDb | Kind::MySql => format!("LPAD({first} + n, 36, '0')"),
+            Kind::Sqlite | Kind::MongoDb => format!("printf('%036d', {first} + n)"),
         };
         let (updated_at, scheduled_at) = (instant(updated), scheduled.map_or("NULL".to_owned(), instant));
         let jobs = self.jobs();
@@ -290,12 +342,17 @@ impl Database {
     pub(crate) async fn analyze(&mut self) {
         let jobs = self.jobs();
         match self.kind {
-            Kind::MariaDb => self.execute(&format!("ANALYZE TABLE {jobs}")).await,
+            Kind::MariaDb | Kind::MySql => self.execute(&format!("ANALYZE TABLE {jobs}")).await,
+            Kind::MongoDb => {}
             Kind::Postgres | Kind::Sqlite => self.execute(&format!("ANALYZE {jobs}")).await,
         }
     }
 
     pub(crate) async fn insert_servers(&mut self, servers: &[ServerRow]) {
+        if let Admin::MongoDb(collections) = &self.admin {
+            let documents = servers.iter().map(|server| server_document(server, self.now)).collect();
+            return collections.insert("background_job_servers", documents).await;
+        }
         // The column `running` has no meaning, so it is always false.
         let running = if self.kind == Kind::Postgres && self.layout.hand_made { "false" } else { "0" };
         for server in servers {
@@ -318,7 +375,7 @@ impl Database {
     /// Inserts a recurring job as a mapper of JobRunr's writes it, in UTC, created at [`now`](Self::now).
     pub(crate) async fn insert_recurring(&mut self, id: &str, expression: &str) {
         let json = format!(
-            r#"{{"id":"{id}","scheduleExpression":"{expression}","zoneId":"UTC","createdAt":"{}","jobName":"a\nb"}}"#,
+            r#"{{"id":"{id}","scheduleExpression":"{expression}","zoneId":"UTC","createdAt":"{}","jobName":"a\nb","createdBy":"API"}}"#,
             self.now
         );
         self.insert_recurring_json(id, &json).await;
@@ -327,19 +384,62 @@ impl Database {
     pub(crate) async fn insert_recurring_json(&mut self, id: &str, json: &str) {
         self.n_rows += 1;
         let created_at = self.now.as_millisecond() + i64::try_from(self.n_rows).unwrap();
+        if let Admin::MongoDb(collections) = &self.admin {
+            return collections.insert("recurring_jobs", vec![recurring_document(id, json, created_at)]).await;
+        }
         // In MariaDB a backslash in a literal is an escape.
-        let json = if self.kind == Kind::MariaDb { json.replace('\\', "\\\\") } else { json.to_owned() };
+        let json = if self.kind.is_mysql() { json.replace('\\', "\\\\") } else { json.to_owned() };
         let json = json.replace('\'', "''");
         let statement = format!("INSERT INTO {} VALUES ('{id}', 1, '{json}', {created_at})", self.recurring_jobs());
         self.execute(&statement).await;
     }
 
+    /// Deletes a recurring job.
+    pub(crate) async fn delete_recurring(&mut self, id: &str) {
+        if let Admin::MongoDb(collections) = &self.admin {
+            return collections.delete("recurring_jobs", doc! { "_id": id }).await;
+        }
+        let statement = format!("DELETE FROM {} WHERE id = '{id}'", self.recurring_jobs());
+        self.execute(&statement).await;
+    }
+
+    /// Moves all jobs of a state to another.
+    pub(crate) async fn move_jobs(&mut self, from: &str, to: &str) {
+        if let Admin::MongoDb(collections) = &self.admin {
+            return collections.update("jobs", doc! { "state": from }, doc! { "$set": { "state": to } }).await;
+        }
+        let statement = format!("UPDATE {} SET state = '{to}' WHERE state = '{from}'", self.jobs());
+        self.execute(&statement).await;
+    }
+
+    /// Drops a table of JobRunr's, by its whole name.
+    pub(crate) async fn drop_table(&mut self, table: &str) {
+        match &self.admin {
+            Admin::MongoDb(collections) => collections.run(doc! { "drop": table }).await,
+            _ => self.execute(&format!("DROP TABLE {table}")).await,
+        }
+    }
+
     /// Empties the tables.
     pub(crate) async fn clear(&mut self) {
+        if let Admin::MongoDb(collections) = &self.admin {
+            for collection in ["jobs", "background_job_servers", "recurring_jobs"] {
+                collections.delete(collection, doc! {}).await;
+            }
+            return;
+        }
         for table in [self.jobs(), self.servers(), self.recurring_jobs()] {
             self.execute(&format!("DELETE FROM {table}")).await;
         }
     }
+}
+
+/// The storage in another database of MongoDB. FerretDB walks whole collections, so that a busy machine needs more time.
+fn in_database(mut config: StorageConfig, name: &str) -> StorageConfig {
+    let Address::MongoDb(address) = &mut config.address else { panic!("{} is not MongoDB", config.address) };
+    name.clone_into(&mut address.server.database);
+    config.statement_timeout = std::time::Duration::from_secs(60);
+    config
 }
 
 /// The configuration of a storage as the environment gives it.

@@ -2,6 +2,7 @@
 //! program. A module, to be included by its path.
 
 pub(crate) mod database;
+pub(crate) mod mongodb;
 pub(crate) mod process;
 pub(crate) mod rows;
 pub(crate) mod scaler;

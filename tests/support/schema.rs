@@ -25,9 +25,10 @@ fn types(kind: Kind, hand_made: bool) -> Types {
     let (id, instant, document, flag) = match (kind, hand_made) {
         (Kind::Postgres, false) => ("char(36)", "timestamp(6)", "text", "int"),
         (Kind::Postgres, true) => ("uuid", "timestamptz", "jsonb", "boolean"),
-        (Kind::MariaDb, false) => ("NCHAR(36)", "DATETIME(6)", "MEDIUMTEXT", "int"),
-        (Kind::MariaDb, true) => ("VARCHAR(36)", "TIMESTAMP(6)", "LONGTEXT", "BOOLEAN"),
+        (Kind::MariaDb | Kind::MySql, false) => ("NCHAR(36)", "DATETIME(6)", "MEDIUMTEXT", "int"),
+        (Kind::MariaDb | Kind::MySql, true) => ("VARCHAR(36)", "TIMESTAMP(6)", "LONGTEXT", "BOOLEAN"),
         (Kind::Sqlite, false) => ("NCHAR(36)", "TIMESTAMP", "TEXT", "INT"),
+        (Kind::MongoDb, _) => panic!("MongoDB has no tables"),
         (Kind::Sqlite, true) => ("VARCHAR", "DATETIME", "json", "BOOLEAN"),
     };
     Types { id, instant, document, flag }

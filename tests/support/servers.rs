@@ -13,13 +13,16 @@ use super::database::Kind;
 pub(crate) fn server_url(kind: Kind) -> Url {
     url_of(match kind {
         Kind::Postgres => "TEST_POSTGRES_URL",
-        _ => "TEST_MARIADB_URL",
+        Kind::MariaDb => "TEST_MARIADB_URL",
+        Kind::MySql => "TEST_MYSQL_URL",
+        Kind::MongoDb => "TEST_MONGODB_URL",
+        Kind::Sqlite => panic!("SQLite has no server"),
     })
 }
 
-/// Returns a superuser's address of the shared MySQL server, which takes MariaDB's statements.
-pub(crate) fn mysql_url() -> Url {
-    url_of("TEST_MYSQL_URL")
+/// Returns a superuser's address of PgBouncer, before the shared PostgreSQL.
+pub(crate) fn pooler_url() -> Url {
+    url_of("TEST_PGBOUNCER_URL")
 }
 
 fn url_of(variable: &str) -> Url {
@@ -38,7 +41,13 @@ pub(crate) struct OwnServer {
 impl OwnServer {
     /// Starts a server in a directory, with a variable for `scripts/database.sh`.
     pub(crate) fn start(kind: Kind, directory: &Path, variable: &str, value: impl AsRef<OsStr>) -> Self {
-        let name = if kind == Kind::Postgres { "postgres" } else { "mariadb" };
+        let name = match kind {
+            Kind::Postgres => "postgres",
+            Kind::MariaDb => "mariadb",
+            Kind::MySql => "mysql",
+            Kind::MongoDb => "ferretdb",
+            Kind::Sqlite => panic!("SQLite has no server"),
+        };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/database.sh");
         let mut command = Command::new(script);
         command.arg(name).arg(directory).env(variable, value);

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::text::suggest::hint;
 
 /// The supported databases, for messages.
-const SUPPORTED: &str = "PostgreSQL, MySQL, MariaDB and SQLite";
+const SUPPORTED: &str = "PostgreSQL, MySQL, MariaDB, MongoDB and SQLite";
 
 /// Why a text is not the address of a database. No message quotes the address: any part of it may belong to a password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -15,8 +15,8 @@ pub enum AddressError {
     Unsupported(&'static str),
     /// The address has no known scheme.
     #[error(
-        "this is not the address of a database, which starts with postgres://, mysql://, mariadb:// or sqlite:, or with the \
-         same in JDBC's form, such as jdbc:postgresql://host:5432/database{}",
+        "this is not the address of a database, which starts with postgres://, mysql://, mariadb://, mongodb:// or \
+         sqlite:, or with the same in JDBC's form, such as jdbc:postgresql://host:5432/database{}",
         hint(*.likely)
     )]
     Scheme {
@@ -50,6 +50,12 @@ pub enum AddressError {
          percent-encode it (`/` is %2F, `?` is %3F, `#` is %23), or set both as `username` and `password`"
     )]
     Port,
+    /// Several hosts, or a port, after `mongodb+srv://`.
+    #[error(
+        "an address that starts with mongodb+srv:// has one host and no port, because the DNS lists hosts and ports; use \
+         mongodb+srv://cluster.example.net/, or mongodb://host1:27017,host2:27017/ to list them here"
+    )]
+    Srv,
     /// There is no database.
     #[error("the address does not name a database; write it after the host, such as {0}")]
     NoDatabase(&'static str),

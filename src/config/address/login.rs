@@ -37,28 +37,36 @@ impl ServerAddress {
         if self.username.as_deref().unwrap_or_default().is_empty() {
             errors.push(LoginError::NoUser { is_socket: self.hosts.iter().any(|(host, _)| host.starts_with('/')) });
         }
+        errors.extend(self.tls_errors(["sslrootcert", "sslcert", "sslkey"]));
+        errors
+    }
+
+    /// Returns what is wrong with the TLS files that the mode uses. `names` are the parameters of the address that name the
+    /// authority, the certificate and its key.
+    pub(super) fn tls_errors(&self, names: [&'static str; 3]) -> Vec<LoginError> {
+        let mut errors = Vec::new();
         let tls = &self.tls;
         if let Some(path) = tls.root_cert.as_deref().filter(|_| tls.mode.verifies()) {
-            errors.extend(check_authorities(path).err().map(LoginError::tls));
+            errors.extend(check_authorities(path).err().map(|cause| LoginError::tls(cause, names)));
         }
         if let (Some(cert), Some(key)) = (&tls.client_cert, &tls.client_key)
             && tls.mode != TlsMode::Disable
         {
-            errors.extend(check_identity(cert, key).err().map(LoginError::tls));
+            errors.extend(check_identity(cert, key).err().map(|cause| LoginError::tls(cause, names)));
         }
         errors
     }
 }
 
 impl LoginError {
-    fn tls(cause: TlsError) -> Self {
+    fn tls(cause: TlsError, [authority, cert, key]: [&'static str; 3]) -> Self {
         let (parameter, needed) = match cause.file {
             TlsFile::Authority => (
-                "sslrootcert",
+                authority,
                 "it must be the certificate, in PEM, of the authority that signed the database server's certificate",
             ),
-            TlsFile::Cert => ("sslcert", "it must be the client certificate, in PEM"),
-            TlsFile::Key => ("sslkey", "it must be the key of the certificate in `sslcert`, in PEM, unencrypted"),
+            TlsFile::Cert => (cert, "it must be the client certificate, in PEM"),
+            TlsFile::Key => (key, "it must be the key of the client certificate, in PEM, unencrypted"),
         };
         Self::Tls { parameter, cause, needed }
     }

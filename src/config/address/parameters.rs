@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::host::parse_port;
+use super::mongodb::MongoDbParameters;
 use super::scheme::Scheme;
 use super::{AddressError, Tls, TlsMode};
 
@@ -43,7 +44,9 @@ pub(super) struct Parameters {
     pub(super) tls: Tls,
     pub(super) search_path: Option<String>,
     pub(super) primary_only: bool,
+    pub(super) is_pooled: bool,
     pub(super) warnings: Vec<String>,
+    pub(super) mongodb: MongoDbParameters,
     tls_mode: Option<TlsMode>,
     /// `ssl=true` of pgjdbc.
     ssl: bool,
@@ -65,14 +68,17 @@ impl Parameters {
             let known = match scheme {
                 Scheme::Postgres => parameters.common(&lower, &value)? || parameters.postgres(&lower, &value)?,
                 Scheme::Mysql => parameters.common(&lower, &value)? || parameters.mysql(&lower, &value)?,
+                Scheme::MongoDb | Scheme::MongoDbSrv => parameters.mongodb(&lower, &value)?,
                 Scheme::Sqlite => false,
             };
             if !known {
                 parameters.ignore(&name, &lower);
             }
         }
-        parameters.tls.mode = parameters.resolve_tls();
-        parameters.check_tls()?;
+        if !matches!(scheme, Scheme::MongoDb | Scheme::MongoDbSrv) {
+            parameters.tls.mode = parameters.resolve_tls();
+            parameters.check_tls()?;
+        }
         Ok(parameters)
     }
 
@@ -103,6 +109,7 @@ impl Parameters {
             },
             "currentschema" => self.search_path = Some(search_path(value)?),
             "targetservertype" | "target_session_attrs" => self.primary_only = primary_only(value)?,
+            "pooler" => self.is_pooled = pooler(value)?,
             "host" | "hostaddr" | "pghost" => self.host = Some(value.to_owned()),
             "port" | "pgport" => self.port = Some(parse_port(value)?),
             "dbname" | "pgdbname" => self.database = Some(value.to_owned()),
@@ -122,8 +129,10 @@ impl Parameters {
 
     fn ignore(&mut self, name: &str, lower: &str) {
         let hint = match lower {
-            "connecttimeout" | "connect_timeout" | "logintimeout" => "; use `connectTimeout` of the storage",
-            "sockettimeout" => "; use `statementTimeout` of the storage",
+            "connecttimeout" | "connect_timeout" | "logintimeout" | "connecttimeoutms" | "serverselectiontimeoutms" => {
+                "; use `connectTimeout` of the storage"
+            }
+            "sockettimeout" | "sockettimeoutms" | "timeoutms" => "; use `statementTimeout` of the storage",
             "usessl" | "requiressl" | "verifyservercertificate" | "trustservercertificate" => "; use `sslMode`",
             "options" => "; use `currentSchema` to set the search path",
             "sslfactory" => "; use `sslmode` and `sslrootcert`",
@@ -228,6 +237,15 @@ fn primary_only(value: &str) -> Result<bool, AddressError> {
             parameter: "targetServerType",
             allowed: "primary or any, because a standby lags behind",
         }),
+    }
+}
+
+/// Our own parameter: no driver has one for this.
+fn pooler(value: &str) -> Result<bool, AddressError> {
+    match value.to_ascii_lowercase().as_str() {
+        "transaction" => Ok(true),
+        "session" | "none" => Ok(false),
+        _ => Err(AddressError::Parameter { parameter: "pooler", allowed: "transaction, session or none" }),
     }
 }
 

@@ -10,7 +10,7 @@ use super::decode::{decode, decode_name};
 use super::host::{check_host, split_hosts};
 use super::parameters::{Pair, Parameters};
 use super::scheme::Scheme;
-use super::{Address, AddressError, Secret, ServerAddress};
+use super::{Address, AddressError, Secret, ServerAddress, mongodb};
 
 pub(super) fn parse(text: &str) -> Result<(Address, Vec<String>), AddressError> {
     let text = text.trim();
@@ -28,6 +28,7 @@ pub(super) fn parse(text: &str) -> Result<(Address, Vec<String>), AddressError> 
             let (server, warnings) = server(Scheme::Mysql, jdbc, rest)?;
             Ok((Address::Mysql(server), warnings))
         }
+        scheme @ (Scheme::MongoDb | Scheme::MongoDbSrv) => mongodb::parse(scheme, rest),
         Scheme::Sqlite => sqlite(rest, jdbc),
     }
 }
@@ -71,6 +72,7 @@ fn server(scheme: Scheme, jdbc: bool, rest: &str) -> Result<(ServerAddress, Vec<
         tls: parameters.tls,
         search_path: parameters.search_path,
         primary_only: parameters.primary_only,
+        is_pooled: parameters.is_pooled,
     };
     Ok((server, parameters.warnings))
 }
@@ -95,7 +97,7 @@ fn split_path(scheme: Scheme, jdbc: bool, text: &str) -> Result<(&str, &str), Ad
 }
 
 /// Splits and decodes the parameters. JDBC drivers and sqlx agree on the encoding of HTML forms, where `+` is a space.
-fn pairs(query: &str) -> Result<Vec<Pair<'_>>, AddressError> {
+pub(super) fn pairs(query: &str) -> Result<Vec<Pair<'_>>, AddressError> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, _) = pair.split_once('=').ok_or(AddressError::BareParameter)?;
         // Other databases separate parameters this way, and a password may follow. The value of `password` is never printed.
@@ -106,7 +108,7 @@ fn pairs(query: &str) -> Result<Vec<Pair<'_>>, AddressError> {
     Ok(form_urlencoded::parse(query.as_bytes()).collect())
 }
 
-fn split_user_info(text: &str) -> Result<(Option<String>, Option<SecretString>), AddressError> {
+pub(super) fn split_user_info(text: &str) -> Result<(Option<String>, Option<SecretString>), AddressError> {
     let (username, password) = match text.split_once(':') {
         Some((username, password)) => (username, Some(password)),
         None => (text, None),

@@ -4,13 +4,16 @@ use super::AddressError;
 use crate::text::suggest::closest;
 
 /// The schemes to suggest for a misspelled one.
-const SCHEMES: [&str; 5] = ["postgres", "postgresql", "mysql", "mariadb", "sqlite"];
+const SCHEMES: [&str; 6] = ["postgres", "postgresql", "mysql", "mariadb", "mongodb", "sqlite"];
 
 /// The kind of database that an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
     Postgres,
     Mysql,
+    MongoDb,
+    /// `mongodb+srv`: the hosts are in the DNS.
+    MongoDbSrv,
     Sqlite,
 }
 
@@ -20,6 +23,8 @@ impl Scheme {
         match text.to_ascii_lowercase().as_str() {
             "postgres" | "postgresql" => Ok(Self::Postgres),
             "mysql" | "mariadb" => Ok(Self::Mysql),
+            "mongodb" => Ok(Self::MongoDb),
+            "mongodb+srv" => Ok(Self::MongoDbSrv),
             "sqlite" => Ok(Self::Sqlite),
             other => Err(unsupported(other)),
         }
@@ -29,6 +34,7 @@ impl Scheme {
         match self {
             Self::Postgres => 5432,
             Self::Mysql => 3306,
+            Self::MongoDb | Self::MongoDbSrv => 27017,
             Self::Sqlite => 0,
         }
     }
@@ -38,6 +44,8 @@ impl Scheme {
         match self {
             Self::Postgres => "jdbc:postgresql://host:5432/database",
             Self::Mysql => "jdbc:mysql://host:3306/database",
+            Self::MongoDb => "mongodb://host:27017/",
+            Self::MongoDbSrv => "mongodb+srv://cluster.example.net/",
             Self::Sqlite => "jdbc:sqlite:/data/jobrunr.db",
         }
     }
@@ -49,7 +57,6 @@ fn unsupported(scheme: &str) -> AddressError {
         "sqlserver" | "mssql" => AddressError::Unsupported("SQL Server"),
         "db2" => AddressError::Unsupported("Db2"),
         "h2" => AddressError::Unsupported("H2"),
-        "mongodb" | "mongodb+srv" => AddressError::Unsupported("MongoDB"),
         "cockroachdb" => AddressError::Unsupported("CockroachDB"),
         other => AddressError::Scheme { likely: closest(other, SCHEMES) },
     }

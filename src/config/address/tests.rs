@@ -51,6 +51,14 @@ fn address_has_many_forms() {
     check("postgres://%2Fvar%2Frun%2Fpostgresql/db", "postgres:///var/run/postgresql:5432/db", "");
     check("postgres:///db?host=/var/run/postgresql&port=6432", "postgres:///var/run/postgresql:6432/db", "");
     check("postgres://u@/?host=h&dbname=db", "postgres://u@h:5432/db", "");
+    // MongoDB: the database is JobRunr's, whatever the path says.
+    check("mongodb://host", "mongodb://host:27017/jobrunr", "");
+    check("mongodb://u:p@h1,h2:27018/shop?replicaSet=rs0", "mongodb://u@h1:27017,h2:27018/jobrunr", "p");
+    check(
+        "mongodb+srv://u:p%40@cluster.example.net/?retryWrites=true&w=majority",
+        "mongodb+srv://u@cluster.example.net/jobrunr",
+        "p@",
+    );
     // Special characters.
     check("postgres://u%40corp:p%40%2F%3F%23%25%3A@h/my%2Ddb", "postgres://u@corp@h:5432/my-db", "p@/?#%:");
     check("postgres://h/a%3Bb%23c%20d", "postgres://h:5432/a;b#c d", "");
@@ -103,6 +111,47 @@ fn tls_parameters_follow_each_driver() {
     assert_eq!(parse("postgres://h/d?sslmode=verify-full&sslrootcert=system").server().unwrap().tls.root_cert, None);
 }
 
+fn mongodb(text: &str) -> MongoDbAddress {
+    match parse(text) {
+        Address::MongoDb(address) => address,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[test]
+fn tls_parameters_of_mongodb_follow_its_drivers() {
+    use TlsMode::*;
+    for (text, mode) in [
+        ("mongodb://h/", Disable),
+        ("mongodb://h/?tls=true", VerifyFull),
+        ("mongodb://h/?ssl=true&tlsCAFile=/ca.pem", VerifyFull),
+        ("mongodb://h/?tlsCAFile=/ca.pem", VerifyFull),
+        ("mongodb://h/?sslrootcert=/ca.pem", VerifyFull),
+        ("mongodb://h/?tls=false&tlsCAFile=/ca.pem", Disable),
+        ("mongodb://h/?sslmode=verify-full", VerifyFull),
+        ("mongodb+srv://h/", VerifyFull),
+        ("mongodb+srv://h/?tls=false", Disable),
+    ] {
+        assert_eq!(mongodb(text).server.tls.mode, mode, "{text}");
+    }
+    let insecure = Address::parse("mongodb://h/?tls=true&tlsInsecure=true").unwrap();
+    assert_eq!(insecure.0.server().unwrap().tls.mode, Require);
+    assert!(insecure.1[0].contains("impersonate"), "{:?}", insecure.1);
+    let identity = mongodb("mongodb://h/?tlsCertificateKeyFile=/c.pem&authMechanism=MONGODB-X509");
+    assert_eq!(identity.server.tls.client_key, Some(PathBuf::from("/c.pem")));
+    assert_eq!(identity.auth_mechanism, Some(AuthMechanism::X509));
+}
+
+#[test]
+fn login_of_mongodb_is_looked_up_in_the_source_or_the_path() {
+    let source = |text: &str| mongodb(text).auth_source;
+    assert_eq!(source("mongodb://u:p@h"), None);
+    assert_eq!(source("mongodb://u:p@h/shop"), Some("shop".to_owned()));
+    assert_eq!(source("mongodb://u:p@h/shop?authSource=accounts"), Some("accounts".to_owned()));
+    assert!(mongodb("mongodb://h/?directConnection=true").direct_connection);
+    assert_eq!(mongodb("mongodb://h/?replicaSet=rs0").replica_set.as_deref(), Some("rs0"));
+}
+
 #[test]
 fn schema_and_target_of_pgjdbc_are_kept() {
     let address = parse("jdbc:postgresql://h1,h2/d?currentSchema=jobs,%20public&targetServerType=primary");
@@ -125,8 +174,14 @@ fn invalid_addresses_are_explained() {
         "jdbc:sqlserver://h;password=hunter2",
         "jdbc:db2://h/db",
         "jdbc:h2:mem:db",
-        "mongodb://u:hunter2@h/db",
-        "mongodb+srv://u:hunter2@h/db",
+        "mongodb:u:hunter2@h",
+        "mongodb://u:hun/ter2@h/",
+        "mongodb+srv://u:hunter2@h:27017/db",
+        "mongodb+srv://u:hunter2@h1,h2/db",
+        "mongodb://u:hunter2@h/?tls=yes",
+        "mongodb://u:hunter2@h/?sslmode=verify-ca",
+        "mongodb://u:hunter2@h/?authMechanism=MONGODB-AWS",
+        "mongodb://h/my.db",
         "postgres:db",
         "jdbc:mysql:db",
         "jdbc:mysql:replication://h1,h2/db",
@@ -212,6 +267,8 @@ fn ignored_parameters_are_warned_of() {
         "jdbc:mysql://h/db?useSSL=false&allowPublicKeyRetrieval=true&serverTimezone=UTC",
         "jdbc:mysql://h/db?allowPublicKeyRetrieval=false",
         "jdbc:sqlite:/data/jr.db?journal_mode=WAL",
+        "mongodb://h/?tls=true&replicaSet=rs0&readPreference=secondaryPreferred&retryWrites=false",
+        "mongodb://h/?socketTimeoutMS=5000&color=blue",
     ];
     let answers = texts.map(|text| {
         let (_, warnings) = Address::parse(text).unwrap();

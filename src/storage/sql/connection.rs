@@ -43,22 +43,31 @@ pub(super) trait SqlConnection: Send {
     async fn close(self: Box<Self>);
 }
 
+/// Whether the server keeps a statement, prepared under a name, for the rest of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prepared {
+    Named,
+    Unnamed,
+}
+
 /// Runs a statement on a connection of one of sqlx's drivers: see [`SqlConnection::rows`].
 pub(super) async fn rows<DB>(
     connection: &mut DB::Connection,
     statement: Statement,
+    prepared: Prepared,
     each: &mut (dyn FnMut(Row) -> bool + Send),
 ) -> Result<(), StorageError>
 where
     DB: Database,
     DB::Arguments: IntoArguments<DB>,
+    DB: sqlx::database::HasStatementCache,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     for<'a> i64: Encode<'a, DB> + Decode<'a, DB> + Type<DB>,
     for<'a> f64: Encode<'a, DB> + Type<DB>,
     for<'a> String: Encode<'a, DB> + Decode<'a, DB> + Type<DB>,
     usize: ColumnIndex<DB::Row>,
 {
-    let mut query = sqlx::query::<DB>(AssertSqlSafe(statement.sql));
+    let mut query = sqlx::query::<DB>(AssertSqlSafe(statement.sql)).persistent(prepared == Prepared::Named);
     for bind in statement.binds {
         query = match bind {
             Bind::Text(text) => query.bind(text),

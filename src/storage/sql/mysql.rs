@@ -9,7 +9,7 @@ use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
-use super::connection::{SqlConnection, rows};
+use super::connection::{Prepared, SqlConnection, rows};
 use super::dialect::{Bind, Condition, Dialect};
 use super::errors::{ErrorKind, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
@@ -70,7 +70,7 @@ impl SqlConnection for MySqlConnection {
         statement: Statement,
         each: &mut (dyn FnMut(Row) -> bool + Send),
     ) -> Result<(), StorageError> {
-        rows::<sqlx::MySql>(self, statement, each).await
+        rows::<sqlx::MySql>(self, statement, Prepared::Named, each).await
     }
 
     async fn inspect(&mut self, _tables: &[&str]) -> Result<Inspection, StorageError> {
@@ -213,9 +213,11 @@ async fn excess_rights(connection: &mut MySqlConnection, user: &str) -> Result<V
     ];
     let mut rights = Vec::new();
     for (view, scope) in levels {
+        // MySQL groups by a column only, MariaDB also by an expression.
         let statement = format!(
-            "SELECT CAST(CONCAT(GROUP_CONCAT(privilege_type ORDER BY privilege_type SEPARATOR ', '), ' on ', {scope}) AS CHAR) \
-             FROM information_schema.{view} WHERE grantee = ? AND privilege_type NOT IN ('USAGE', 'SELECT') GROUP BY {scope}"
+            "SELECT CAST(CONCAT(GROUP_CONCAT(privilege_type ORDER BY privilege_type SEPARATOR ', '), ' on ', place) AS CHAR) \
+             FROM (SELECT privilege_type, {scope} AS place FROM information_schema.{view} \
+             WHERE grantee = ? AND privilege_type NOT IN ('USAGE', 'SELECT')) rights GROUP BY place"
         );
         let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(&grantee)

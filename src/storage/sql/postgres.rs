@@ -2,6 +2,7 @@
 
 mod grants;
 mod notify;
+mod pooled;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -10,7 +11,8 @@ use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgRow, PgSslMode};
 use sqlx::{ConnectOptions, Connection, Row as _};
 
-use super::connection::{SqlConnection, rows};
+use self::pooled::PooledConnection;
+use super::connection::{Prepared, SqlConnection, rows};
 use super::dialect::{Bind, Condition, Dialect};
 use super::errors::{ErrorKind, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
@@ -34,6 +36,9 @@ impl Driver for Postgres<'_> {
     }
 
     async fn notifications(&self) -> Result<Notifications, StorageError> {
+        if self.server.is_pooled {
+            return Ok(Notifications::Unsupported);
+        }
         first_host(self.server, |host, port| async move {
             notify::connect_and_check(&self.options(host, port)?, &host_and_port(host, port), self.config).await
         })
@@ -42,6 +47,9 @@ impl Driver for Postgres<'_> {
 
     /// Fails on a standby, which does not support LISTEN.
     async fn listen(&self) -> Result<Option<Box<dyn Listener>>, StorageError> {
+        if self.server.is_pooled {
+            return Ok(None);
+        }
         first_host(self.server, |host, port| async move {
             notify::listen(self.options(host, port)?, &host_and_port(host, port), self.config).await
         })
@@ -63,15 +71,30 @@ impl Postgres<'_> {
         let tls = &self.server.tls;
         let connecting =
             async { PgConnection::connect_with(&options).await.map_err(|error| login::explained(error, tls)) };
-        let mut connection = connected(connecting, self.config, &host_and_port(host, port)).await?;
-        let prepared = prepare(&mut connection, self.server, self.config);
-        let schema = within(self.config.statement_timeout, prepared).await?;
+        let place = host_and_port(host, port);
+        let mut connection = connected(connecting, self.config, &place).await.map_err(pooled::explained)?;
+        let limit = self.config.statement_timeout;
+        let (connection, schema): (Box<dyn SqlConnection>, Schema) = if self.server.is_pooled {
+            let mut connection = PooledConnection::new(connection, &settings(self.server, self.config));
+            let prepared = connection.in_transaction(async |session| prepare(session, self.server, self.config).await);
+            let schema = within(limit, prepared).await?;
+            (Box::new(connection), schema)
+        } else {
+            let schema = within(limit, prepare(&mut connection, self.server, self.config)).await?;
+            (Box::new(connection), schema)
+        };
         let dialect = PostgresDialect::new(&schema);
-        Ok(SqlBackend::new(Box::new(connection), Box::new(dialect), schema, self.config))
+        Ok(SqlBackend::new(connection, Box::new(dialect), schema, self.config))
     }
 
     fn options(&self, host: &str, port: u16) -> Result<PgConnectOptions, StorageError> {
-        Ok(options(host, port, self.server)?.options(settings(self.server, self.config)))
+        let options = options(host, port, self.server)?;
+        Ok(if self.server.is_pooled {
+            // A pooler rejects settings at the start.
+            options.extra_float_digits(None)
+        } else {
+            options.options(settings(self.server, self.config))
+        })
     }
 }
 
@@ -93,7 +116,7 @@ impl SqlConnection for PgConnection {
         statement: Statement,
         each: &mut (dyn FnMut(Row) -> bool + Send),
     ) -> Result<(), StorageError> {
-        rows::<sqlx::Postgres>(self, statement, each).await
+        rows::<sqlx::Postgres>(self, statement, Prepared::Named, each).await
     }
 
     async fn notifications(&mut self, jobs: &str) -> Result<Notifications, StorageError> {
@@ -148,7 +171,8 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<PgConnectOp
 /// Session settings: read-only, time limits, index scans only.
 ///
 /// They are sent when the session starts, not as statements: behind a pooler that shares sessions, a `SET` would affect the
-/// application's own transactions. Such a pooler rejects them instead, with an error.
+/// application's own transactions. Such a pooler rejects them instead, with an error, unless the address says that it is one
+/// (`pooler=transaction`): then each transaction gets them.
 fn settings(address: &ServerAddress, config: &StorageConfig) -> Vec<(&'static str, String)> {
     let mut settings = vec![
         ("default_transaction_read_only", "on".to_owned()),
@@ -184,8 +208,11 @@ async fn prepare(
 }
 
 async fn reject_standby(connection: &mut PgConnection) -> Result<(), StorageError> {
-    let standby: bool =
-        sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await.map_err(storage_error)?;
+    let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(storage_error)?;
     if standby {
         return Err(StorageError::Unreachable("the host is a standby, and the address requires a primary".to_owned()));
     }
@@ -202,6 +229,7 @@ async fn columns(connection: &mut PgConnection, name: &str, table: Table) -> Res
     )
     .bind(name)
     .bind(matches!(table, Table::Jobs | Table::Servers | Table::Stats))
+    .persistent(false)
     .fetch_all(connection)
     .await
     .map_err(storage_error)?;
@@ -217,6 +245,7 @@ async fn indexes(connection: &mut PgConnection, table: &str) -> Result<Vec<Strin
          WHERE indrelid = to_regclass($1) AND indisvalid AND indpred IS NULL GROUP BY indexrelid",
     )
     .bind(table)
+    .persistent(false)
     .fetch_all(connection)
     .await
     .map_err(storage_error)
@@ -229,6 +258,7 @@ async fn inspect(connection: &mut PgConnection, tables: &[&str]) -> Result<Inspe
          (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::int8, \
          (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)",
     )
+    .persistent(false)
     .fetch_one(&mut *connection)
     .await
     .map_err(storage_error)?;
@@ -244,7 +274,7 @@ async fn inspect(connection: &mut PgConnection, tables: &[&str]) -> Result<Inspe
                  WHERE has_table_privilege(to_regclass($1)::oid, name)",
             )
             .bind(table)
-            .fetch_one(&mut *connection)
+            .persistent(false).fetch_one(&mut *connection)
             .await
             .map_err(storage_error)?;
             excess_rights.extend(rights.map(|rights| format!("{rights} on {table}")));

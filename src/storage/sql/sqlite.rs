@@ -18,7 +18,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteError};
 use sqlx::{ConnectOptions, Connection as _, Row as _};
 
 use super::SqlBackend;
-use super::connection::{SqlConnection, rows};
+use super::connection::{Prepared, SqlConnection, rows};
 use super::dialect::{Bind, Condition, Dialect};
 use super::errors::{ErrorKind, connected, storage_error};
 use super::schema::{Columns, Schema, Table};
@@ -185,7 +185,7 @@ impl SqlConnection for SqliteFile {
         if let Ok(mut deadline) = self.deadline.lock() {
             *deadline = Instant::now().checked_add(self.statement_timeout);
         }
-        rows::<sqlx::Sqlite>(&mut self.connection, statement, each).await
+        rows::<sqlx::Sqlite>(&mut self.connection, statement, Prepared::Named, each).await
     }
 
     async fn begin_read(&mut self) -> Result<(), StorageError> {

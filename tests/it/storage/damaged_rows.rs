@@ -1,5 +1,6 @@
 //! Rows and questions that a database or the calendar cannot represent: they affect no others.
 
+use ::mongodb::bson::doc;
 use jobrunr_scaler::jobrunr::{Filter, QuestionError, Snapshot};
 
 use super::{counts, demand, on_every_database, plain, question, queue, read};
@@ -9,8 +10,8 @@ use crate::scaler::{answered, start};
 
 on_every_database!(
     definitions_with_the_largest_created_at_are_read,
-    long_definitions_are_read_from_their_ends,
-    servers_with_impossible_numbers_are_ignored,
+    long_definitions_are_read_from_their_ends;
+    sql: servers_with_impossible_numbers_are_ignored,
 );
 
 fn note<'a>(snapshot: &'a Snapshot, text: &str) -> Option<&'a String> {
@@ -83,7 +84,13 @@ async fn definitions_with_the_largest_created_at_are_read(kind: Kind) {
     for id in ["a", "b"] {
         database.insert_recurring(id, "0 3 * * *").await;
     }
-    database.execute(&format!("UPDATE jobrunr_recurring_jobs SET createdAt = {}", i64::MAX)).await;
+    match kind {
+        Kind::MongoDb => {
+            let largest = doc! { "$set": { "createdAt": i64::MAX } };
+            database.mongodb().update("recurring_jobs", doc! {}, largest).await;
+        }
+        _ => database.execute(&format!("UPDATE jobrunr_recurring_jobs SET createdAt = {}", i64::MAX)).await,
+    }
     let recurring = read(&database, &database.config(), [demand()]).await.unwrap().recurring.unwrap();
     assert_eq!(recurring.jobs.len(), 2, "{kind:?}");
 }
@@ -107,8 +114,8 @@ async fn servers_with_impossible_numbers_are_ignored(kind: Kind) {
     let servers = database.servers();
     let widen = |column: &str| match kind {
         Kind::Postgres => Some(format!("ALTER TABLE {servers} ALTER COLUMN {column} TYPE bigint")),
-        Kind::MariaDb => Some(format!("ALTER TABLE {servers} MODIFY COLUMN {column} BIGINT")),
-        Kind::Sqlite => None,
+        Kind::MariaDb | Kind::MySql => Some(format!("ALTER TABLE {servers} MODIFY COLUMN {column} BIGINT")),
+        Kind::Sqlite | Kind::MongoDb => None,
     };
     for column in ["pollIntervalInSeconds", "workerPoolSize"] {
         if let Some(statement) = widen(column) {
@@ -130,7 +137,14 @@ async fn servers_with_impossible_numbers_are_ignored(kind: Kind) {
 /// A filter with characters that the database's encoding does not have.
 #[tokio::test]
 async fn rejected_question_affects_no_others() {
-    for (kind, encoding) in [(Kind::Postgres, "LATIN1"), (Kind::MariaDb, "latin1"), (Kind::MariaDb, "utf8mb3")] {
+    let encodings = [
+        (Kind::Postgres, "LATIN1"),
+        (Kind::MariaDb, "latin1"),
+        (Kind::MariaDb, "utf8mb3"),
+        (Kind::MySql, "latin1"),
+        (Kind::MySql, "utf8"),
+    ];
+    for (kind, encoding) in encodings {
         let mut database = Database::with_encoding(kind, Layout { pro: true, ..Layout::default() }, encoding).await;
         database.insert_jobs(&[job("ENQUEUED", 5.0), scheduled(5.0).tag("gpu")]).await;
         let tag = |tag: &str| question(Filter { server_tag: Some(tag.into()), ..Filter::default() }, 60);

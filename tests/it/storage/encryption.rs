@@ -4,7 +4,7 @@ use jobrunr_scaler::jobrunr::Questions;
 use jobrunr_scaler::storage::Storage;
 
 use super::plain;
-use crate::database::{Kind, SERVERS, config, noon, server_url};
+use crate::database::{Kind, TLS_SERVERS, config, noon, server_url};
 use crate::support::servers::OwnServer;
 use crate::tls::Authority;
 
@@ -31,7 +31,7 @@ async fn tls_modes_reject_the_wrong_server() {
     file("server.crt", &pair.cert);
     let key = file("server.key", &pair.key);
     let (right, wrong) = (file("right.pem", &authority.pem()), file("wrong.pem", &other.pem()));
-    for kind in SERVERS {
+    for kind in TLS_SERVERS {
         let server = OwnServer::start(kind, directory.path(), "DATABASE_TLS", directory.path());
         let url = |host: &str, port: u16, mode: &str, ca: &str| match kind {
             Kind::Postgres => format!(

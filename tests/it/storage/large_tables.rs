@@ -12,11 +12,11 @@ use crate::database::{Database, Kind, Layout};
 use crate::rows::{job, scheduled};
 
 on_every_database!(
-    overdue_jobs_beyond_every_scan_are_found,
+    jobs_before_the_cursor_are_counted_at_once,
+    many_look_aheads_are_answered_by_one_scan;
+    sql: overdue_jobs_beyond_every_scan_are_found,
     count_that_ended_at_its_bound_is_truncated,
     count_limit_above_the_bound_is_reached,
-    jobs_before_the_cursor_are_counted_at_once,
-    many_look_aheads_are_answered_by_one_scan,
     due_jobs_are_counted_without_an_index_on_the_due_time,
     due_jobs_are_counted_in_the_order_of_an_index_on_state_and_due_time,
 );

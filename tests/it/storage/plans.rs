@@ -40,7 +40,13 @@ async fn rows_read(database: &mut Database) -> i64 {
             let rows = "SELECT CAST(COALESCE(SUM(ROWS_READ), 0) AS SIGNED) FROM information_schema.TABLE_STATISTICS";
             database.number(&format!("{rows} WHERE TABLE_SCHEMA = '{name}' AND TABLE_NAME = 'jobrunr_jobs'")).await
         }
+        Kind::MySql => {
+            let name = database.name.clone();
+            let rows = "SELECT CAST(COALESCE(SUM(COUNT_READ), 0) AS SIGNED) FROM performance_schema.table_io_waits_summary_by_table";
+            database.number(&format!("{rows} WHERE OBJECT_SCHEMA = '{name}' AND OBJECT_NAME = 'jobrunr_jobs'")).await
+        }
         Kind::Sqlite => unreachable!("SQLite does not count rows; its plans are tested beside its dialect"),
+        Kind::MongoDb => unreachable!("FerretDB does not count documents"),
     }
 }
 
@@ -92,6 +98,11 @@ async fn postgres_touches_few_rows_of_a_large_table() {
 #[tokio::test]
 async fn mariadb_touches_few_rows_of_a_large_table() {
     read_of_a_large_table_touches_few_rows(Kind::MariaDb).await;
+}
+
+#[tokio::test]
+async fn mysql_touches_few_rows_of_a_large_table() {
+    read_of_a_large_table_touches_few_rows(Kind::MySql).await;
 }
 
 /// PostgreSQL keeps the index entries of jobs that have moved on while somebody might still have to see them there.

@@ -14,9 +14,8 @@ on_every_database!(
     runs_are_found_behind_a_thousand_other_jobs,
     definitions_are_read_again_when_they_change,
     malformed_definitions_affect_no_others,
-    jobrunr_version_is_read_or_configured,
-    recurring_jobs_are_read_in_every_layout,
-    recurring_table_can_be_missing,
+    recurring_table_can_be_missing;
+    sql: jobrunr_version_is_read_or_configured, recurring_jobs_are_read_in_every_layout,
 );
 
 async fn recurring(database: &Database) -> Recurring {
@@ -73,9 +72,9 @@ async fn definitions_are_read_again_when_they_change(kind: Kind) {
         let seen: Vec<_> = jobs.into_iter().map(|job| (job.id, job.next_at.unwrap())).collect();
         assert_eq!(seen, expected, "{kind:?}");
     }
-    database.execute("DELETE FROM jobrunr_recurring_jobs WHERE id = 'a'").await;
+    database.delete_recurring("a").await;
     database.insert_recurring("a", "0 4 * * *").await;
-    database.execute("DELETE FROM jobrunr_recurring_jobs WHERE id = 'b'").await;
+    database.delete_recurring("b").await;
     let jobs = session.read(&questions, database.now).await.unwrap().recurring.unwrap().jobs;
     assert_eq!(jobs.len(), 1, "{kind:?}");
     assert_eq!(jobs[0].next_at.as_ref().unwrap().to_string(), "2026-11-24T04:00:00Z", "{kind:?}");
@@ -145,8 +144,9 @@ async fn recurring_jobs_are_read_in_every_layout(kind: Kind) {
 async fn recurring_table_can_be_missing(kind: Kind) {
     let mut database = Database::new(kind).await;
     database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
-    database.execute("DROP TABLE jobrunr_recurring_jobs").await;
+    let table = database.recurring_jobs();
+    database.drop_table(&table).await;
     let recurring = recurring(&database).await;
     assert!(recurring.jobs.is_empty(), "{kind:?}");
-    assert!(recurring.note.unwrap().contains("jobrunr_recurring_jobs"), "{kind:?}");
+    assert!(recurring.note.unwrap().contains(&table), "{kind:?}");
 }

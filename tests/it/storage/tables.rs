@@ -9,7 +9,7 @@ use crate::database::{Database, Kind, Layout, SERVERS};
 use crate::rows::{job, scheduled, server};
 
 on_every_database!(
-    layouts_read_the_same,
+    ; sql: layouts_read_the_same,
     missing_tables_are_named_with_the_prefix,
     wrong_prefix_is_named,
     missing_columns_are_named,

@@ -118,6 +118,7 @@ pub(super) async fn triggered_table(
     )
     .bind(jobs)
     .bind(TRIGGER)
+    .persistent(false)
     .fetch_optional(connection)
     .await
     .map_err(storage_error)

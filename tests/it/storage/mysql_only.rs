@@ -5,14 +5,14 @@ use jobrunr_scaler::scaling::{Metric, Trigger, decide};
 use jobrunr_scaler::storage::Storage;
 
 use super::{counts, plain, read};
-use crate::database::Database;
+use crate::database::{Database, Kind};
 use crate::rows::{job, scheduled, server};
 
 /// `caching_sha2_password` is MySQL 8's default. Without TLS the first login since the server's start, of any user, sends the
 /// password encrypted by the server's RSA key; later ones use what the server then remembers.
 #[tokio::test]
 async fn default_login_works_without_tls_and_with_nothing_cached() {
-    let mut database = Database::on_mysql().await;
+    let mut database = Database::new(Kind::MySql).await;
     let user = database.name.clone();
     let create = format!(
         "CREATE USER {user} IDENTIFIED WITH caching_sha2_password BY 'a-secret'; GRANT SELECT ON {user}.* TO {user}"
@@ -34,7 +34,7 @@ async fn default_login_works_without_tls_and_with_nothing_cached() {
 
 #[tokio::test]
 async fn metrics_are_read_on_mysql() {
-    let mut database = Database::on_mysql().await;
+    let mut database = Database::new(Kind::MySql).await;
     database
         .insert_jobs(&[
             job("ENQUEUED", 30.0),

@@ -1,0 +1,33 @@
+package com.example.jobs;
+
+import com.mongodb.client.MongoClient;
+import com.mongodb.client.MongoClients;
+import org.jobrunr.jobs.mappers.JobMapper;
+import org.jobrunr.storage.StorageProvider;
+import org.jobrunr.storage.nosql.documentdb.AmazonDocumentDBStorageProvider;
+import org.springframework.beans.factory.annotation.Value;
+import org.springframework.boot.autoconfigure.condition.ConditionalOnProperty;
+import org.springframework.context.annotation.Bean;
+import org.springframework.context.annotation.Configuration;
+
+/**
+ * With an address of MongoDB's protocol, JobRunr keeps its jobs there rather than in the SQL database. JobRunr's starters make
+ * this bean, too, but that of version 6 forgot to.
+ */
+@Configuration
+@ConditionalOnProperty("mongodb.address")
+class MongoDb {
+
+    @Bean
+    MongoClient mongoClient(@Value("${mongodb.address}") String address) {
+        return MongoClients.create(address);
+    }
+
+    @Bean(destroyMethod = "close")
+    StorageProvider storageProvider(
+            MongoClient client, JobMapper mapper, @Value("${mongodb.database:jobrunr}") String database) {
+        StorageProvider provider = new AmazonDocumentDBStorageProvider(client, database);
+        provider.setJobMapper(mapper);
+        return provider;
+    }
+}
