@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test, against real databases and a real browser: starts a PostgreSQL, a MariaDB, a MySQL and a FerretDB server of its
-# own (installing Debian's packages where they are missing, and getting MySQL and FerretDB once), then `cargo test`. Arguments go to
-# cargo:
+# Runs every test, against real databases and a real browser: starts a PostgreSQL, a MariaDB, a MySQL and a FerretDB server of its own
+# (installing Debian's packages where they are missing, and getting MySQL and FerretDB once), then `cargo test`. Arguments go to cargo:
 #
 #   scripts/test.sh                      every test
 #   scripts/test.sh latency              the tests with "latency" in their name
