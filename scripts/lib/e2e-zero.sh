@@ -81,7 +81,7 @@ zero_killed() {
   expect "jobs in PROCESSING without a worker" 1 "$(dashboard_jobs PROCESSING 10 | jq .total)"
   hold=''
   keda_until 150 "the job to be rescued and finished, and zero" succeeded_at_zero 1
-  expect "the reason says what JobRunr does with it" yes "$(says "$before" "which JobRunr requeues as soon as a server lives")"
+  expect "the reason says what JobRunr does with it" yes "$(says "$before" "JobRunr requeues it as soon as a server is alive")"
   expect "starts of the job" 2 "$(job_starts)"
   expect "what became of it" "$(states ENQUEUED PROCESSING FAILED SCHEDULED ENQUEUED PROCESSING SUCCEEDED)" "$(job_states)"
   check_active "$since"

@@ -26,8 +26,8 @@ async fn three_jobs(kind: Kind) -> (Database, StorageConfig) {
 fn quick(config: StorageConfig) -> StorageConfig {
     StorageConfig {
         max_staleness: MAX_STALENESS,
-        connect_timeout: Duration::from_secs(1),
-        statement_timeout: Duration::from_millis(500),
+        connect_timeout: Duration::from_millis(800),
+        statement_timeout: Duration::from_secs(1),
         ..config
     }
 }

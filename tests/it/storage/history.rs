@@ -11,7 +11,7 @@ use super::on_every_database;
 use crate::database::{Database, Kind, Layout};
 use crate::rows::Encoding;
 
-on_every_database!(history_is_paged_from_the_newest, history_becomes_a_workload, history_leaves_out_long_records);
+on_every_database!(; sql: history_is_paged_from_the_newest, history_becomes_a_workload, history_leaves_out_long_records);
 
 /// Inserts jobs that ran for 2 s and ended so many seconds ago.
 async fn insert(database: &mut Database, state: &str, ended_ago: impl IntoIterator<Item = i64>) {
