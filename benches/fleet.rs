@@ -20,6 +20,7 @@ use jobrunr_scaler::grpc::proto::{IsActiveResponse, ScaledObjectRef};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use support::database::{Database, Kind};
+use support::process::{memory, processor_time};
 use support::rows::{job, scheduled, server};
 use support::scaler::reference;
 use tonic::transport::Channel;
@@ -161,7 +162,7 @@ async fn fleet(n_objects: usize, asked: Asked) -> Vec<String> {
     // Whatever is pushed is read.
     let listening = tokio::spawn(futures::stream::select_all(streams).for_each(|_| std::future::ready(())));
     let before = transactions(&mut database).await;
-    let (began, processor) = (Instant::now(), scaler.processor_time());
+    let (began, processor) = (Instant::now(), processor_time(scaler.id()));
     let part = |object: usize| object as f64 / n_objects as f64;
     let asking = objects.into_iter().enumerate().map(|(n, object)| tokio::spawn(object.ask(part(n))));
     let asking: Vec<_> = asking.collect();
@@ -169,7 +170,7 @@ async fn fleet(n_objects: usize, asked: Asked) -> Vec<String> {
     let connections = "SELECT count(*)::int8 FROM pg_stat_activity WHERE datname = current_database() \
                        AND application_name IN ('jobrunr-scaler', 'sql-scaler')";
     let n_connections = database.number(connections).await;
-    let busy = (scaler.processor_time() - processor).as_secs_f64() / began.elapsed().as_secs_f64();
+    let busy = (processor_time(scaler.id()) - processor).as_secs_f64() / began.elapsed().as_secs_f64();
     let n_statements = transactions(&mut database).await - before - OUR_OWN;
     let statements = n_statements as f64 / began.elapsed().as_secs_f64();
     asking.iter().for_each(|task| task.abort());
@@ -186,7 +187,7 @@ async fn fleet(n_objects: usize, asked: Asked) -> Vec<String> {
         format!("{statements:.1}"),
         n_connections.to_string(),
         of_ours(format!("{:.1} %", busy * 100.0)),
-        of_ours(format!("{:.1}", scaler.memory())),
+        of_ours(format!("{:.1}", memory(scaler.id(), "VmRSS"))),
     ]
 }
 
@@ -198,17 +199,17 @@ async fn many_streams() {
     let scaler = ScalerProcess::start(&database.url);
     let mut client = ExternalScalerClient::new(scaler.channel().await);
     poll(&mut client, &reference(TRIGGERS[1])).await;
-    let before = scaler.memory();
+    let before = memory(scaler.id(), "VmRSS");
     let mut streams = Vec::new();
     for n in 0..n_streams {
         let trigger = ScaledObjectRef { name: format!("worker-{n}"), ..reference(TRIGGERS[n % 3]) };
         streams.push(client.stream_is_active(trigger).await.unwrap().into_inner());
     }
-    let processor = scaler.processor_time();
+    let processor = processor_time(scaler.id());
     let began = Instant::now();
     tokio::time::sleep(sized(Duration::from_secs(1), Duration::from_secs(5))).await;
-    let busy = (scaler.processor_time() - processor).as_secs_f64() / began.elapsed().as_secs_f64();
-    let more = scaler.memory() - before;
+    let busy = (processor_time(scaler.id()) - processor).as_secs_f64() / began.elapsed().as_secs_f64();
+    let more = memory(scaler.id(), "VmRSS") - before;
     let row = vec![n_streams.to_string(), format!("{more:.1}"), format!("{:.1} %", busy * 100.0), verdict(more < 64.0)];
     table(&["streams", "MiB more", "of a processor", "wanted"], &[row]);
 }

@@ -17,6 +17,7 @@ use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
 use jobrunr_scaler::grpc::proto::{IsActiveResponse, ScaledObjectRef};
 use prost::Message;
 use support::database::{Database, Kind};
+use support::process::memory;
 use support::rows::job;
 use support::scaler::reference;
 use tokio::net::TcpStream;
@@ -74,20 +75,20 @@ async fn main() {
     let mut scaler = ScalerProcess::start(&database.url);
     let unread = unread_streams(&scaler.address, sized(200, 20_000)).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let with_unread = scaler.memory();
+    let with_unread = memory(scaler.id(), "VmRSS");
     drop(unread);
     for _ in 0..sized(2, 20) {
         scaler = ScalerProcess::start(&database.url);
         starts.add(scaler.started_in);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let idle = scaler.memory();
+    let idle = memory(scaler.id(), "VmRSS");
     let mut client = ExternalScalerClient::new(scaler.channel().await);
     poll(&mut client, &reference("metric=demand targetValue=auto")).await;
-    let asked = scaler.memory();
+    let asked = memory(scaler.id(), "VmRSS");
     let streams = open_streams(&mut client, sized(200, 10_000)).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let with_streams = scaler.memory();
+    let with_streams = memory(scaler.id(), "VmRSS");
     drop(streams);
     #[expect(clippy::cast_precision_loss, reason = "a file's size")]
     let size = std::fs::metadata(binary()).unwrap().len() as f64 / 1_048_576.0;

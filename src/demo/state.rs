@@ -12,7 +12,7 @@ use crate::kubernetes::hpa::Replicas;
 /// The measurements, shared.
 pub(super) struct DemoState {
     measured: Mutex<Measurements>,
-    /// Held by whoever writes to the tables, and by whoever needs them unchanged for a while.
+    /// Locked while the tables are written, and while they must stay unchanged.
     writes: tokio::sync::Mutex<()>,
 }
 

@@ -21,6 +21,18 @@ pub struct Filter {
     pub dynamic_queue: Option<Arc<str>>,
 }
 
+impl Filter {
+    /// Returns the keys of a trigger's metadata that the filter uses, which are also the names of Pro's columns.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let keys = [
+            self.priority.map(|_| "priority"),
+            self.server_tag.as_ref().map(|_| "serverTag"),
+            self.dynamic_queue.as_ref().map(|_| "dynamicQueue"),
+        ];
+        keys.into_iter().flatten()
+    }
+}
+
 impl fmt::Display for Filter {
     /// Reads well after a noun: ` with priority 1 and serverTag gpu`; empty for the empty filter.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

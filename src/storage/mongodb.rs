@@ -253,12 +253,7 @@ impl Backend for MongoDbBackend {
 
     /// JobRunr Pro's fields on MongoDB are not public.
     fn unsupported_filter(&self, filter: &Filter) -> Option<UnsupportedFilter> {
-        let wanted = [
-            ("priority", filter.priority.is_some()),
-            ("serverTag", filter.server_tag.is_some()),
-            ("dynamicQueue", filter.dynamic_queue.is_some()),
-        ];
-        let (key, _) = wanted.into_iter().find(|(_, wanted)| *wanted)?;
+        let key = filter.keys().next()?;
         Some(UnsupportedFilter { key, missing: format!("the field {}.{key}", self.schema.jobs) })
     }
 

@@ -79,13 +79,7 @@ impl Backend for SqlBackend {
     }
 
     fn unsupported_filter(&self, filter: &Filter) -> Option<UnsupportedFilter> {
-        // The keys are the names of the columns.
-        let wanted = [
-            ("priority", filter.priority.is_some()),
-            ("serverTag", filter.server_tag.is_some()),
-            ("dynamicQueue", filter.dynamic_queue.is_some()),
-        ];
-        let (key, _) = wanted.into_iter().find(|(column, wanted)| *wanted && !self.schema.jobs_have(column))?;
+        let key = filter.keys().find(|column| !self.schema.jobs_have(column))?;
         Some(UnsupportedFilter { key, missing: format!("the column {}.{key}", self.schema.jobs) })
     }
 

@@ -84,6 +84,34 @@ fn write(path: &Path, text: &str) -> PathBuf {
     path.to_owned()
 }
 
+/// The files of a database server of a test's own with a certificate for localhost: `server.crt` and `server.key` in a directory, and
+/// beside them the certificate of its authority and that of another.
+pub(crate) struct ServerFiles {
+    pub(crate) directory: tempfile::TempDir,
+    /// The server's key.
+    pub(crate) key: String,
+    /// The authority's certificate.
+    pub(crate) right: String,
+    /// Another authority's certificate.
+    pub(crate) wrong: String,
+}
+
+impl ServerFiles {
+    pub(crate) fn new() -> Self {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(directory.path().join(name), text).unwrap();
+            directory.path().join(name).display().to_string()
+        };
+        let pair = authority.issue("localhost", 2040);
+        file("server.crt", &pair.cert);
+        let key = file("server.key", &pair.key);
+        let (right, wrong) = (file("right.pem", &authority.pem()), file("wrong.pem", &other.pem()));
+        Self { directory, key, right, wrong }
+    }
+}
+
 /// A scaler that speaks TLS, over a database that its test owns.
 struct TlsScaler {
     port: u16,

@@ -6,7 +6,7 @@ use jobrunr_scaler::storage::Storage;
 use super::plain;
 use crate::database::{Kind, TLS_SERVERS, config, noon, server_url};
 use crate::support::servers::OwnServer;
-use crate::tls::Authority;
+use crate::tls::ServerFiles;
 
 /// The error of a read. The databases have no tables, so an error about tables shows that the login succeeded.
 async fn outcome(url: &str) -> String {
@@ -21,16 +21,7 @@ const LOGGED_IN: &str = "no table jobrunr_jobs";
 
 #[tokio::test]
 async fn tls_modes_reject_the_wrong_server() {
-    let (authority, other) = (Authority::new(), Authority::new());
-    let directory = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| {
-        std::fs::write(directory.path().join(name), text).unwrap();
-        directory.path().join(name).display().to_string()
-    };
-    let pair = authority.issue("localhost", 2040);
-    file("server.crt", &pair.cert);
-    let key = file("server.key", &pair.key);
-    let (right, wrong) = (file("right.pem", &authority.pem()), file("wrong.pem", &other.pem()));
+    let ServerFiles { directory, key, right, wrong } = ServerFiles::new();
     for kind in TLS_SERVERS {
         let server = OwnServer::start(kind, directory.path(), "DATABASE_TLS", directory.path());
         let url = |host: &str, port: u16, mode: &str, ca: &str| match kind {

@@ -13,7 +13,7 @@ use crate::process::Process;
 use crate::rows::{job, scheduled, server};
 use crate::scaler::{eventually, reference};
 use crate::support::servers::OwnServer;
-use crate::tls::Authority;
+use crate::tls::ServerFiles;
 
 async fn mongodb() -> Database {
     Database::new(Kind::MongoDb).await
@@ -258,16 +258,7 @@ async fn failure_of_mongodb_affects_no_other_storage() {
 
 #[tokio::test]
 async fn tls_verifies_the_server() {
-    let (authority, other) = (Authority::new(), Authority::new());
-    let directory = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| {
-        std::fs::write(directory.path().join(name), text).unwrap();
-        directory.path().join(name).display().to_string()
-    };
-    let pair = authority.issue("localhost", 2040);
-    file("server.crt", &pair.cert);
-    file("server.key", &pair.key);
-    let (right, wrong) = (file("right.pem", &authority.pem()), file("wrong.pem", &other.pem()));
+    let ServerFiles { directory, right, wrong, .. } = ServerFiles::new();
     let own = OwnServer::start(Kind::MongoDb, directory.path(), "DATABASE_TLS", directory.path());
     let check = async |host: &str, parameters: &str, expected: &str| {
         let url = format!("mongodb://{host}:{}/?{parameters}", own.port());

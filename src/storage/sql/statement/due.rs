@@ -124,15 +124,9 @@ impl Writer<'_> {
 /// The columns that state and filter need. Others are not read, because a job can be large.
 fn columns(filter: &Filter) -> String {
     let mut columns = "state, scheduledAt".to_owned();
-    for (column, is_wanted) in [
-        ("priority", filter.priority.is_some()),
-        ("serverTag", filter.server_tag.is_some()),
-        ("dynamicQueue", filter.dynamic_queue.is_some()),
-    ] {
-        if is_wanted {
-            columns += ", ";
-            columns += column;
-        }
+    for column in filter.keys() {
+        columns += ", ";
+        columns += column;
     }
     columns
 }
