@@ -20,7 +20,7 @@ if [[ -n ${JOBRUNR_SCALER:-} ]]; then
 fi
 
 manifests=()
-for policy in guide sql-count latency demand; do
+for policy in guide sql-count latency demand demand-1min demand-5min; do
   manifests+=(--filename "examples/outcomes/$policy.yaml")
 done
 for workload in "${workloads[@]}"; do

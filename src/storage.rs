@@ -12,6 +12,7 @@ mod backend;
 mod check;
 mod cursors;
 mod error;
+mod finished;
 mod history;
 mod mongodb;
 mod plan;

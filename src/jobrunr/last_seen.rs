@@ -85,6 +85,7 @@ mod tests {
             last_seen_servers: LastSeenServers::default(),
             queues: BTreeMap::new(),
             recurring: None,
+            service_times: None,
             notes: Vec::new(),
         }
     }

@@ -72,14 +72,25 @@ pub struct Question {
     pub look_ahead: SignedDuration,
     /// Whether everything that needs a server is counted: also recurring jobs, and jobs that await a deadline.
     pub demand: bool,
+    /// Whether it matters how much work the jobs are: what kinds of jobs wait, and how long finished ones of each kind ran.
+    pub work: bool,
 }
 
 /// All questions that one read answers, in one round trip.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions(BTreeMap<Filter, LookAheads>);
 
-/// The look-aheads of one filter, each with whether demand is asked for.
-pub type LookAheads = BTreeMap<SignedDuration, bool>;
+/// The look-aheads of one filter, each with what else is asked for.
+pub type LookAheads = BTreeMap<SignedDuration, Details>;
+
+/// What is asked for beside counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// [`Question::demand`].
+    pub demand: bool,
+    /// [`Question::work`].
+    pub work: bool,
+}
 
 impl Questions {
     /// The filters with their look-aheads, always in the same order.
@@ -97,10 +108,11 @@ impl Questions {
     /// Every question, one by one.
     pub fn all(&self) -> impl Iterator<Item = Question> {
         self.0.iter().flat_map(|(filter, look_aheads)| {
-            let question = move |(&look_ahead, &demand): (&SignedDuration, &bool)| Question {
+            let question = move |(&look_ahead, details): (&SignedDuration, &Details)| Question {
                 filter: filter.clone(),
                 look_ahead,
-                demand,
+                demand: details.demand,
+                work: details.work,
             };
             look_aheads.iter().map(question)
         })
@@ -109,7 +121,17 @@ impl Questions {
     /// Returns whether any question asks for demand.
     #[must_use]
     pub fn want_demand(&self) -> bool {
-        self.0.values().any(|look_aheads| look_aheads.values().any(|demand| *demand))
+        self.any(|details| details.demand)
+    }
+
+    /// Returns whether any question asks how much work the jobs are.
+    #[must_use]
+    pub fn want_work(&self) -> bool {
+        self.any(|details| details.work)
+    }
+
+    fn any(&self, wants: impl Fn(&Details) -> bool) -> bool {
+        self.0.values().any(|look_aheads| look_aheads.values().any(&wants))
     }
 
     /// Returns whether there is no question.
@@ -124,7 +146,9 @@ impl FromIterator<Question> for Questions {
         let mut all = Self::default();
         for question in questions {
             let look_aheads = all.0.entry(question.filter).or_default();
-            *look_aheads.entry(question.look_ahead).or_default() |= question.demand;
+            let details: &mut Details = look_aheads.entry(question.look_ahead).or_default();
+            details.demand |= question.demand;
+            details.work |= question.work;
         }
         all
     }

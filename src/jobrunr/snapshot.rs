@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::{Filter, LastSeenServers, Question, Questions, Recurring};
+use super::{Filter, JobGroup, LastSeenServers, Question, Questions, Recurring, ServiceTimes};
 
 /// What a storage answered at one instant.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub queues: BTreeMap<Filter, Result<Queue, QuestionError>>,
     /// The recurring jobs; `None` if no question asks for demand.
     pub recurring: Option<Recurring>,
+    /// How long jobs run; `None` if no question asks for it.
+    pub service_times: Option<Arc<ServiceTimes>>,
     /// Warnings about the storage, for people: damaged records, missing indexes.
     pub notes: Vec<String>,
 }
@@ -71,6 +73,8 @@ pub struct Queue {
     pub enqueued: Count,
     /// When the job at the head of the queue was enqueued. Workers fetch jobs in the order of `updatedAt`.
     pub oldest_enqueued_at: Option<Timestamp>,
+    /// The jobs in state ENQUEUED by kind; together as many as counted. Only where their work is asked for.
+    pub waiting: Vec<JobGroup>,
     /// Jobs in state PROCESSING, whether or not their server is alive.
     pub processing: Count,
     /// Jobs in state PROCESSING with a fresh heartbeat. Each occupies a worker.
@@ -79,6 +83,9 @@ pub struct Queue {
     pub oldest_heartbeat_at: Option<Timestamp>,
     /// Jobs in state SCHEDULED that are due within each look-ahead, overdue ones included.
     pub scheduled: BTreeMap<SignedDuration, Count>,
+    /// The jobs in state SCHEDULED that are due within the longest look-ahead, by kind; a sample if they are many. Only where their
+    /// work is asked for.
+    pub due: Vec<JobGroup>,
     /// Jobs in state AWAITING whose deadline is within each look-ahead or has passed. These are carbon-aware jobs, whose
     /// `scheduledAt` is the latest instant at which they may run (`CarbonAwareAwaitingState`). Only where demand is asked for.
     pub awaiting: BTreeMap<SignedDuration, Count>,
@@ -173,6 +180,7 @@ impl Snapshot {
             last_seen_servers: LastSeenServers::default(),
             queues: BTreeMap::new(),
             recurring: None,
+            service_times: None,
             notes: Vec::new(),
         }
     }
@@ -257,7 +265,7 @@ impl Snapshot {
         match self.queues.get(&question.filter) {
             Some(Ok(queue)) => {
                 let due = if question.demand { &queue.awaiting } else { &queue.scheduled };
-                due.contains_key(&question.look_ahead)
+                due.contains_key(&question.look_ahead) && (!question.work || self.service_times.is_some())
             }
             Some(Err(_)) => true,
             None => false,
@@ -284,7 +292,7 @@ mod tests {
         let read_at: Timestamp = "2026-11-23T20:00:00Z".parse().unwrap();
         let seconds = SignedDuration::from_secs;
         let check = |n_due: u64, next: Option<i64>, is_partial: bool, after: i64, expected: bool| {
-            let question = Question { filter: Filter::default(), look_ahead: seconds(60), demand: false };
+            let question = Question { filter: Filter::default(), look_ahead: seconds(60), demand: false, work: false };
             let scheduled = BTreeMap::from([(seconds(60), Count { n_jobs: n_due, limited: false })]);
             let next_scheduled_at = next.map(|next| (seconds(60), read_at + seconds(next))).into_iter().collect();
             let queue = Queue { scheduled, next_scheduled_at, is_partial, ..Queue::default() };

@@ -3,6 +3,7 @@
 //! - `jobs`: JobRunr's jobs by state, with counters that snapshots are made of.
 //! - `pods`: pods with their servers; which one Kubernetes removes.
 //! - `servers`: what a server does: fetch, drain, the master's work.
+//! - `work`: what the scaler learns of kinds and durations.
 //! - `scaler`: KEDA, the HPA, and the answers of the scaler.
 
 mod events;
@@ -10,6 +11,7 @@ mod jobs;
 mod pods;
 mod scaler;
 mod servers;
+mod work;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -22,6 +24,7 @@ use events::{Event, Events};
 use jobs::Jobs;
 use pods::Pods;
 use scaler::Scaler;
+use work::Learnt;
 
 /// If nothing has happened for this time and nothing is due, what is not done will never be.
 const PATIENCE: Millis = 6 * 3_600_000;
@@ -45,6 +48,8 @@ struct Model<'a> {
     events: Events,
     jobs: Jobs<'a>,
     pods: Pods,
+    /// `None` if no trigger asks how much work jobs are.
+    learnt: Option<Learnt>,
     /// `None` for a fixed number of pods.
     scaler: Option<Scaler>,
     /// The wanted replicas: the workload's `spec.replicas`.
@@ -78,6 +83,7 @@ impl<'a> Model<'a> {
             events: Events::default(),
             jobs: Jobs::new(&workload.jobs, look_aheads),
             pods: Pods::default(),
+            learnt: scaler.as_ref().filter(|scaler| scaler.wants_work()).map(|_| Learnt::new(workload)),
             scaler,
             replicas: 0,
             resting_replicas,

@@ -11,7 +11,7 @@ use super::plan::ReadPlan;
 use super::rows::{DefinitionRow, DefinitionsVersion, Rows};
 use super::{Grants, HistoryPage, HistoryRow, Inspection, Listener, Notifications, StorageError};
 use crate::config::ReadBounds;
-use crate::jobrunr::{Filter, UnsupportedFilter};
+use crate::jobrunr::{Filter, FinishedRun, UnsupportedFilter};
 
 /// A kind of database, with the settings of one storage.
 #[async_trait]
@@ -87,6 +87,10 @@ pub(crate) trait Backend: Send {
         let _ = page;
         Err(StorageError::Rejected("finished jobs are not read from this kind of database".to_owned()))
     }
+
+    /// Reads how long the newest finished jobs ran, those that ended after `since`, the newest first, at most `limit`. One without
+    /// a readable duration has NaN. After [`StorageError::Rejected`] and [`StorageError::TimedOut`] the connection remains usable.
+    async fn finished_runs(&mut self, since: Option<Timestamp>, limit: u64) -> Result<Vec<FinishedRun>, StorageError>;
 
     /// Inspects server, user and rights. The session adds JobRunr's version and the findings.
     async fn inspect(&mut self) -> Result<Inspection, StorageError>;

@@ -9,10 +9,11 @@ mod command;
 mod decode;
 mod grants;
 mod schema;
+mod work;
 
 use std::collections::BTreeSet;
 
-use ::mongodb::bson::{Bson, Document};
+use ::mongodb::bson::{Bson, Document, doc};
 use async_trait::async_trait;
 use futures::try_join;
 use jiff::{SignedDuration, Timestamp};
@@ -26,11 +27,12 @@ use super::backend::{Backend, Driver, Probe, SchemaFindings};
 use super::plan::DueState;
 use super::plan::{QueuePlan, ReadPlan};
 use super::rows::{
-    ActiveRuns, CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, QueueRow, Rows, calendar_instant,
+    ActiveRuns, CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, KindRows, QueueRow, Rows,
+    calendar_instant,
 };
 use super::{Grants, Inspection, StorageError, within};
 use crate::config::{MongoDbAddress, ReadBounds, StorageConfig};
-use crate::jobrunr::{Filter, Server, UnsupportedFilter};
+use crate::jobrunr::{Filter, FinishedRun, Server, UnsupportedFilter};
 
 /// A storage on MongoDB.
 pub(super) struct MongoDb<'a> {
@@ -155,6 +157,22 @@ impl MongoDbBackend {
         Ok(counter.finish(plan))
     }
 
+    /// Groups jobs by kind if the plan asks for it.
+    async fn kinds(&self, queue: &QueuePlan<'_>) -> Result<Option<KindRows>, StorageError> {
+        if !queue.work {
+            return Ok(None);
+        }
+        let find = async |state, time: &str, sort, until| {
+            work::groups(&self.run(self.writer().kinds(state, time, sort)).await?, time, until)
+        };
+        let (oldest, newest, due) = try_join!(
+            find("ENQUEUED", "updatedAt", Some(doc! { "updatedAt": 1 }), None),
+            find("ENQUEUED", "updatedAt", Some(doc! { "updatedAt": -1 }), None),
+            find("SCHEDULED", "scheduledAt", None, queue.last_until()),
+        )?;
+        Ok(Some(KindRows { oldest, newest, due }))
+    }
+
     async fn recurring(&self, plan: &ReadPlan<'_>) -> Result<(ActiveRuns, Option<DefinitionsVersion>), StorageError> {
         if !plan.recurring {
             return Ok((ActiveRuns::default(), None));
@@ -211,11 +229,12 @@ impl MongoDbBackend {
             let Processing { servers, n_invalid_servers, .. } = processing;
             return Ok(Rows { servers, n_invalid_servers, runs, definitions_version, ..Rows::default() });
         };
-        let (processing, enqueued, scheduled, awaiting, (runs, definitions_version)) = try_join!(
+        let (processing, enqueued, scheduled, awaiting, kinds, (runs, definitions_version)) = try_join!(
             self.processing(plan),
             self.enqueued(plan),
             self.due(DueState::Scheduled, queue, true, plan),
             self.due(DueState::Awaiting, queue, queue.awaiting.is_some(), plan),
+            self.kinds(queue),
             self.recurring(plan),
         )?;
         let mut row = QueueRow {
@@ -225,6 +244,7 @@ impl MongoDbBackend {
             n_processing_alive: processing.n_alive,
             scheduled,
             awaiting,
+            kinds,
             ..QueueRow::default()
         };
         let mut n_invalid_jobs = 0;
@@ -312,6 +332,10 @@ impl Backend for MongoDbBackend {
             return Ok(None);
         }
         decode::major_version(&self.run(self.writer().newest_definitions()).await?)
+    }
+
+    async fn finished_runs(&mut self, since: Option<Timestamp>, limit: u64) -> Result<Vec<FinishedRun>, StorageError> {
+        work::finished_runs(&self.run(self.writer().finished_runs(since, limit)).await?)
     }
 
     async fn inspect(&mut self) -> Result<Inspection, StorageError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Server};
+use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, JobGroup, Server};
 
 /// The answer to a [`ReadPlan`](super::plan::ReadPlan).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +42,19 @@ pub(crate) struct QueueRow {
     pub(crate) scheduled: DueScans,
     /// AWAITING jobs.
     pub(crate) awaiting: DueScans,
+    /// Samples of jobs by kind, if the plan asks for them.
+    pub(crate) kinds: Option<KindRows>,
+}
+
+/// Samples of jobs by kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct KindRows {
+    /// The oldest ENQUEUED jobs.
+    pub(crate) oldest: Vec<JobGroup>,
+    /// The newest ENQUEUED jobs. If there are few, they are among the oldest as well.
+    pub(crate) newest: Vec<JobGroup>,
+    /// SCHEDULED jobs that are due up to the last instant.
+    pub(crate) due: Vec<JobGroup>,
 }
 
 /// The jobs of one state by due time.
@@ -116,6 +129,21 @@ pub(crate) struct DefinitionRow {
 /// what users schedule; anything else is a damaged record, which must not affect the others.
 pub(crate) fn calendar_instant(micros: i64) -> Option<Timestamp> {
     Timestamp::from_microsecond(micros).ok().filter(|_| CALENDAR_MICROS.contains(&micros))
+}
+
+/// Characters of a job's kind (`jobSignature`) that are read. Longer ones are the same kind if they begin alike.
+pub(crate) const KIND_CHARACTERS: usize = 200;
+
+/// Reads the duration at the beginning of a text, in seconds: a number of seconds, or ISO-8601 in quotes. JobRunr's JSON mappers
+/// write one or the other (`SucceededState.processDuration`).
+pub(crate) fn duration_seconds(text: &str) -> Option<f64> {
+    let end = text.find([',', '}']).unwrap_or(text.len());
+    let value = text.get(..end)?.trim().trim_matches('"');
+    let seconds = match value.parse() {
+        Ok(seconds) => seconds,
+        Err(_) => crate::duration::parse(value).ok()?.as_secs_f64(),
+    };
+    Some(seconds).filter(|seconds: &f64| seconds.is_finite() && 0.0 <= *seconds)
 }
 
 /// The first and the last microsecond of the calendar.

@@ -30,7 +30,7 @@ use super::plan::ReadPlan;
 use super::rows::{DefinitionRow, Rows};
 use super::{HistoryPage, HistoryRow, Inspection, Notifications, StorageError};
 use crate::config::{ReadBounds, StorageConfig};
-use crate::jobrunr::{Filter, UnsupportedFilter};
+use crate::jobrunr::{Filter, FinishedRun, UnsupportedFilter};
 
 /// A connection to an SQL database, and the schema of its tables.
 struct SqlBackend {
@@ -148,6 +148,11 @@ impl Backend for SqlBackend {
     async fn history(&mut self, page: &HistoryPage) -> Result<Vec<HistoryRow>, StorageError> {
         let statement = self.writer().history(page);
         Ok(statement::history(self.rows(statement).await?, page.limit))
+    }
+
+    async fn finished_runs(&mut self, since: Option<Timestamp>, limit: u64) -> Result<Vec<FinishedRun>, StorageError> {
+        let statement = self.writer().finished_runs(since, limit);
+        Ok(statement::finished_runs(&self.rows(statement).await?))
     }
 
     async fn notifications(&mut self) -> Result<Notifications, StorageError> {

@@ -41,6 +41,7 @@ fn snapshot(queue: Queue, servers: Vec<Server>) -> Snapshot {
         last_seen_servers: LastSeenServers::default(),
         queues,
         recurring: None,
+        service_times: None,
         notes: Vec::new(),
     }
 }

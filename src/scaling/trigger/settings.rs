@@ -6,11 +6,11 @@ use jiff::SignedDuration;
 
 use super::Trigger;
 use super::metadata::{
-    ACTIVATION_TARGET, AUTO, DEFAULT_LOOK_AHEAD, KEEP_WHILE_PROCESSING, PUSH_INACTIVE, SCHEDULED_IN, TARGET,
-    TARGET_USAGE, WORKERS_PER_POD,
+    ACTIVATION_TARGET, AUTO, DEFAULT_LOOK_AHEAD, KEEP_WHILE_PROCESSING, MAX_LATENCY, POD_START, PUSH_INACTIVE,
+    SCHEDULED_IN, SERVICE_TIME, TARGET, TARGET_USAGE, WORKERS_PER_POD,
 };
 use crate::duration;
-use crate::scaling::Target;
+use crate::scaling::{Promise, Target};
 
 /// A trigger's target and everything else that its answer depends on, except storage, metric and filter. KEDA does not say which
 /// trigger of a ScaledObject it asks for. Two triggers with equal settings have the same answer.
@@ -22,6 +22,7 @@ pub struct Settings {
     target: TargetSetting,
     look_ahead: Option<SignedDuration>,
     activation_target: Number,
+    promise: Promise,
     keep_while_processing: bool,
     push_inactive: bool,
 }
@@ -66,6 +67,7 @@ impl Settings {
             target,
             look_ahead: look_ahead.filter(|look_ahead| *look_ahead != DEFAULT_LOOK_AHEAD),
             activation_target: Number::new(trigger.activation_target),
+            promise: if trigger.question.work { trigger.promise } else { Promise::default() },
             keep_while_processing: trigger.keep_while_processing,
             push_inactive: trigger.push_inactive,
         }
@@ -91,6 +93,13 @@ impl fmt::Display for Settings {
         }
         if !self.activation_target.is(0.0) {
             write!(f, " {ACTIVATION_TARGET}={}", self.activation_target)?;
+        }
+        let Promise { max_latency, pod_start, service_time } = self.promise;
+        let pod_start = Some(pod_start).filter(|pod_start| *pod_start != Promise::default().pod_start);
+        for (key, length) in [(MAX_LATENCY, max_latency), (POD_START, pod_start), (SERVICE_TIME, service_time)] {
+            if let Some(length) = length {
+                write!(f, " {key}={}", duration::format(length))?;
+            }
         }
         if !self.keep_while_processing {
             write!(f, " {KEEP_WHILE_PROCESSING}=false")?;

@@ -210,6 +210,21 @@ impl<'a> Jobs<'a> {
         !self.orphans.is_empty()
     }
 
+    /// The jobs in the queue from its head on: their kind, and since when.
+    pub(super) fn queue(&self) -> impl DoubleEndedIterator<Item = (u32, Millis)> + ExactSizeIterator {
+        self.queue.iter().map(|enqueued| (self.jobs[enqueued.job as usize].kind, enqueued.at))
+    }
+
+    /// The scheduled jobs, in no order: their kind, and when they are due.
+    pub(super) fn scheduled(&self) -> impl Iterator<Item = (u32, Millis)> {
+        self.scheduled.iter().map(|Reverse((due, job))| (self.jobs[*job as usize].kind, *due))
+    }
+
+    /// A job of the workload.
+    pub(super) fn get(&self, job: u32) -> &'a Job {
+        &self.jobs[job as usize]
+    }
+
     pub(super) fn n_enqueued(&self) -> u64 {
         self.queue.len() as u64
     }

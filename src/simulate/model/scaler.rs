@@ -73,6 +73,11 @@ impl Scaler {
         millis(self.policy.rules.cooldown)
     }
 
+    /// Whether a trigger asks how much work jobs are.
+    pub(super) fn wants_work(&self) -> bool {
+        self.questions.want_work()
+    }
+
     pub(super) fn look_aheads(&self) -> Vec<SignedDuration> {
         self.look_aheads.clone()
     }
@@ -156,6 +161,10 @@ impl Model<'_> {
             queue.awaiting.insert(*look_ahead, Count::default());
             queue.next_scheduled_at.extend(next.map(|next| (*look_ahead, instant(next))));
         }
+        if let Some(learnt) = &self.learnt {
+            let longest = scaler.look_aheads.iter().max().map_or(0, |longest| millis(*longest));
+            (queue.waiting, queue.due) = (learnt.waiting(&self.jobs), learnt.due(&self.jobs, now + longest));
+        }
         let poll_interval = SignedDuration::from_millis(self.settings.heartbeat_interval());
         let workers = self.settings.workers_per_pod.into();
         let server = |heartbeat: Millis| Server {
@@ -168,6 +177,7 @@ impl Model<'_> {
         let mut snapshot = Snapshot {
             servers: self.pods.servers().map(|pod| server(pod.heartbeat)).collect(),
             queues: BTreeMap::from([(Filter::default(), Ok(queue))]),
+            service_times: self.learnt.as_mut().map(|learnt| learnt.service_times(now)),
             ..Snapshot::empty(read_at, DEFAULT_HEARTBEAT_MULTIPLICAND)
         };
         if scaler.remembers_servers {
@@ -278,7 +288,7 @@ impl Model<'_> {
 }
 
 /// An instant of the simulation as a time.
-fn instant(now: Millis) -> Timestamp {
+pub(super) fn instant(now: Millis) -> Timestamp {
     Timestamp::from_millisecond(START.saturating_add(now)).unwrap_or(Timestamp::MAX)
 }
 

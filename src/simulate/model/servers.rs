@@ -174,6 +174,9 @@ impl Model<'_> {
         let ended = server.runs.swap_remove(index);
         if !ended.is_lost {
             self.jobs.finish(ended.job);
+            if let Some(learnt) = &mut self.learnt {
+                learnt.finish(self.jobs.get(ended.job), self.now);
+            }
         }
         match self.pods.get(pod).phase {
             Phase::Running => self.fetch(pod),

@@ -21,12 +21,12 @@ const DEFINITIONS_FOR_VERSION: i64 = 10;
 
 /// A query on a collection.
 #[derive(Default)]
-struct Find<'a> {
-    filter: Document,
-    fields: Document,
-    sort: Option<Document>,
-    limit: Option<i64>,
-    hint: Option<&'a str>,
+pub(super) struct Find<'a> {
+    pub(super) filter: Document,
+    pub(super) fields: Document,
+    pub(super) sort: Option<Document>,
+    pub(super) limit: Option<i64>,
+    pub(super) hint: Option<&'a str>,
 }
 
 impl Find<'_> {
@@ -71,7 +71,7 @@ fn calendar() -> Document {
 }
 
 impl Writer<'_> {
-    fn jobs(&self, find: Find<'_>) -> Document {
+    pub(super) fn jobs(&self, find: Find<'_>) -> Document {
         find.command(&self.schema.jobs)
     }
 

@@ -74,6 +74,11 @@ pub(super) trait Dialect: Send + Sync {
     /// The last characters of a text that is longer.
     fn last_characters(&self, expression: &str, n: usize) -> String;
 
+    /// The beginning of what a finished job's JSON has as its `processDuration`, in `n` characters; something else if it has none,
+    /// and `NULL` if it is longer than `max_bytes`. The last one counts: `jobHistory` comes after the job's parameters, which may
+    /// have a field of that name, and a text in JSON cannot contain the pattern unescaped.
+    fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String;
+
     /// Concatenates texts.
     fn concatenated(&self, texts: &[&str]) -> String {
         texts.join(" || ")

@@ -257,6 +257,11 @@ impl Dialect for MySqlDialect {
         format!("RIGHT({expression}, {n})")
     }
 
+    fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String {
+        let duration = format!("LEFT(SUBSTRING_INDEX({json}, '\"processDuration\":', -1), {n})");
+        format!("CASE WHEN LENGTH({json}) <= {max_bytes} THEN {duration} END")
+    }
+
     fn concatenated(&self, texts: &[&str]) -> String {
         format!("CONCAT({})", texts.join(", "))
     }

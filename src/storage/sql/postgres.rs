@@ -332,6 +332,12 @@ impl Dialect for PostgresDialect {
         format!("right({expression}, {n})")
     }
 
+    fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String {
+        // `split_part` counts from the end only since PostgreSQL 14.
+        let after = format!("reverse(split_part(reverse({json}), reverse('\"processDuration\":'), 1))");
+        format!("CASE WHEN octet_length({json}) <= {max_bytes} THEN left({after}, {n}) END")
+    }
+
     fn concatenated(&self, texts: &[&str]) -> String {
         // The cast removes the blanks of a padded text.
         texts.iter().map(|text| format!("({text})::text")).collect::<Vec<_>>().join(" || ")

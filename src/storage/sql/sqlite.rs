@@ -246,6 +246,12 @@ impl Dialect for SqliteDialect {
         format!("substr({expression}, -{n})")
     }
 
+    fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String {
+        let duration = format!("json_extract({json}, '$.jobHistory[#-1].processDuration')");
+        let is_readable = format!("length({json}) <= {max_bytes} AND json_valid({json})");
+        format!("CASE WHEN {is_readable} THEN substr({duration}, 1, {n}) END")
+    }
+
     fn micros(&self, column: &str) -> String {
         // Every text compares greater than every number. Julian days are doubles, exact to about 40 µs: rounded to
         // milliseconds.

@@ -16,6 +16,8 @@
 //! | work | – | 1 if there is any | | | | |
 //! | invalid | – | jobs | | | | |
 //! | earliest | – | earliest, µs | | | | |
+//! | kind | queue | jobs | first, µs | last, µs | sample | jobSignature |
+//! | duration | – | end, µs | | | | id, duration, jobSignature, by line breaks |
 //! | finished | – | end, µs | 1: the record is too long | | | id, line break, JSON |
 
 use jiff::Timestamp;
@@ -34,6 +36,9 @@ mod due;
 mod parts;
 #[cfg(test)]
 mod tests;
+mod work;
+
+pub(super) use work::finished_runs;
 
 pub(super) use decode::{Row, StateScan, active_runs, decode, definition, earliest, has_migration, history, probe};
 
@@ -96,6 +101,9 @@ impl<'a> Writer<'a> {
             self.enqueued(index, queue, plan.count_limit);
             self.processing(index, queue, plan);
             self.due(index, queue, DueState::Scheduled, &queue.scheduled, plan);
+            if queue.work {
+                self.kinds(index, queue, plan);
+            }
             if let Some(awaiting) = &queue.awaiting {
                 self.due(index, queue, DueState::Awaiting, awaiting, plan);
             }

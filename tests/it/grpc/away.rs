@@ -53,6 +53,7 @@ impl Session for OneJob {
             last_seen_servers: LastSeenServers::default(),
             queues: queues.collect(),
             recurring: None,
+            service_times: None,
             notes: Vec::new(),
         })
     }

@@ -86,6 +86,7 @@ fn expected(jobs: &[Job], servers: &[ServerRow], questions: &[Question], now: Ti
         last_seen_servers: LastSeenServers::default(),
         queues,
         recurring,
+        service_times: None,
         notes: Vec::new(),
     }
 }

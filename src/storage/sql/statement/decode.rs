@@ -26,6 +26,8 @@ pub(super) enum RowKind {
     Invalid = 10,
     Earliest = 11,
     Finished = 12,
+    Kind = 13,
+    Duration = 14,
 }
 
 /// The scans of jobs that wait for their due time.
@@ -75,16 +77,16 @@ pub(crate) struct Row {
     pub(crate) text: Option<String>,
 }
 
-fn of_kind(rows: &[Row], kind: RowKind) -> impl Iterator<Item = &Row> {
+pub(super) fn of_kind(rows: &[Row], kind: RowKind) -> impl Iterator<Item = &Row> {
     rows.iter().filter(move |row| row.kind == kind as i64)
 }
 
 /// An instant from microseconds since 1970; `None` outside the calendar.
-fn instant(micros: Option<i64>) -> Option<Timestamp> {
+pub(super) fn instant(micros: Option<i64>) -> Option<Timestamp> {
     micros.and_then(calendar_instant)
 }
 
-fn number(n: Option<i64>) -> u64 {
+pub(super) fn number(n: Option<i64>) -> u64 {
     n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
 }
 
@@ -109,6 +111,9 @@ pub(crate) fn decode(plan: &ReadPlan<'_>, state_scan: StateScan, rows: &[Row]) -
             kind if kind == RowKind::Due as i64 => add_due(queue, row),
             _ => {}
         }
+    }
+    for (index, (queue, plan)) in queues.iter_mut().zip(&plan.queues).enumerate() {
+        queue.kinds = plan.work.then(|| super::work::kinds(rows, index));
     }
     let limit = plan.scan_limit().unwrap_or(u64::MAX);
     for due in queues.iter_mut().flat_map(|queue| [&mut queue.scheduled, &mut queue.awaiting]) {

@@ -70,7 +70,7 @@ impl Writer<'_> {
     }
 
     /// The further condition that a job is at or after the cursor, if there is one.
-    fn since_cursor(&mut self, cursor: Option<Timestamp>) -> String {
+    pub(super) fn since_cursor(&mut self, cursor: Option<Timestamp>) -> String {
         let condition = cursor.and_then(|cursor| self.dialect.since_cursor("updatedAt", cursor));
         condition.map_or_else(String::new, |condition| format!(" AND {}", self.bound(condition)))
     }

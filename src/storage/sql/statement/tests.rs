@@ -49,6 +49,11 @@ impl Dialect for TopDialect {
         format!("RIGHT({expression}, {n})")
     }
 
+    fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String {
+        let after = format!("RIGHT({json}, CHARINDEX(REVERSE('\"processDuration\":'), REVERSE({json})) - 1)");
+        format!("CASE WHEN LEN({json}) <= {max_bytes} THEN LEFT({after}, {n}) END")
+    }
+
     fn concatenated(&self, texts: &[&str]) -> String {
         format!("CONCAT({})", texts.join(", "))
     }
@@ -109,7 +114,8 @@ fn statements(schema: &Schema) -> Vec<Statement> {
     let due = DuePlan { scan_by_time: true, earliest: Some(now) };
     let cursor = crate::storage::plan::QueueCursor { enqueued: now, processing: now };
     let until = vec![now, now + SignedDuration::from_mins(1)];
-    let queue = QueuePlan { filter: &filter, cursor: Some(cursor), until, scheduled: due, awaiting: Some(due) };
+    let queue =
+        QueuePlan { filter: &filter, cursor: Some(cursor), until, scheduled: due, awaiting: Some(due), work: true };
     let plan = |count_limit| ReadPlan {
         now,
         count_limit,
