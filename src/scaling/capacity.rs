@@ -3,7 +3,8 @@
 //! Jobs start in the order in which they are due, as JobRunr fetches them. All workers that are free serve the oldest job first,
 //! so when a job starts, every worker has been busy with jobs before it. Hence a job starts within `t` seconds if all jobs up to
 //! it, itself included, are at most `workers × t` seconds of work, where a job counts for at most `t` seconds: it keeps one worker
-//! from the others, never more. This bound holds for any order of durations, and for many jobs it is close.
+//! from the others, never more. This bound holds for any order of durations, and for many jobs it is close. For jobs that become due
+//! later it is off by one job at most, because it is not known which of those before still run then.
 //!
 //! All times are in seconds.
 
@@ -101,8 +102,12 @@ impl Backlog {
     /// How many workers the jobs that are due from `begin` until `deadline` keep busy throughout a window.
     fn busy(&self, begin: f64, deadline: f64, window: f64) -> f64 {
         let share = |seconds: f64| seconds.min(window) / window;
-        let batches = self.batches.iter().filter(|batch| begin <= batch.due && batch.due <= deadline);
-        let waiting: f64 = batches.map(|batch| batch.jobs * share(batch.service)).sum();
+        let left = |batch: &Batch| {
+            // Jobs of before may still run: they started when they were due, or now.
+            if begin <= batch.due { batch.service } else { batch.service - (begin - batch.due.max(0.0)) }
+        };
+        let batches = self.batches.iter().filter(|batch| batch.due <= deadline);
+        let waiting: f64 = batches.map(|batch| batch.jobs * share(left(batch).max(0.0))).sum();
         let left = |running: &Running| (running.left - begin.max(0.0)).max(0.0);
         let running: f64 = self.running.iter().map(|running| running.jobs * share(left(running))).sum();
         waiting + running

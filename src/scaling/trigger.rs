@@ -58,11 +58,13 @@ impl Trigger {
         let target = reader.target(metric);
         let activation_target = reader.activation_target();
         let promise = reader.promise(metric);
+        let is_work = promise.max_latency.is_some() || metric.is_some_and(Metric::is_estimate);
         let question = Question {
             filter: reader.filter(),
             look_ahead: reader.look_ahead(),
             demand: metric == Some(Metric::Demand),
-            work: promise.max_latency.is_some() || metric.is_some_and(Metric::is_estimate),
+            work: is_work,
+            running: is_work,
         };
         let (keep_while_processing, push_inactive) = (reader.keep_while_processing(), reader.push_inactive());
         let warnings = reader.warnings(metric, target);

@@ -13,6 +13,7 @@ use super::plan::DueState;
 use super::plan::{QueuePlan, ReadPlan};
 use super::recurring::RecurringCache;
 use super::rows::Rows;
+use super::running::RunningCache;
 use super::{HistoryPage, HistoryRow, Inspection, Notifications, Session, StorageError, assemble};
 use crate::config::StorageConfig;
 use crate::jobrunr::{Filter, LookAheads, QuestionError, Questions, Snapshot};
@@ -30,6 +31,7 @@ pub(crate) struct JobRunrSession {
     cursors: QueueCursors,
     recurring: RecurringCache,
     finished: FinishedCache,
+    running: RunningCache,
     /// The filters that the database has rejected, with its words and when that was.
     rejected: HashMap<Filter, (String, Instant)>,
 }
@@ -50,6 +52,7 @@ impl JobRunrSession {
             cursors: QueueCursors::default(),
             recurring: RecurringCache::default(),
             finished: FinishedCache::default(),
+            running: RunningCache::default(),
             rejected: HashMap::new(),
         }
     }
@@ -219,6 +222,11 @@ impl Session for JobRunrSession {
         }
         if questions.want_work() {
             self.finished.add(self.backend.as_mut(), &mut snapshot).await?;
+        }
+        if questions.want_running() {
+            // The read has just checked the cursor, or set it.
+            let since = self.cursors.get(&Filter::default()).map(|cursor| cursor.processing);
+            self.running.add(self.backend.as_mut(), &self.config, since, &mut snapshot).await?;
         }
         Ok(snapshot)
     }

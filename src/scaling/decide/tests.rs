@@ -27,8 +27,7 @@ fn server(workers: u64, heartbeat_seconds_ago: i64) -> Server {
         worker_pool_size: workers,
         poll_interval: SignedDuration::from_secs(15),
         last_heartbeat: now() - SignedDuration::from_secs(heartbeat_seconds_ago),
-        occupied_workers: None,
-        server_tags: None,
+        ..Server::default()
     }
 }
 
@@ -42,6 +41,7 @@ fn snapshot(queue: Queue, servers: Vec<Server>) -> Snapshot {
         queues,
         recurring: None,
         service_times: None,
+        running: None,
         notes: Vec::new(),
     }
 }

@@ -1,9 +1,13 @@
 //! Metrics of work: how many workers keep a promise, how long a job waits, when the queue is empty.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::float;
-use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, JobGroup, Queue, ServiceTimes, Snapshot};
+use crate::jobrunr::{
+    DEFAULT_POLL_INTERVAL_SECONDS, Filter, JobGroup, Queue, RunningJob, ServiceTime, ServiceTimes, Snapshot,
+};
 use crate::kubernetes::hpa::SYNC_PERIOD;
 use crate::scaling::capacity::{self, Backlog, Batch, Running};
 use crate::scaling::target::workers_per_pod;
@@ -11,6 +15,8 @@ use crate::scaling::{DemandParts, Metric, Reason, Trigger};
 
 /// Batches that stand for a group of jobs which came one after another.
 const BATCHES: u32 = 8;
+/// Groups of running jobs, by how long they still run.
+const RUNNING_GROUPS: usize = 32;
 /// The longest time that an estimate gives: a year, in seconds. KEDA needs a finite number.
 const LONGEST: f64 = 366.0 * 86_400.0;
 
@@ -21,6 +27,8 @@ pub(super) struct Work<'a> {
     queue: &'a Queue,
     times: Option<&'a ServiceTimes>,
     backlog: Backlog,
+    /// For each kind of which jobs run longer than the mean: how many, and how long they are taken to run in the end.
+    overdue: BTreeMap<&'a str, (f64, f64)>,
     /// Jobs of kinds of which none has finished lately.
     n_unknown: f64,
 }
@@ -29,8 +37,9 @@ impl<'a> Work<'a> {
     /// `parts` are the jobs that count.
     pub(super) fn new(trigger: &'a Trigger, snapshot: &'a Snapshot, queue: &'a Queue, parts: &DemandParts) -> Self {
         let times = snapshot.service_times.as_deref();
-        let mut work = Self { trigger, snapshot, queue, times, backlog: Backlog::default(), n_unknown: 0.0 };
-        work.add_running(parts.processing);
+        let (backlog, overdue) = (Backlog::default(), BTreeMap::new());
+        let mut work = Self { trigger, snapshot, queue, times, backlog, overdue, n_unknown: 0.0 };
+        work.add_running(float(parts.processing));
         work.add_waiting(float(parts.enqueued));
         work.add_due(float(parts.due));
         // Nothing more is known of them: they can start at once.
@@ -44,8 +53,19 @@ impl<'a> Work<'a> {
         if let Some(given) = self.trigger.promise.service_time {
             return given.as_secs_f64();
         }
+        let finished = self.finished(kind);
+        let (n_overdue, seconds) = kind.and_then(|kind| self.overdue.get(kind)).copied().unwrap_or_default();
+        match finished {
+            None if n_overdue == 0.0 => f64::INFINITY,
+            None => seconds / n_overdue,
+            Some(time) => (time.mean * time.samples as f64 + seconds) / (time.samples as f64 + n_overdue),
+        }
+    }
+
+    /// What finished jobs of this kind say, or those of all kinds.
+    fn finished(&self, kind: Option<&str>) -> Option<ServiceTime> {
         let of_kind = kind.and_then(|kind| self.times?.of_kind(kind));
-        of_kind.or_else(|| self.times?.overall()).map_or(f64::INFINITY, |time| time.mean)
+        of_kind.or_else(|| self.times?.overall())
     }
 
     fn add(&mut self, due: f64, jobs: f64, kind: Option<&str>) {
@@ -55,9 +75,39 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn add_running(&mut self, n_jobs: u64) {
-        let left = self.service(None);
-        self.backlog.running.push(Running { jobs: float(n_jobs), left });
+    /// Adds the running jobs. A job that has run longer than its kind does on average is taken to run as long again.
+    fn add_running(&mut self, n_jobs: f64) {
+        let snapshot = self.snapshot;
+        let listed = snapshot.running.as_ref().filter(|_| self.trigger.question.filter == Filter::default());
+        let jobs = listed.map_or(&[][..], |running| &running.jobs);
+        let elapsed =
+            |job: &RunningJob| job.started_at.map(|at| snapshot.read_at.duration_since(at).as_secs_f64().max(0.0));
+        for job in jobs {
+            let mean = self.finished(Some(&job.kind)).map_or(0.0, |time| time.mean);
+            if let Some(elapsed) = elapsed(job).filter(|elapsed| mean < *elapsed) {
+                let (n_overdue, seconds) = self.overdue.entry(&job.kind).or_default();
+                *n_overdue += 1.0;
+                *seconds += 2.0 * elapsed;
+            }
+        }
+        let left = |job: &RunningJob| {
+            let (service, elapsed) = (self.service(Some(&job.kind)), elapsed(job).unwrap_or(0.0));
+            if elapsed < service { service - elapsed } else { elapsed }
+        };
+        let mut left: Vec<f64> = jobs.iter().map(left).collect();
+        left.sort_unstable_by(f64::total_cmp);
+        if left.is_empty() {
+            left.push(self.service(None));
+        }
+        // Orphans are listed but do not run, and others may not be listed: the count is right.
+        let weight = n_jobs / left.len() as f64;
+        let groups = left.chunks(left.len().div_ceil(RUNNING_GROUPS));
+        self.backlog.running = groups
+            .map(|group| Running {
+                jobs: weight * group.len() as f64,
+                left: group.iter().sum::<f64>() / group.len() as f64,
+            })
+            .collect();
     }
 
     /// Adds the jobs in the queue. Those that are in no group came with the oldest.
