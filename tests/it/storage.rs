@@ -14,6 +14,7 @@ mod recurring;
 mod rights;
 mod running;
 mod tables;
+mod work;
 
 use jiff::SignedDuration;
 use jobrunr_scaler::config::StorageConfig;
