@@ -71,6 +71,8 @@ fn policy_rejects_a_trigger_with_the_reason() {
     check(&[("serviceTime", "2")], "`serviceTime` must be an ISO-8601 duration");
     check(&[("keepWhileProcessing", "yes")], "`keepWhileProcessing` must be \"true\" or \"false\"");
     check(&[("pushInactive", "1")], "`pushInactive` must be");
+    check(&[("keepBusyPods", "on")], "`keepBusyPods` must be \"true\" or \"false\"");
+    check(&[("keepBusyPods", "true"), ("metric", "worker-usage")], "`keepBusyPods` is `true` for worker-usage");
     check(&[("serverTag", "a\tb")], "`serverTag` and `dynamicQueue`");
     let long = "q".repeat(129);
     check(&[("dynamicQueue", &long)], "`serverTag` and `dynamicQueue`");
@@ -243,7 +245,8 @@ proptest! {
     fn policy_rejects_what_the_scaler_rejects(
         key in proptest::sample::select(vec![
             "metric", "targetValue", "activationTargetValue", "priority", "serverTag", "dynamicQueue", "scheduledIn",
-            "keepWhileProcessing", "pushInactive", "targetUsage", "workersPerPod", "maxLatency", "podStart", "serviceTime",
+            "keepWhileProcessing", "keepBusyPods", "pushInactive", "targetUsage", "workersPerPod", "maxLatency", "podStart",
+            "serviceTime",
             "somethingElse",
         ]),
         text in value(),

@@ -9,9 +9,12 @@
 mod events;
 mod jobs;
 mod pods;
+mod running;
 mod scaler;
 mod servers;
 mod work;
+
+use std::sync::Arc;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -47,6 +50,8 @@ struct Model<'a> {
     now: Millis,
     events: Events,
     jobs: Jobs<'a>,
+    /// The names of the kinds of jobs.
+    kinds: Vec<Arc<str>>,
     pods: Pods,
     /// `None` if no trigger asks how much work jobs are.
     learnt: Option<Learnt>,
@@ -82,6 +87,7 @@ impl<'a> Model<'a> {
             now: 0,
             events: Events::default(),
             jobs: Jobs::new(&workload.jobs, look_aheads),
+            kinds: workload.kinds.iter().map(|kind| kind.as_str().into()).collect(),
             pods: Pods::default(),
             learnt: scaler.as_ref().filter(|scaler| scaler.wants_work()).map(|_| Learnt::new(workload)),
             scaler,

@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 
 use super::Trigger;
 use super::metadata::{
-    ACTIVATION_TARGET, AUTO, DEFAULT_LOOK_AHEAD, KEEP_WHILE_PROCESSING, MAX_LATENCY, POD_START, PUSH_INACTIVE,
-    SCHEDULED_IN, SERVICE_TIME, TARGET, TARGET_USAGE, WORKERS_PER_POD,
+    ACTIVATION_TARGET, AUTO, DEFAULT_LOOK_AHEAD, KEEP_BUSY_PODS, KEEP_WHILE_PROCESSING, MAX_LATENCY, POD_START,
+    PUSH_INACTIVE, SCHEDULED_IN, SERVICE_TIME, TARGET, TARGET_USAGE, WORKERS_PER_POD,
 };
 use crate::duration;
 use crate::scaling::{Promise, Target};
@@ -24,6 +24,7 @@ pub struct Settings {
     activation_target: Number,
     promise: Promise,
     keep_while_processing: bool,
+    keep_busy_pods: bool,
     push_inactive: bool,
 }
 
@@ -69,6 +70,7 @@ impl Settings {
             activation_target: Number::new(trigger.activation_target),
             promise: if trigger.question.work { trigger.promise } else { Promise::default() },
             keep_while_processing: trigger.keep_while_processing,
+            keep_busy_pods: trigger.keep_busy_pods,
             push_inactive: trigger.push_inactive,
         }
     }
@@ -103,6 +105,9 @@ impl fmt::Display for Settings {
         }
         if !self.keep_while_processing {
             write!(f, " {KEEP_WHILE_PROCESSING}=false")?;
+        }
+        if self.keep_busy_pods {
+            write!(f, " {KEEP_BUSY_PODS}=true")?;
         }
         if self.push_inactive {
             write!(f, " {PUSH_INACTIVE}=true")?;
@@ -143,7 +148,13 @@ mod tests {
         let mut all = Vec::new();
         for target in ["8", "8.0", "8.000000000000002", "auto", "auto workersPerPod=8", "auto targetUsage=0.5"] {
             for look_ahead in ["", "scheduledIn=PT1M", "scheduledIn=PT60.5S", "scheduledIn=PT1H", "scheduledIn=PT60M"] {
-                for more in ["", "activationTargetValue=0", "activationTargetValue=1", "keepWhileProcessing=false"] {
+                for more in [
+                    "",
+                    "activationTargetValue=0",
+                    "activationTargetValue=1",
+                    "keepWhileProcessing=false",
+                    "keepBusyPods=true",
+                ] {
                     let metadata = format!("metric=demand targetValue={target} {look_ahead} {more}");
                     all.push((settings(&metadata), metadata));
                 }

@@ -54,6 +54,7 @@ impl Session for OneJob {
             queues: queues.collect(),
             recurring: None,
             service_times: None,
+            running: None,
             notes: Vec::new(),
         })
     }

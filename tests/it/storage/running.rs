@@ -28,7 +28,7 @@ const A: &str = "3a364326-1111-4222-8333-444455556666";
 const B: &str = "0b0b0b0b-1111-4222-8333-444455556666";
 const GONE: &str = "99999999-1111-4222-8333-444455556666";
 
-fn running() -> Question {
+fn asks_for_running() -> Question {
     Question { running: true, ..plain() }
 }
 
@@ -121,7 +121,7 @@ async fn running_jobs_are_read_with_their_servers(kind: Kind) {
             Job { state: "SUCCEEDED".to_owned(), ..run(&database, A, 60).kind("done") },
         ])
         .await;
-    let snapshot = read(&database, &database.config(), [running()]).await.unwrap();
+    let snapshot = read(&database, &database.config(), [asks_for_running()]).await.unwrap();
     let expected = BTreeMap::from([
         ("first".to_owned(), on(A, 10)),
         ("second".to_owned(), on(B, 20)),
@@ -160,7 +160,7 @@ async fn hostile_records_affect_no_other_job(kind: Kind) {
     ];
     let rows: Vec<Job> = jobs.iter().map(|(name, json, _)| job("PROCESSING", 1.0).json(json).kind(name)).collect();
     database.insert_jobs(&rows).await;
-    let snapshot = read(&database, &database.config(), [running()]).await.unwrap();
+    let snapshot = read(&database, &database.config(), [asks_for_running()]).await.unwrap();
     let found = by_kind(&snapshot, now);
     for (name, _, expected) in &jobs {
         let server = found[*name].0.as_deref();
@@ -175,7 +175,7 @@ async fn restarted_job_is_found_on_its_new_server(kind: Kind) {
     let mut database = Database::new(kind).await;
     database.insert_servers(&two_servers()).await;
     database.insert_jobs(&[run(&database, A, 10), run(&database, A, 20).kind("other")]).await;
-    let questions = Questions::from_iter([running()]);
+    let questions = Questions::from_iter([asks_for_running()]);
     let mut session = database.config().connect().await.unwrap();
     let mut check = async |database: &Database, version: i32, expected: &str| {
         let snapshot = session.read(&questions, database.now).await.unwrap();
@@ -211,7 +211,7 @@ async fn list_ends_at_the_count_limit(kind: Kind) {
     for (limit, n_jobs, is_truncated) in [(Some(3), 3, true), (Some(4), 4, true), (Some(5), 4, false), (None, 4, false)]
     {
         let config = StorageConfig { count_limit: limit, ..database.config() };
-        let snapshot = read(&database, &config, [running()]).await.unwrap();
+        let snapshot = read(&database, &config, [asks_for_running()]).await.unwrap();
         let running = found(&snapshot);
         assert_eq!((running.jobs.len(), running.is_truncated), (n_jobs, is_truncated), "{kind:?} {limit:?}");
     }
@@ -222,14 +222,14 @@ async fn question_without_running_jobs_reads_none(kind: Kind) {
     database.insert_jobs(&[run(&database, A, 10)]).await;
     let snapshot = read(&database, &database.config(), [plain()]).await.unwrap();
     assert_eq!(snapshot.running, None, "{kind:?}");
-    assert!(!snapshot.answers(&running()), "{kind:?}");
+    assert!(!snapshot.answers(&asks_for_running()), "{kind:?}");
     // With a filter that selects no running job the list has them all the same.
     let later = Question { look_ahead: jiff::SignedDuration::from_mins(5), ..plain() };
-    let snapshot = read(&database, &database.config(), [later, running()]).await.unwrap();
+    let snapshot = read(&database, &database.config(), [later, asks_for_running()]).await.unwrap();
     assert_eq!(found(&snapshot).jobs.len(), 1, "{kind:?}");
     // An idle storage needs no second query.
     database.move_jobs("PROCESSING", "SUCCEEDED").await;
-    let snapshot = read(&database, &database.config(), [running()]).await.unwrap();
+    let snapshot = read(&database, &database.config(), [asks_for_running()]).await.unwrap();
     assert!(found(&snapshot).is_certainly_empty(), "{kind:?}");
 }
 
@@ -237,7 +237,7 @@ async fn list_that_cannot_be_read_affects_no_count(kind: Kind) {
     let mut database = Database::new(kind).await;
     database.insert_servers(&two_servers()).await;
     database.insert_jobs(&[run(&database, A, 10), job("ENQUEUED", 5.0)]).await;
-    let questions = Questions::from_iter([running()]);
+    let questions = Questions::from_iter([asks_for_running()]);
     let mut session = database.config().connect().await.unwrap();
     // The session has seen this column.
     let jobs = database.jobs();
@@ -250,22 +250,18 @@ async fn list_that_cannot_be_read_affects_no_count(kind: Kind) {
         assert_eq!(counts(&snapshot), [1, 1, 1, 0], "{kind:?}");
         let running = snapshot.running.as_ref().unwrap();
         assert!(running.unread.is_some() && running.jobs.is_empty(), "{kind:?}: {running:?}");
-        assert!(snapshot.answers(&running()), "{kind:?}");
+        assert!(snapshot.answers(&asks_for_running()), "{kind:?}");
         let note = snapshot.notes.iter().find(|note| note.contains("which server runs which job cannot be read"));
         assert!(note.is_some(), "{kind:?}: {:?}", snapshot.notes);
     }
     session.close().await;
 }
 
-fn running() -> Question {
-    running()
-}
-
 async fn running_jobs_are_read_from_tables_made_by_hand(kind: Kind) {
     let mut database = Database::with(kind, Layout { hand_made: true, ..Layout::default() }).await;
     database.insert_servers(&two_servers()).await;
     database.insert_jobs(&[run(&database, A, 10).kind("first"), run(&database, B, 20).kind("second")]).await;
-    let snapshot = read(&database, &database.config(), [running()]).await.unwrap();
+    let snapshot = read(&database, &database.config(), [asks_for_running()]).await.unwrap();
     let expected = BTreeMap::from([("first".to_owned(), on(A, 10)), ("second".to_owned(), on(B, 20))]);
     assert_eq!(by_kind(&snapshot, database.now), expected, "{kind:?}");
     assert_eq!(&*snapshot.servers[0].id, A, "{kind:?}");
@@ -296,7 +292,7 @@ async fn ids_of_jobrunr_pro_are_those_of_the_records(kind: Kind) {
         }
     }
     let urgent = Filter { priority: Some(1), ..Filter::default() };
-    let question = Question { filter: urgent, ..running() };
+    let question = Question { filter: urgent, ..asks_for_running() };
     let snapshot = read(&database, &database.config(), [question]).await.unwrap();
     let expected = BTreeMap::from([("first".to_owned(), on(A, 10)), ("second".to_owned(), on(B, 20))]);
     assert_eq!(by_kind(&snapshot, database.now), expected, "{kind:?}");
@@ -318,7 +314,7 @@ async fn ids_in_the_order_of_bytes_of_older_drivers_are_those_of_the_records() {
     let heartbeat = ::mongodb::bson::DateTime::from_millis(database.now.as_millisecond());
     let document = doc! { "_id": legacy(A), "name": "old", "workerPoolSize": 4, "pollIntervalInSeconds": 15, "lastHeartbeat": heartbeat };
     database.mongodb().insert("background_job_servers", vec![document]).await;
-    let snapshot = read(&database, &database.config(), [running()]).await.unwrap();
+    let snapshot = read(&database, &database.config(), [asks_for_running()]).await.unwrap();
     assert_eq!(&*snapshot.servers[0].id, A);
     let found = by_kind(&snapshot, database.now);
     assert_eq!(found["legacy"], on(A, 0));
