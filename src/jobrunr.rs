@@ -9,6 +9,7 @@ mod finished_job;
 mod last_seen;
 mod question;
 mod recurring;
+mod running;
 pub mod schedule;
 mod snapshot;
 
@@ -16,6 +17,8 @@ pub use finished_job::{FinishedJob, FinishedJobError};
 pub use last_seen::{LastSeenServer, LastSeenServers};
 pub use question::{Filter, LookAheads, Question, Questions};
 pub use recurring::{Definition, Recurring, RecurringJob, RunScheduling, Timing};
+pub(crate) use running::{ProcessingState, SERVER_ID_KEY, normalized_id};
+pub use running::{RunningJob, RunningJobs};
 pub use snapshot::{Count, NextDue, QuestionError, Queue, Server, Snapshot, UnsupportedFilter};
 
 /// JobRunr's default poll interval, seconds (`BackgroundJobServerConfiguration.DEFAULT_POLL_INTERVAL_IN_SECONDS`).

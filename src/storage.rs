@@ -17,6 +17,7 @@ mod mongodb;
 mod plan;
 mod recurring;
 mod rows;
+mod running;
 mod session;
 mod sql;
 

@@ -135,6 +135,7 @@ mod tests {
             last_seen_servers,
             queues: BTreeMap::new(),
             recurring: None,
+            running: None,
             notes: Vec::new(),
         }
     }
@@ -150,8 +151,8 @@ mod tests {
             worker_pool_size: workers,
             poll_interval: SignedDuration::from_secs(15),
             last_heartbeat: now - SignedDuration::from_secs(heartbeat_seconds_ago),
-            occupied_workers: None,
             server_tags: tags.map(str::to_owned),
+            ..Server::default()
         };
         let check =
             |servers: Vec<Server>, tag: Option<&str>, usage: f64, given: Option<u32>, target: f64, why: &str| {
@@ -213,8 +214,8 @@ mod tests {
                     worker_pool_size,
                     poll_interval: SignedDuration::from_secs(15),
                     last_heartbeat: if is_alive { now } else { Timestamp::UNIX_EPOCH },
-                    occupied_workers: None,
                     server_tags: KINDS[kind].map(str::to_owned),
+                    ..Server::default()
                 };
                 let mut snapshot = snapshot(now, rows.into_iter().map(server).collect(), LastSeenServers::default());
                 seen.update(&snapshot);

@@ -59,6 +59,7 @@ impl Trigger {
             filter: reader.filter(),
             look_ahead: reader.look_ahead(),
             demand: metric == Some(Metric::Demand),
+            running: false,
         };
         let (keep_while_processing, push_inactive) = (reader.keep_while_processing(), reader.push_inactive());
         let warnings = reader.warnings(metric, target);

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::plan::DueState;
 use super::plan::ReadPlan;
-use super::rows::{DefinitionRow, DefinitionsVersion, Rows};
+use super::rows::{DefinitionRow, DefinitionsVersion, ExcerptKind, Excerpts, Rows, RunningRow};
 use super::{Grants, HistoryPage, HistoryRow, Inspection, Listener, Notifications, StorageError};
 use crate::config::ReadBounds;
 use crate::jobrunr::{Filter, UnsupportedFilter};
@@ -73,6 +73,14 @@ pub(crate) trait Backend: Send {
 
     /// Returns those of the recurring jobs that have a run in one of the states.
     async fn active_runs_of(&mut self, ids: &[&str], states: &[&str]) -> Result<BTreeSet<String>, StorageError>;
+
+    /// Lists the jobs in state PROCESSING, at most `limit`; those whose heartbeat is before `since` may be missing. After an
+    /// error that is not about the connection, the connection remains usable.
+    async fn running(&mut self, limit: u64, since: Option<Timestamp>) -> Result<Vec<RunningRow>, StorageError>;
+
+    /// Reads parts of the records of jobs, of at least one of them. After an error that is not about the connection, the
+    /// connection remains usable.
+    async fn excerpts(&mut self, ids: &[&str], kind: ExcerptKind) -> Result<Excerpts, StorageError>;
 
     /// Returns JobRunr's major version as the tables show it, 7 standing for all before 8; `None` if they do not show it.
     async fn major_version(&mut self) -> Result<Option<u32>, StorageError>;

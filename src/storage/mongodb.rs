@@ -8,6 +8,7 @@ mod client;
 mod command;
 mod decode;
 mod grants;
+mod id;
 mod schema;
 
 use std::collections::BTreeSet;
@@ -26,11 +27,15 @@ use super::backend::{Backend, Driver, Probe, SchemaFindings};
 use super::plan::DueState;
 use super::plan::{QueuePlan, ReadPlan};
 use super::rows::{
-    ActiveRuns, CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, QueueRow, Rows, calendar_instant,
+    ActiveRuns, CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, ExcerptKind, Excerpts, QueueRow, Rows,
+    RunningRow, calendar_instant,
 };
 use super::{Grants, Inspection, StorageError, within};
 use crate::config::{MongoDbAddress, ReadBounds, StorageConfig};
 use crate::jobrunr::{Filter, Server, UnsupportedFilter};
+
+/// Bytes of records that are read at a time to see which server runs which job.
+const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
 
 /// A storage on MongoDB.
 pub(super) struct MongoDb<'a> {
@@ -305,6 +310,28 @@ impl Backend for MongoDbBackend {
         let answer = self.run(self.writer().active_runs_of(ids, states)).await?;
         let values = answer.get_array("values").map_err(|error| StorageError::InvalidAnswer(error.to_string()))?;
         Ok(values.iter().filter_map(Bson::as_str).map(str::to_owned).collect())
+    }
+
+    /// An index on the state has no entries of jobs that have moved on.
+    async fn running(&mut self, limit: u64, _since: Option<Timestamp>) -> Result<Vec<RunningRow>, StorageError> {
+        let answer = within(self.config.statement_timeout, self.run(self.writer().running(limit))).await?;
+        decode::running(&answer)
+    }
+
+    async fn excerpts(&mut self, ids: &[&str], kind: ExcerptKind) -> Result<Excerpts, StorageError> {
+        // The records come whole, so that a second look at them shows nothing more.
+        if kind == ExcerptKind::Whole {
+            return Ok(Excerpts::default());
+        }
+        let (mut jobs, mut n_bytes) = (Vec::new(), 0_usize);
+        let command = self.writer().records(ids.iter().map(|id| id::bson(id)).collect());
+        let each = &mut |document: &Document| {
+            n_bytes = n_bytes.saturating_add(document.get_str("jobAsJson").map_or(0, str::len));
+            jobs.extend(decode::excerpt(document));
+            n_bytes <= MAX_RECORD_BYTES
+        };
+        within(self.config.statement_timeout, self.connections.stream(command, each)).await?;
+        Ok(Excerpts { jobs, is_partial: MAX_RECORD_BYTES < n_bytes })
     }
 
     async fn major_version(&mut self) -> Result<Option<u32>, StorageError> {

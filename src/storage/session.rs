@@ -12,6 +12,7 @@ use super::plan::DueState;
 use super::plan::{QueuePlan, ReadPlan};
 use super::recurring::RecurringCache;
 use super::rows::Rows;
+use super::running::RunningCache;
 use super::{HistoryPage, HistoryRow, Inspection, Notifications, Session, StorageError, assemble};
 use crate::config::StorageConfig;
 use crate::jobrunr::{Filter, LookAheads, QuestionError, Questions, Snapshot};
@@ -28,6 +29,7 @@ pub(crate) struct JobRunrSession {
     config: StorageConfig,
     cursors: QueueCursors,
     recurring: RecurringCache,
+    running: RunningCache,
     /// The filters that the database has rejected, with its words and when that was.
     rejected: HashMap<Filter, (String, Instant)>,
 }
@@ -47,6 +49,7 @@ impl JobRunrSession {
             config: config.clone(),
             cursors: QueueCursors::default(),
             recurring: RecurringCache::default(),
+            running: RunningCache::default(),
             rejected: HashMap::new(),
         }
     }
@@ -212,6 +215,11 @@ impl Session for JobRunrSession {
         let Attempt { mut snapshot, rows, .. } = attempt;
         if questions.want_demand() {
             self.recurring.add(self.backend.as_mut(), &self.config, &rows, &mut snapshot).await?;
+        }
+        if questions.want_running() {
+            // The read has just checked the cursor, or set it.
+            let since = self.cursors.get(&Filter::default()).map(|cursor| cursor.processing);
+            self.running.add(self.backend.as_mut(), &self.config, since, &mut snapshot).await?;
         }
         Ok(snapshot)
     }

@@ -27,7 +27,7 @@ use self::statement::{Row, StateScan, Writer};
 use super::backend::{Backend, Probe, SchemaFindings};
 use super::plan::DueState;
 use super::plan::ReadPlan;
-use super::rows::{DefinitionRow, Rows};
+use super::rows::{DefinitionRow, ExcerptKind, Excerpts, Rows, RunningRow};
 use super::{HistoryPage, HistoryRow, Inspection, Notifications, StorageError};
 use crate::config::{ReadBounds, StorageConfig};
 use crate::jobrunr::{Filter, UnsupportedFilter};
@@ -129,6 +129,17 @@ impl Backend for SqlBackend {
     async fn active_runs_of(&mut self, ids: &[&str], states: &[&str]) -> Result<BTreeSet<String>, StorageError> {
         let statement = self.writer().active_runs_of(ids, states);
         Ok(statement::active_runs(&self.rows(statement).await?, u64::MAX).ids)
+    }
+
+    async fn running(&mut self, limit: u64, since: Option<Timestamp>) -> Result<Vec<RunningRow>, StorageError> {
+        let statement = self.writer().running(limit, since);
+        Ok(statement::running(self.rows(statement).await?))
+    }
+
+    async fn excerpts(&mut self, ids: &[&str], kind: ExcerptKind) -> Result<Excerpts, StorageError> {
+        let statement = self.writer().excerpts(ids, kind);
+        let jobs = self.rows(statement).await?.into_iter().filter_map(statement::excerpt).collect();
+        Ok(Excerpts { jobs, is_partial: false })
     }
 
     async fn major_version(&mut self) -> Result<Option<u32>, StorageError> {

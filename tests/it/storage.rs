@@ -12,6 +12,7 @@ mod plans;
 mod pooler;
 mod recurring;
 mod rights;
+mod running;
 mod tables;
 
 use jiff::SignedDuration;
@@ -52,7 +53,7 @@ on_every_database!(
 );
 
 pub(crate) fn question(filter: Filter, look_ahead_seconds: i64) -> Question {
-    Question { filter, look_ahead: SignedDuration::from_secs(look_ahead_seconds), demand: false }
+    Question { filter, look_ahead: SignedDuration::from_secs(look_ahead_seconds), ..Question::default() }
 }
 
 /// Everything that needs a server, now or within a minute.

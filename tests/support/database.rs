@@ -266,6 +266,13 @@ impl Database {
         self.encoding.literal(instant)
     }
 
+    /// A text as an SQL literal.
+    pub(crate) fn text(&self, text: &str) -> String {
+        // In MariaDB a backslash in a literal is an escape.
+        let text = if self.kind.is_mysql() { text.replace('\\', "\\\\") } else { text.to_owned() };
+        format!("'{}'", text.replace('\'', "''"))
+    }
+
     fn next_id(&mut self) -> String {
         self.n_rows += 1;
         format!("00000000-0000-4000-8000-{:012}", self.n_rows)
@@ -282,7 +289,10 @@ impl Database {
             let updated_at = self.instant(self.now - job.updated_ago);
             let scheduled_at = job.scheduled_in.map_or("NULL".to_owned(), |due_in| self.instant(self.now + due_in));
             let mut row = format!(
-                "('{id}', 1, '{{}}', 'App.run()', '{}', {updated_at}, {updated_at}, {scheduled_at}, {}",
+                "('{id}', {}, {}, '{}', '{}', {updated_at}, {updated_at}, {scheduled_at}, {}",
+                job.version,
+                self.text(&job.json),
+                job.kind,
                 job.state,
                 job.recurring_job.as_ref().map_or("NULL".to_owned(), |id| format!("'{id}'"))
             );
@@ -356,10 +366,12 @@ impl Database {
         // The column `running` has no meaning, so it is always false.
         let running = if self.kind == Kind::Postgres && self.layout.hand_made { "false" } else { "0" };
         for server in servers {
-            let id = self.next_id();
+            let next_id = self.next_id();
+            let id = server.id.as_ref().unwrap_or(&next_id);
+            let name = server.name.as_ref().map_or("NULL".to_owned(), |name| self.text(name));
             let heartbeat = self.instant(self.now - server.heartbeat_ago);
             let mut row = format!(
-                "'{id}', {}, {}, {heartbeat}, {heartbeat}, {running}, 1, 1, 0.5, 1, 1, 1, 0.5, 'PT36H', 'PT72H', 'pod'",
+                "'{id}', {}, {}, {heartbeat}, {heartbeat}, {running}, 1, 1, 0.5, 1, 1, 1, 0.5, 'PT36H', 'PT72H', {name}",
                 server.workers, server.poll_seconds
             );
             if self.layout.pro {
@@ -387,10 +399,8 @@ impl Database {
         if let Admin::MongoDb(collections) = &self.admin {
             return collections.insert("recurring_jobs", vec![recurring_document(id, json, created_at)]).await;
         }
-        // In MariaDB a backslash in a literal is an escape.
-        let json = if self.kind.is_mysql() { json.replace('\\', "\\\\") } else { json.to_owned() };
-        let json = json.replace('\'', "''");
-        let statement = format!("INSERT INTO {} VALUES ('{id}', 1, '{json}', {created_at})", self.recurring_jobs());
+        let json = self.text(json);
+        let statement = format!("INSERT INTO {} VALUES ('{id}', 1, {json}, {created_at})", self.recurring_jobs());
         self.execute(&statement).await;
     }
 

@@ -162,8 +162,7 @@ impl Model<'_> {
             worker_pool_size: workers,
             poll_interval,
             last_heartbeat: instant(heartbeat),
-            occupied_workers: None,
-            server_tags: None,
+            ..Server::default()
         };
         let mut snapshot = Snapshot {
             servers: self.pods.servers().map(|pod| server(pod.heartbeat)).collect(),

@@ -168,12 +168,34 @@ impl Writer<'_> {
     /// Reads the servers with the newest heartbeats.
     pub(super) fn servers(&self, max: u64) -> Document {
         let find = Find {
-            fields: doc! { "_id": 0, "workerPoolSize": 1, "pollIntervalInSeconds": 1, "lastHeartbeat": 1 },
+            fields: doc! { "_id": 1, "name": 1, "firstHeartbeat": 1, "workerPoolSize": 1, "pollIntervalInSeconds": 1, "lastHeartbeat": 1 },
             sort: Some(doc! { "lastHeartbeat": -1 }),
             limit: limit(Some(max)),
             ..Find::default()
         };
         find.command(&self.schema.servers)
+    }
+
+    /// Lists the jobs being processed.
+    pub(super) fn running(&self, max: u64) -> Document {
+        self.jobs(Find {
+            filter: doc! { "state": "PROCESSING" },
+            fields: doc! { "_id": 1, "version": 1 },
+            limit: limit(Some(max)),
+            ..Find::default()
+        })
+    }
+
+    /// Reads the records of jobs. FerretDB has no operator that returns a part of a text.
+    pub(super) fn records(&self, ids: Vec<Bson>) -> Document {
+        let mut command = self.jobs(Find {
+            filter: doc! { "_id": { "$in": ids } },
+            fields: doc! { "_id": 1, "jobAsJson": 1, "jobSignature": 1 },
+            ..Find::default()
+        });
+        // A record can be large: a few at a time.
+        command.insert("batchSize", 10);
+        command
     }
 
     /// Finds the active runs of recurring jobs. Only runs have a `recurringJobId`, so an index on it passes no other jobs.

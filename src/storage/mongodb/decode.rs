@@ -3,11 +3,13 @@
 use ::mongodb::bson::{Bson, Document};
 use jiff::{SignedDuration, Timestamp};
 
+use super::id;
 use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Server};
 use crate::storage::StorageError;
 use crate::storage::plan::{QueuePlan, ReadPlan};
 use crate::storage::rows::{
-    CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, Interval, Scan, ServerRow, calendar_instant,
+    CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, Interval, JobExcerpt, MAX_KIND_CHARACTERS,
+    RunningRow, Scan, ServerRow, calendar_instant,
 };
 
 /// Characters of a recurring job's JSON that are kept of each end. What says when the job runs is near one of them.
@@ -53,11 +55,15 @@ pub(super) fn servers(answer: &Document) -> Result<(Vec<Server>, u64), StorageEr
 }
 
 fn server(document: &Document) -> ServerRow {
-    let heartbeat = document.get_datetime("lastHeartbeat").ok().map(|at| at.timestamp_millis());
+    let time = |field| document.get_datetime(field).ok().map(|at| at.timestamp_millis());
+    let time = |field| time(field).and_then(|millis| calendar_instant(millis.checked_mul(1_000)?));
     ServerRow {
+        id: document.get("_id").and_then(id::text),
+        name: document.get_str("name").ok().map(str::to_owned),
+        first_heartbeat: time("firstHeartbeat"),
         worker_pool_size: integer(document, "workerPoolSize"),
         poll_interval_seconds: integer(document, "pollIntervalInSeconds"),
-        last_heartbeat: heartbeat.and_then(|millis| calendar_instant(millis.checked_mul(1_000)?)),
+        last_heartbeat: time("lastHeartbeat"),
         occupied_workers: None,
         tags: None,
     }
@@ -144,6 +150,21 @@ pub(super) fn definition(document: &Document) -> Option<DefinitionRow> {
     };
     let id = document.get_str("_id").ok()?.to_owned();
     Some(DefinitionRow { id, created_at_millis: integer(document, "createdAt"), json, json_end })
+}
+
+/// Returns the jobs of an answer to `running`. Without an id that can be asked for, a job is left out.
+pub(super) fn running(answer: &Document) -> Result<Vec<RunningRow>, StorageError> {
+    let row = |document: &&Document| {
+        Some(RunningRow { id: id::text(document.get("_id")?)?, version: integer(document, "version") })
+    };
+    Ok(documents(answer)?.iter().filter_map(row).collect())
+}
+
+/// Returns a job's record; `None` for a document without an id.
+pub(super) fn excerpt(document: &Document) -> Option<JobExcerpt> {
+    let json = document.get_str("jobAsJson").unwrap_or_default();
+    let kind = document.get_str("jobSignature").unwrap_or_default().chars().take(MAX_KIND_CHARACTERS).collect();
+    Some(JobExcerpt { id: id::text(document.get("_id")?)?, kind, json: json.to_owned() })
 }
 
 /// Returns JobRunr's major version, 7 standing for all before 8, from definitions of recurring jobs: since 8.0 they say how

@@ -53,6 +53,7 @@ impl Session for OneJob {
             last_seen_servers: LastSeenServers::default(),
             queues: queues.collect(),
             recurring: None,
+            running: None,
             notes: Vec::new(),
         })
     }
