@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the tables of docs/outcomes.md: every built-in workload with the ScaledObjects of examples/outcomes, fixed pods and perfect
-# knowledge.
+# knowledge; then `demand` again with busy pods spared, without and with the floor of the metric.
 #
 #   scripts/outcomes.sh           all of them
 #   scripts/outcomes.sh --quick   only whether it works, with the debug build and the two smallest workloads
@@ -26,4 +26,11 @@ done
 for workload in "${workloads[@]}"; do
   printf '\n### %s\n\n' "$workload"
   "${build[@]}" simulate "${manifests[@]}" --fixed 2 --fixed 5 --clairvoyant --workload "$workload" --output markdown
+done
+
+printf '\n## Busy pods spared\n'
+spared=(--filename examples/outcomes/demand.yaml --filename examples/outcomes/demand-floor.yaml --spare-busy-pods)
+for workload in "${workloads[@]}"; do
+  printf '\n### %s, busy pods spared\n\n' "$workload"
+  "${build[@]}" simulate "${spared[@]}" --workload "$workload" --output markdown
 done

@@ -18,7 +18,7 @@ pub use last_seen::{LastSeenServer, LastSeenServers};
 pub use question::{Filter, LookAheads, Question, Questions};
 pub use recurring::{Definition, Recurring, RecurringJob, RunScheduling, Timing};
 pub(crate) use running::{ProcessingState, SERVER_ID_KEY, normalized_id};
-pub use running::{RunningJob, RunningJobs};
+pub use running::{RunningJob, RunningJobs, loss_class};
 pub use snapshot::{Count, NextDue, QuestionError, Queue, Server, Snapshot, UnsupportedFilter};
 
 /// JobRunr's default poll interval, seconds (`BackgroundJobServerConfiguration.DEFAULT_POLL_INTERVAL_IN_SECONDS`).

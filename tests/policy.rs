@@ -67,6 +67,8 @@ fn policy_rejects_a_trigger_with_the_reason() {
     check(&[("scheduledIn", "-PT1S")], "`scheduledIn` is `-PT1S`");
     check(&[("keepWhileProcessing", "yes")], "`keepWhileProcessing` must be \"true\" or \"false\"");
     check(&[("pushInactive", "1")], "`pushInactive` must be");
+    check(&[("keepBusyPods", "on")], "`keepBusyPods` must be \"true\" or \"false\"");
+    check(&[("keepBusyPods", "true"), ("metric", "worker-usage")], "`keepBusyPods` is `true` for worker-usage");
     check(&[("serverTag", "a\tb")], "`serverTag` and `dynamicQueue`");
     let long = "q".repeat(129);
     check(&[("dynamicQueue", &long)], "`serverTag` and `dynamicQueue`");
@@ -231,7 +233,7 @@ proptest! {
     fn policy_rejects_what_the_scaler_rejects(
         key in proptest::sample::select(vec![
             "metric", "targetValue", "activationTargetValue", "priority", "serverTag", "dynamicQueue", "scheduledIn",
-            "keepWhileProcessing", "pushInactive", "targetUsage", "workersPerPod", "somethingElse",
+            "keepWhileProcessing", "keepBusyPods", "pushInactive", "targetUsage", "workersPerPod", "somethingElse",
         ]),
         text in value(),
         metric in proptest::sample::select(Metric::ALL.map(Metric::name).to_vec()),

@@ -73,6 +73,17 @@ impl Snapshot {
     }
 }
 
+/// What is lost if running jobs are interrupted and have to start again, in few classes: 0 without a job, else 1 and up, a class for each
+/// power of four of the seconds for which the jobs have been running. `elapsed_seconds` is what each job has been running for.
+///
+/// Classes are coarse so that the order of pods by them changes rarely.
+#[must_use]
+pub fn loss_class(elapsed_seconds: impl IntoIterator<Item = u64>) -> u32 {
+    // The start of a job is worth a second.
+    let loss = elapsed_seconds.into_iter().map(|seconds| seconds.saturating_add(1)).fold(0, u64::saturating_add);
+    loss.checked_ilog(4).map_or(0, |power| power.saturating_add(1))
+}
+
 /// What a job's record says about where and since when it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProcessingState {
@@ -202,6 +213,23 @@ mod tests {
         let long = "x".repeat(500);
         let found = ProcessingState::find(&format!(r#"{{"state":"PROCESSING","serverId":"{long}\u0007"}}"#)).unwrap();
         assert!(found.server_id.chars().count() <= MAX_ID_CHARACTERS + 1);
+    }
+
+    #[test]
+    fn loss_grows_with_the_time_that_jobs_have_been_running() {
+        for (elapsed, expected) in [
+            (&[] as &[u64], 0),
+            (&[0], 1),
+            (&[2], 1),
+            (&[3], 2),
+            (&[0, 0, 0, 0], 2),
+            (&[60], 3),
+            (&[60; 4], 4),
+            (&[63], 4),
+            (&[u64::MAX, 5], 32),
+        ] {
+            assert_eq!(loss_class(elapsed.iter().copied()), expected, "{elapsed:?}");
+        }
     }
 
     #[test]

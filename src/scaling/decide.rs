@@ -1,5 +1,6 @@
 //! The one function that decides.
 
+mod busy;
 mod demand;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
     }
     let (target, target_reason) = trigger.target_at(Some(snapshot));
     reasons.extend(target_reason);
+    let value = busy::keep_busy_pods(trigger, snapshot, queue, (value, target), &mut reasons);
     let active = is_active(trigger, queue, value, &mut reasons);
     if trigger.metric == Metric::Demand {
         reasons.extend(demand::next(trigger, snapshot));

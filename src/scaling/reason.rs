@@ -80,6 +80,15 @@ pub enum Reason {
         #[serde(flatten)]
         source: WorkersSource,
     },
+    /// The value is raised so that each server that runs a job keeps its pod.
+    BusyServers {
+        /// The live servers that run a job.
+        servers: u64,
+        /// Further live servers that may run one, because it is not known where some jobs run.
+        possible: u64,
+        /// The value.
+        value: f64,
+    },
     /// Active because the value is above the activation target.
     Active {
         /// The value.
@@ -224,6 +233,11 @@ impl fmt::Display for Reason {
                     write!(f, " × targetUsage {usage}")?;
                 }
                 write!(f, ", {source}")
+            }
+            Self::BusyServers { servers, possible, value } => {
+                let (them, s) = (counted(*servers, "server"), if *servers == 1 { "s" } else { "" });
+                let more = if *possible == 0 { String::new() } else { format!(", and perhaps {possible} more") };
+                write!(f, "raised to {} (keepBusyPods): {them} run{s} jobs{more}", number(*value, 3))
             }
             Self::Active { value, activation_target } => {
                 write!(f, "active: {} is above {}", number(*value, 3), number(*activation_target, 3))

@@ -27,6 +27,8 @@ pub struct Trigger {
     pub question: Question,
     /// Whether the trigger stays active while jobs that match its filter are being processed.
     pub keep_while_processing: bool,
+    /// Whether the value is at least what keeps a pod for each server that runs a job.
+    pub keep_busy_pods: bool,
     /// Whether streams also send when the trigger becomes inactive, for clients other than KEDA.
     pub push_inactive: bool,
     /// What in the metadata is valid but likely not intended.
@@ -35,7 +37,7 @@ pub struct Trigger {
 
 impl Trigger {
     /// The metadata keys that this scaler reads.
-    pub const KEYS: [&'static str; 12] = metadata::KEYS;
+    pub const KEYS: [&'static str; 13] = metadata::KEYS;
 
     /// The metadata keys that KEDA itself reads and also sends.
     pub const KEDA_KEYS: [&'static str; 7] = metadata::KEDA_KEYS;
@@ -55,11 +57,12 @@ impl Trigger {
         let metric = reader.metric();
         let target = reader.target(metric);
         let activation_target = reader.activation_target();
+        let keep_busy_pods = reader.keep_busy_pods(metric);
         let question = Question {
             filter: reader.filter(),
             look_ahead: reader.look_ahead(),
             demand: metric == Some(Metric::Demand),
-            running: false,
+            running: keep_busy_pods,
         };
         let (keep_while_processing, push_inactive) = (reader.keep_while_processing(), reader.push_inactive());
         let warnings = reader.warnings(metric, target);
@@ -72,6 +75,7 @@ impl Trigger {
                     activation_target,
                     question,
                     keep_while_processing,
+                    keep_busy_pods,
                     push_inactive,
                     warnings,
                 };

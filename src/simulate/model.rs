@@ -8,8 +8,11 @@
 mod events;
 mod jobs;
 mod pods;
+mod running;
 mod scaler;
 mod servers;
+
+use std::sync::Arc;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -44,6 +47,8 @@ struct Model<'a> {
     now: Millis,
     events: Events,
     jobs: Jobs<'a>,
+    /// The names of the kinds of jobs.
+    kinds: Vec<Arc<str>>,
     pods: Pods,
     /// `None` for a fixed number of pods.
     scaler: Option<Scaler>,
@@ -77,6 +82,7 @@ impl<'a> Model<'a> {
             now: 0,
             events: Events::default(),
             jobs: Jobs::new(&workload.jobs, look_aheads),
+            kinds: workload.kinds.iter().map(|kind| kind.as_str().into()).collect(),
             pods: Pods::default(),
             scaler,
             replicas: 0,

@@ -23,12 +23,13 @@ const SERVER_TAG: &str = "serverTag";
 const DYNAMIC_QUEUE: &str = "dynamicQueue";
 pub(super) const SCHEDULED_IN: &str = "scheduledIn";
 pub(super) const KEEP_WHILE_PROCESSING: &str = "keepWhileProcessing";
+pub(super) const KEEP_BUSY_PODS: &str = "keepBusyPods";
 pub(super) const PUSH_INACTIVE: &str = "pushInactive";
 pub(super) const TARGET_USAGE: &str = "targetUsage";
 pub(super) const WORKERS_PER_POD: &str = "workersPerPod";
 
 /// The keys that this scaler reads.
-pub(super) const KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 13] = [
     STORAGE,
     METRIC,
     TARGET,
@@ -38,6 +39,7 @@ pub(super) const KEYS: [&str; 12] = [
     DYNAMIC_QUEUE,
     SCHEDULED_IN,
     KEEP_WHILE_PROCESSING,
+    KEEP_BUSY_PODS,
     PUSH_INACTIVE,
     TARGET_USAGE,
     WORKERS_PER_POD,
@@ -132,6 +134,16 @@ impl<'a> MetadataReader<'a> {
         self.boolean(KEEP_WHILE_PROCESSING, true)
     }
 
+    /// Reads whether busy pods are kept. Only a number of jobs can be raised to a number of pods.
+    pub(super) fn keep_busy_pods(&mut self, metric: Option<Metric>) -> bool {
+        let keeps = self.boolean(KEEP_BUSY_PODS, false);
+        if keeps && metric.is_some_and(|metric| !metric.counts_jobs()) {
+            let allowed = format!("\"false\"; \"true\" is for metrics that count jobs: {}", counting_metrics());
+            self.invalid(KEEP_BUSY_PODS, "true", allowed);
+        }
+        keeps
+    }
+
     pub(super) fn push_inactive(&mut self) -> bool {
         self.boolean(PUSH_INACTIVE, false)
     }
@@ -208,9 +220,7 @@ impl<'a> MetadataReader<'a> {
         let workers_per_pod = self.workers_per_pod();
         match metric {
             Some(metric) if is_auto && !metric.counts_jobs() => {
-                let counting = Metric::ALL.into_iter().filter(|metric| metric.counts_jobs());
-                let counting: Vec<&str> = counting.map(Metric::name).collect();
-                let allowed = format!("a number; {AUTO} is for metrics that count jobs: {}", counting.join(", "));
+                let allowed = format!("a number; {AUTO} is for metrics that count jobs: {}", counting_metrics());
                 self.invalid(TARGET, AUTO, allowed);
                 return None;
             }
@@ -314,6 +324,12 @@ impl<'a> MetadataReader<'a> {
         }
         warnings
     }
+}
+
+/// Lists the metrics whose value is a number of jobs.
+fn counting_metrics() -> String {
+    let counting = Metric::ALL.into_iter().filter(|metric| metric.counts_jobs());
+    counting.map(Metric::name).collect::<Vec<_>>().join(", ")
 }
 
 /// Warns about a key that neither this scaler nor KEDA reads.

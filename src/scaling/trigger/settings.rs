@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 
 use super::Trigger;
 use super::metadata::{
-    ACTIVATION_TARGET, AUTO, DEFAULT_LOOK_AHEAD, KEEP_WHILE_PROCESSING, PUSH_INACTIVE, SCHEDULED_IN, TARGET,
-    TARGET_USAGE, WORKERS_PER_POD,
+    ACTIVATION_TARGET, AUTO, DEFAULT_LOOK_AHEAD, KEEP_BUSY_PODS, KEEP_WHILE_PROCESSING, PUSH_INACTIVE, SCHEDULED_IN,
+    TARGET, TARGET_USAGE, WORKERS_PER_POD,
 };
 use crate::duration;
 use crate::scaling::Target;
@@ -23,6 +23,7 @@ pub struct Settings {
     look_ahead: Option<SignedDuration>,
     activation_target: Number,
     keep_while_processing: bool,
+    keep_busy_pods: bool,
     push_inactive: bool,
 }
 
@@ -67,6 +68,7 @@ impl Settings {
             look_ahead: look_ahead.filter(|look_ahead| *look_ahead != DEFAULT_LOOK_AHEAD),
             activation_target: Number::new(trigger.activation_target),
             keep_while_processing: trigger.keep_while_processing,
+            keep_busy_pods: trigger.keep_busy_pods,
             push_inactive: trigger.push_inactive,
         }
     }
@@ -94,6 +96,9 @@ impl fmt::Display for Settings {
         }
         if !self.keep_while_processing {
             write!(f, " {KEEP_WHILE_PROCESSING}=false")?;
+        }
+        if self.keep_busy_pods {
+            write!(f, " {KEEP_BUSY_PODS}=true")?;
         }
         if self.push_inactive {
             write!(f, " {PUSH_INACTIVE}=true")?;
@@ -134,7 +139,13 @@ mod tests {
         let mut all = Vec::new();
         for target in ["8", "8.0", "8.000000000000002", "auto", "auto workersPerPod=8", "auto targetUsage=0.5"] {
             for look_ahead in ["", "scheduledIn=PT1M", "scheduledIn=PT60.5S", "scheduledIn=PT1H", "scheduledIn=PT60M"] {
-                for more in ["", "activationTargetValue=0", "activationTargetValue=1", "keepWhileProcessing=false"] {
+                for more in [
+                    "",
+                    "activationTargetValue=0",
+                    "activationTargetValue=1",
+                    "keepWhileProcessing=false",
+                    "keepBusyPods=true",
+                ] {
                     let metadata = format!("metric=demand targetValue={target} {look_ahead} {more}");
                     all.push((settings(&metadata), metadata));
                 }

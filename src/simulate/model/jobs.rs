@@ -202,6 +202,16 @@ impl<'a> Jobs<'a> {
         }
     }
 
+    /// The jobs of killed pods.
+    pub(super) fn orphans(&self) -> impl Iterator<Item = u32> {
+        self.orphans.iter().map(|orphan| orphan.job)
+    }
+
+    /// The job's kind.
+    pub(super) fn kind(&self, job: u32) -> u32 {
+        self.jobs[job as usize].kind
+    }
+
     pub(super) fn n_orphans_since(&self, before: Millis) -> u64 {
         self.orphans.iter().filter(|orphan| orphan.heartbeat <= before).count() as u64
     }

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Model;
 use super::events::Event;
 use super::jobs::millis;
+use super::running::server_id;
 use crate::jobrunr::{
     Count, DEFAULT_HEARTBEAT_MULTIPLICAND, Filter, LastSeenServers, Questions, Queue, Server, Snapshot,
 };
@@ -133,6 +134,7 @@ impl Model<'_> {
 
     /// What the scaler reads at this instant.
     fn snapshot(&mut self) -> Option<Snapshot> {
+        let running = self.scaler.as_ref()?.questions.want_running().then(|| self.running_jobs());
         let scaler = self.scaler.as_mut()?;
         let (now, limit) = (self.now, self.settings.count_limit);
         let read_at = instant(now);
@@ -158,15 +160,17 @@ impl Model<'_> {
         }
         let poll_interval = SignedDuration::from_millis(self.settings.heartbeat_interval());
         let workers = self.settings.workers_per_pod.into();
-        let server = |heartbeat: Millis| Server {
+        let server = |number: u32, heartbeat: Millis| Server {
+            id: server_id(number),
             worker_pool_size: workers,
             poll_interval,
             last_heartbeat: instant(heartbeat),
             ..Server::default()
         };
         let mut snapshot = Snapshot {
-            servers: self.pods.servers().map(|pod| server(pod.heartbeat)).collect(),
+            servers: self.pods.servers().map(|(number, pod)| server(number, pod.heartbeat)).collect(),
             queues: BTreeMap::from([(Filter::default(), Ok(queue))]),
+            running,
             ..Snapshot::empty(read_at, DEFAULT_HEARTBEAT_MULTIPLICAND)
         };
         if scaler.remembers_servers {
@@ -277,7 +281,7 @@ impl Model<'_> {
 }
 
 /// An instant of the simulation as a time.
-fn instant(now: Millis) -> Timestamp {
+pub(super) fn instant(now: Millis) -> Timestamp {
     Timestamp::from_millisecond(START.saturating_add(now)).unwrap_or(Timestamp::MAX)
 }
 
