@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 17] = [
     &["cli"],
     &["demo"],
     &["explain"],
-    &["simulate"],
+    &["protect", "simulate"],
     &["serve"],
     &["grpc", "http"],
     &["monitor"],

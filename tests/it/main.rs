@@ -10,6 +10,8 @@ mod faults;
 mod grpc;
 mod hostile;
 mod program;
+#[cfg(feature = "protect")]
+mod protect;
 mod proxy;
 mod reload;
 mod storage;
