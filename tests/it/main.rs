@@ -9,6 +9,7 @@ mod explain_tls;
 mod faults;
 mod grpc;
 mod hostile;
+mod page;
 mod program;
 mod proxy;
 mod reload;
