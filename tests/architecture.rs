@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 18] = [
     &["cli"],
     &["demo"],
     &["explain"],
-    &["simulate"],
+    &["protect", "simulate"],
     &["serve"],
     &["grpc", "http"],
     &["monitor"],

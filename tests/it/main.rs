@@ -11,6 +11,8 @@ mod grpc;
 mod hostile;
 mod page;
 mod program;
+#[cfg(feature = "protect")]
+mod protect;
 mod proxy;
 mod reload;
 mod storage;
