@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The scaler against real JobRunr, in three parts.
+# The scaler against real JobRunr, in four parts.
 #
 # 1. The numbers. JobRunr 8 on PostgreSQL, MariaDB, MySQL and SQLite, 7 and 6 on PostgreSQL, and all three on FerretDB, with
 #    MongoDB's protocol and JobRunr's provider for Amazon DocumentDB, are brought into several situations, and what the scaler says of each is compared with what JobRunr's own dashboard says.
@@ -7,9 +7,10 @@
 #    them run once, the workers go. Real workers, and a loop in the place of KEDA and the HPA.
 # 3. Zero. With the metric demand, zero workers lose nothing: recurring jobs wake them (JobRunr 8 and 7), the job of a
 #    worker that was killed is rescued, and a long job is not cut.
+# 4. The simulation. What `simulate` makes of the finished jobs of some bursts is compared with what really happened.
 #
 # Needs a JDK of Java 17 or later, Maven, curl, jq, PostgreSQL, MariaDB, MySQL and FerretDB; as root on Debian it installs what is missing.
-# With the argument `numbers`, `walk-through` or `zero` it does that part alone; `numbers "mongodb *"` those combinations. JOBRUNR_SCALER_BIN names a scaler that is
+# With the argument `numbers`, `walk-through`, `zero` or `simulation` it does that part alone; `numbers "mongodb *"` those combinations. JOBRUNR_SCALER_BIN names a scaler that is
 # built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,6 +24,8 @@ source scripts/lib/e2e-processes.sh
 source scripts/lib/e2e-compare.sh
 # shellcheck source=scripts/lib/e2e-autoscale.sh
 source scripts/lib/e2e-autoscale.sh
+# shellcheck source=scripts/lib/e2e-simulate.sh
+source scripts/lib/e2e-simulate.sh
 # shellcheck source=scripts/lib/e2e-zero.sh
 source scripts/lib/e2e-zero.sh
 
@@ -195,6 +198,7 @@ walk_through() {
   call_web '/schedule-example-jobs?count=40&runIn=PT1M&duration=PT12S'
   echo "40 jobs of 12 s are due in 60 s; 8 for each pod, which has 4 workers"
   on_scale=note_scaling
+  on_second=false
   autoscale "$manifest" "$jar" 240
 
   # The history of each job, and beside it what the jobs themselves wrote: nothing ran twice, and nothing without a trace.
@@ -216,7 +220,7 @@ check() {
 }
 
 part=${1:-all}
-[[ $part =~ ^(all|numbers|walk-through|zero)$ ]] || fail "usage: $0 [numbers|walk-through|zero]"
+[[ $part =~ ^(all|numbers|walk-through|zero|simulation)$ ]] || fail "usage: $0 [numbers|walk-through|zero|simulation]"
 
 step "Tools"
 require_tools
@@ -250,6 +254,10 @@ fi
 if [[ $part == all || $part == zero ]]; then
   step "Zero workers"
   zero
+fi
+if [[ $part == all || $part == simulation ]]; then
+  step "The simulation and a real course"
+  simulation
 fi
 
 step "The scaler agrees with JobRunr"

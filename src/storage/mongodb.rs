@@ -28,7 +28,7 @@ use super::plan::{QueuePlan, ReadPlan};
 use super::rows::{
     ActiveRuns, CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, QueueRow, Rows, calendar_instant,
 };
-use super::{Grants, Inspection, StorageError, within};
+use super::{Grants, HistoryPage, HistoryRow, Inspection, StorageError, within};
 use crate::config::{MongoDbAddress, ReadBounds, StorageConfig};
 use crate::jobrunr::{Filter, Server, UnsupportedFilter};
 
@@ -312,6 +312,17 @@ impl Backend for MongoDbBackend {
             return Ok(None);
         }
         decode::major_version(&self.run(self.writer().newest_definitions()).await?)
+    }
+
+    async fn history(&mut self, page: &HistoryPage) -> Result<Vec<HistoryRow>, StorageError> {
+        let mut rows = Vec::new();
+        self.connections
+            .stream(self.writer().history(page), &mut |document| {
+                rows.extend(decode::finished(document, page.max_characters));
+                true
+            })
+            .await?;
+        Ok(rows)
     }
 
     async fn inspect(&mut self) -> Result<Inspection, StorageError> {

@@ -1,10 +1,10 @@
 //! Decodes the answers to commands. Pure.
 
-use ::mongodb::bson::{Bson, Document};
+use ::mongodb::bson::{Bson, Document, UuidRepresentation};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Server};
-use crate::storage::StorageError;
+use crate::storage::{HistoryRow, StorageError};
 use crate::storage::plan::{QueuePlan, ReadPlan};
 use crate::storage::rows::{
     CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, Interval, Scan, ServerRow, calendar_instant,
@@ -146,6 +146,28 @@ pub(super) fn definition(document: &Document) -> Option<DefinitionRow> {
     Some(DefinitionRow { id, created_at_millis: integer(document, "createdAt"), json, json_end })
 }
 
+/// Returns a finished job, without its record if that has more than `max_characters`; `None` for a document without an instant in
+/// the calendar.
+pub(super) fn finished(document: &Document, max_characters: u64) -> Option<HistoryRow> {
+    let updated_at = integer(document, "updatedAt").and_then(calendar_instant)?;
+    let json = document.get_str("jobAsJson").unwrap_or_default();
+    // No record has fewer bytes than characters.
+    let is_short = (json.len() as u64) <= max_characters || (json.chars().count() as u64) <= max_characters;
+    Some(HistoryRow { id: id(document.get("_id")?), updated_at, json: is_short.then(|| json.to_owned()) })
+}
+
+/// A job's id as JobRunr shows it. Drivers store UUIDs as one of two binary types.
+fn id(id: &Bson) -> String {
+    match id {
+        Bson::Binary(binary) => {
+            let of_java = || binary.to_uuid_with_representation(UuidRepresentation::JavaLegacy);
+            binary.to_uuid().or_else(|_| of_java()).map_or_else(|_| id.to_string(), |uuid| uuid.to_string())
+        }
+        Bson::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// Returns JobRunr's major version, 7 standing for all before 8, from definitions of recurring jobs: since 8.0 they say how
 /// they were created. `None` if there are none.
 pub(super) fn major_version(answer: &Document) -> Result<Option<u32>, StorageError> {
@@ -160,4 +182,28 @@ pub(super) fn major_version(answer: &Document) -> Result<Option<u32>, StorageErr
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use ::mongodb::bson::{Uuid, doc};
+
+    use super::*;
+
+    #[test]
+    fn finished_job_has_its_id_as_jobrunr_shows_it() {
+        let text = "0196a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+        let uuid = Uuid::parse_str(text).unwrap();
+        let standard = Bson::Binary(uuid.into());
+        let of_java =
+            Bson::Binary(::mongodb::bson::Binary::from_uuid_with_representation(uuid, UuidRepresentation::JavaLegacy));
+        for id in [standard, of_java, Bson::String(text.to_owned())] {
+            let document = doc! { "_id": id, "updatedAt": 1_764_000_000_000_000_i64, "jobAsJson": "{\"ä\":1}" };
+            let job = finished(&document, 7).unwrap();
+            assert_eq!((job.id.as_str(), job.json.as_deref()), (text, Some("{\"ä\":1}")));
+            assert_eq!(finished(&document, 6).unwrap().json, None);
+        }
+        assert_eq!(finished(&doc! { "_id": "a", "updatedAt": i64::MAX }, 7), None);
+        assert_eq!(finished(&doc! { "_id": "a" }, 7), None);
+    }
 }

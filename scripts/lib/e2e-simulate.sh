@@ -1,0 +1,143 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# Compares `simulate` with what happened: bursts of jobs with real workers under the played KEDA, and the same jobs, taken from the
+# database afterwards, in the simulation of the same ScaledObject. A library, to be sourced. Needs e2e-processes.sh,
+# e2e-compare.sh and e2e-autoscale.sh.
+
+# The example application's own settings (application-workers.yml), in seconds, and its workers.
+readonly SIMULATED_POLL_INTERVAL=5 SIMULATED_AWAIT=15 SIMULATED_WORKERS=4
+# KEDA and the HPA begin at random instants. So one real course is compared with the mean of so many simulated ones.
+readonly SIMULATED_SEEDS=20
+
+# The bursts: at which second, what, and how many.
+bring_work() {
+  # By the name of the request, so that each comes once.
+  local second request
+  while read -r second request; do
+    if (($1 >= second)) && [[ -z ${brought[$second]:-} ]]; then
+      brought[$second]=yes
+      call_web "$request"
+    fi
+  done <<'BURSTS'
+2 /enqueue-example-jobs?count=24&duration=PT10S
+75 /enqueue-example-jobs?count=40&duration=PT7S
+85 /schedule-example-jobs?count=16&runIn=PT60S&duration=PT10S
+BURSTS
+  (($1 < 90))
+}
+
+simulation() {
+  local jar=${jars[8]} manifest=$work/simulated.yaml pod_start wrong=0
+  local -A brought=()
+  polling_interval=5 cooldown_period=30 down_stabilization=30
+  new_database postgresql simulation
+  start_web guide-web "$jar"
+  start_scaler guide-scaler "$scaler_url"
+  write_simulated_manifest >"$manifest"
+  rm -f "$work/pods.tsv" "$work/logs"/guide-workers-*.log
+  on_scale=true
+  on_second=bring_work
+  autoscale "$manifest" "$jar" 400
+  wait_for 60 "the end of the last pod" pods_have_ended
+
+  pod_start=$(measure_pod_start)
+  echo "a pod took $pod_start s on average until its server announced itself; each of $SIMULATED_SEEDS seeds is simulated with that"
+  measure_course >"$work/real.json"
+  simulate_history "$manifest" "$pod_start" >"$work/simulated.json"
+  printf '%-22s  %8s  %9s  %17s  %7s\n' "" real simulated "lowest to highest" "at most"
+  compare_course "$work/simulated.json"
+  ((wrong == 0)) || { fail "the simulation and the real course differ in $wrong numbers"; return; }
+
+  # A comparison that cannot fail shows nothing: pods that start a minute later must be noticed.
+  simulate_history "$manifest" "$(awk "BEGIN {print $pod_start + 60}")" >"$work/late.json"
+  compare_course "$work/late.json" >/dev/null
+  ((wrong > 0)) || fail "the comparison does not notice pods that start a minute later"
+}
+
+# The ScaledObject, with the played KEDA's times.
+write_simulated_manifest() {
+  cat <<YAML
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  name: simulated
+spec:
+  scaleTargetRef:
+    name: jobrunr-workers
+  minReplicaCount: 0
+  maxReplicaCount: 4
+  pollingInterval: $polling_interval
+  cooldownPeriod: $cooldown_period
+  advanced:
+    horizontalPodAutoscalerConfig:
+      behavior:
+        scaleDown:
+          stabilizationWindowSeconds: $down_stabilization
+  triggers:
+    - type: external
+      metricType: AverageValue
+      metadata:
+        scalerAddress: jobrunr-scaler.keda:9090
+        metric: demand
+        targetValue: "8"
+        scheduledIn: PT30S
+YAML
+}
+
+pods_have_ended() {
+  [[ $(grep -c ^began "$work/pods.tsv") == $(grep -c ^ended "$work/pods.tsv") ]]
+}
+
+# Prints the seconds from the start of a pod to the line with which its server announces itself, on average.
+measure_pod_start() {
+  local name began announced line
+  while IFS=$'\t' read -r _ name began; do
+    line=$(grep --max-count 1 'BackgroundJobPerformers started successfully' "$work/logs/$name.log") || continue
+    announced=$(date --date "${line%% *}" +%s.%N) || return
+    echo "$began $announced"
+  done < <(grep ^began "$work/pods.tsv") | awk '{sum += $2 - $1} END {if (!NR) exit 1; printf "%.1f\n", sum / NR}'
+}
+
+# Prints p50 and p95 of the waits, from due to the first start, the pod-hours, the most pods, and the jobs, as JSON.
+measure_course() {
+  local pod_seconds
+  pod_seconds=$(awk -F'\t' '{sum += $1 == "began" ? -$3 : $3} END {print sum}' "$work/pods.tsv")
+  dashboard_jobs SUCCEEDED 1000 | jq --compact-output --argjson pod_seconds "$pod_seconds" --argjson peak "$peak" "$JQ_INSTANT"'
+    # The value below or at which that share of the waits is.
+    def quantile(share): sort | .[([(length * share | ceil) - 1, 0] | max)];
+    [.items[].jobHistory
+      | (if .[0].state == "SCHEDULED" then .[0].scheduledAt else .[0].createdAt end | instant) as $due
+      | (map(select(.state == "PROCESSING"))[0].createdAt | instant) as $start
+      | [$start - $due, 0] | max] as $waits
+    | {jobs: ($waits | length), p50: ($waits | quantile(0.5)), p95: ($waits | quantile(0.95)), pod_hours: ($pod_seconds / 3600),
+       max_pods: $peak}'
+}
+
+# simulate_history MANIFEST POD_START: prints one JSON array with the results of all seeds.
+simulate_history() {
+  local seed
+  for ((seed = 1; seed <= SIMULATED_SEEDS; seed++)); do
+    JOBRUNR_SCALER_URL=$scaler_url JOBRUNR_SCALER_USERNAME=$JDBC_USERNAME JOBRUNR_SCALER_PASSWORD=$JDBC_PASSWORD \
+      "$scaler" simulate --filename "$1" --workload history --since PT1H --workers-per-pod $SIMULATED_WORKERS --pod-start "PT$2S" \
+      --poll-interval "PT${SIMULATED_POLL_INTERVAL}S" --await-on-stop "PT${SIMULATED_AWAIT}S" --seed "$seed" --output json \
+      2>>"$work/logs/simulate.log"
+  done | jq --slurp --compact-output 'map(.workload.jobs as $jobs | .results[0]
+    | {jobs: $jobs, p50: .latency_seconds.p50, p95: .latency_seconds.p95, pod_hours, max_pods})'
+}
+
+# compare_course FILE: prints the table and sets wrong. Waits may differ by 15 % or one poll interval, pod-hours by 10 %.
+compare_course() {
+  local name real simulated range limit ok
+  while IFS=$'\t' read -r name real simulated range limit ok; do
+    printf '%-22s  %8s  %9s  %17s  %7s  %s\n' "$name" "$real" "$simulated" "$range" "$limit" "$ok"
+    [[ $ok == ok ]] || wrong=$((wrong + 1))
+  done < <(jq --raw-output --slurpfile real "$work/real.json" --argjson poll $SIMULATED_POLL_INTERVAL '
+    def short: . * 1000 | round / 1000 | tostring;
+    . as $runs | $real[0] as $real
+    | [["jobs", "jobs", 0], ["p50 of the waits, s", "p50", ([0.15 * $real.p50, $poll] | max)],
+       ["p95 of the waits, s", "p95", ([0.15 * $real.p95, $poll] | max)], ["pod-hours", "pod_hours", 0.1 * $real.pod_hours],
+       ["most pods", "max_pods", 0]][]
+    | .[1] as $key | .[2] as $limit | [$runs[][$key]] as $values | ($values | add / length) as $mean
+    | [.[0], ($real[$key] | short), ($mean | short), "\($values | min | short) to \($values | max | short)", ($limit | short),
+       (if ($mean - $real[$key] | fabs) <= $limit + 1e-9 then "ok" else "NO" end)]
+    | @tsv' "$1")
+}
