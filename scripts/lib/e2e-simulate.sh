@@ -31,7 +31,7 @@ simulation() {
   polling_interval=5 cooldown_period=30 down_stabilization=30
   new_database postgresql simulation
   start_web guide-web "$jar"
-  start_scaler guide-scaler "$scaler_url"
+  start_scaler guide-scaler
   write_simulated_manifest >"$manifest"
   rm -f "$work/pods.tsv" "$work/logs"/guide-workers-*.log
   on_scale=true
@@ -116,8 +116,7 @@ measure_course() {
 simulate_history() {
   local seed
   for ((seed = 1; seed <= SIMULATED_SEEDS; seed++)); do
-    JOBRUNR_SCALER_URL=$scaler_url JOBRUNR_SCALER_USERNAME=$JDBC_USERNAME JOBRUNR_SCALER_PASSWORD=$JDBC_PASSWORD \
-      "$scaler" simulate --filename "$1" --workload history --since PT1H --workers-per-pod $SIMULATED_WORKERS --pod-start "PT$2S" \
+    with_storage "$scaler" simulate --filename "$1" --workload history --since PT1H --workers-per-pod $SIMULATED_WORKERS --pod-start "PT$2S" \
       --poll-interval "PT${SIMULATED_POLL_INTERVAL}S" --await-on-stop "PT${SIMULATED_AWAIT}S" --seed "$seed" --output json \
       2>>"$work/logs/simulate.log"
   done | jq --slurp --compact-output 'map(.workload.jobs as $jobs | .results[0]
