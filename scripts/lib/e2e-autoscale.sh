@@ -71,7 +71,7 @@ hpa() {
 }
 
 # autoscale MANIFEST JAR SECONDS: runs until the workers came and are all gone again, and prints each change. Sets peak.
-# $on_scale is called after each change, and $on_second every second with the seconds since the start; it succeeds while there is
+# Writes the changes to $work/replicas.tsv. $on_scale is called after each change, and $on_second every second with the seconds since the start; it succeeds while there is
 # more to come.
 autoscale() {
   local started=$SECONDS last_active=$SECONDS desired wanted maximum active why target
@@ -106,6 +106,7 @@ autoscale() {
     fi
     if ((target != ${#workers[@]})); then
       printf '%4d s  %2d -> %-2d  %s\n' $((SECONDS - started)) "${#workers[@]}" "$target" "$why"
+      printf '%s\t%s\n' "$EPOCHREALTIME" "$target" >>"$work/replicas.tsv"
       scale_to "$target" "$2"
       ((peak >= target)) || peak=$target
       "$on_scale" "$target"
