@@ -79,8 +79,9 @@ require_tools() {
 # Sets jars and versions, by major version.
 declare -A jars versions
 build_app() {
-  local major found
-  for major in 8 7 6; do
+  local major found majors=(8 7 6)
+  [[ ! $part =~ ^(walk-through|simulation)$ ]] || majors=(8)
+  for major in "${majors[@]}"; do
     rm -f "$APP/target/jobrunr-$major"/*.jar
     # Maven's own words only when it fails.
     mvn -q -B -f "$APP" -P "jobrunr-$major" package >"$work/logs/maven-$major.log" 2>&1 ||
@@ -198,7 +199,7 @@ note_scaling() {
 # walk_through BACKEND
 walk_through() {
   local jar=${jars[8]} manifest=$work/scaledobject.yaml succeeded runs five_in_time='' wrong=0
-  polling_interval=2 cooldown_period=15 down_stabilization=20
+  polling_interval=2 cooldown_period=15 down_stabilization=20 up_pods=4 up_percent=100
   new_database "$1" walk
   rm -f "$work"/logs/guide-*.log
   start_web guide-web "$jar"

@@ -5,6 +5,8 @@
 # KEDA's and the HPA's times in seconds. Those of KEDA and the stabilization are shorter than in a cluster (30, 300 and 300 s), so
 # that one need not wait for them; the HPA's interval is Kubernetes' own.
 polling_interval=2 cooldown_period=15 down_stabilization=20
+# How many pods the HPA adds at a time: so many, or that part of those that there are, whichever is more.
+up_pods=4 up_percent=100
 readonly HPA_INTERVAL=15
 
 # The process ids of the worker "pods", the oldest first.
@@ -50,20 +52,20 @@ ask_scaler() {
   fi
 }
 
-# hpa WANTED: sets desired. The HPA's rule with the behavior of our manifest: up at once, by no more than four pods or as
-# many as there are; down to no less than what was wanted at any time of the stabilization window.
+# hpa WANTED: sets desired. The HPA's rule with the behavior of our manifests: up at once, by no more than $up_pods or $up_percent;
+# down to no less than what was wanted at any time of the stabilization window.
 hpa() {
-  local now=$SECONDS time ups=$((${#workers[@]} + 4)) doubled=$((2 * ${#workers[@]}))
+  local now=$SECONDS time ups=$((${#workers[@]} + up_pods)) by_percent=$((${#workers[@]} * (100 + up_percent) / 100))
   desired=$1
   recommendations[now]=$1
   for time in "${!recommendations[@]}"; do
-    if ((now - time > down_stabilization)); then
+    if ((now - time >= down_stabilization)); then
       unset "recommendations[$time]"
     elif ((${#workers[@]} > desired && recommendations[time] > desired)); then
       desired=$((recommendations[time] < ${#workers[@]} ? recommendations[time] : ${#workers[@]}))
     fi
   done
-  ((doubled <= ups)) || ups=$doubled
+  ((by_percent <= ups)) || ups=$by_percent
   ((desired <= ups)) || desired=$ups
   ((desired <= maximum)) || desired=$maximum
   # The HPA itself never goes to zero.

@@ -19,11 +19,11 @@ bring_work() {
       call_web "$request"
     fi
   done <<'BURSTS'
-2 /enqueue-example-jobs?count=24&duration=PT10S
-75 /enqueue-example-jobs?count=40&duration=PT7S
-85 /schedule-example-jobs?count=16&runIn=PT60S&duration=PT10S
+2 /enqueue-example-jobs?count=40&duration=PT5S
+55 /enqueue-example-jobs?count=60&duration=PT5S
+65 /schedule-example-jobs?count=24&runIn=PT70S&duration=PT5S
 BURSTS
-  (($1 < 90))
+  (($1 < 70))
 }
 
 simulation() {
@@ -31,6 +31,8 @@ simulation() {
   local -A brought=()
   # No multiples of one another: what is due at the very instant of another's turn would depend on the milliseconds.
   polling_interval=5 cooldown_period=28 down_stabilization=25
+  # One pod after the other: Java's virtual machines that start together take each other's time, and the simulation has one time for all.
+  up_pods=1 up_percent=0
   new_database postgresql simulation
   start_web guide-web "$jar"
   start_scaler guide-scaler
@@ -71,12 +73,17 @@ spec:
   scaleTargetRef:
     name: jobrunr-workers
   minReplicaCount: 0
-  maxReplicaCount: 4
+  maxReplicaCount: 3
   pollingInterval: $polling_interval
   cooldownPeriod: $cooldown_period
   advanced:
     horizontalPodAutoscalerConfig:
       behavior:
+        scaleUp:
+          policies:
+            - type: Pods
+              value: $up_pods
+              periodSeconds: 10
         scaleDown:
           stabilizationWindowSeconds: $down_stabilization
   triggers:
