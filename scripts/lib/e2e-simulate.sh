@@ -11,7 +11,7 @@ readonly SIMULATED_SEEDS=120 SIMULATED_TOLERANCE=2
 
 # The bursts: at which second, what, and how many.
 bring_work() {
-  # By the name of the request, so that each comes once.
+  # Each request once, by its second.
   local second request
   while read -r second request; do
     if (($1 >= second)) && [[ -z ${brought[$second]:-} ]]; then
