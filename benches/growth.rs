@@ -24,7 +24,12 @@ const LOW_COUNT_LIMIT: u64 = 1_000;
 
 /// What a usual trigger and one on demand want to know.
 fn questions() -> Questions {
-    let question = |demand| Question { filter: Filter::default(), look_ahead: SignedDuration::from_mins(1), demand };
+    let question = |demand| Question {
+        filter: Filter::default(),
+        look_ahead: SignedDuration::from_mins(1),
+        demand,
+        ..Question::default()
+    };
     Questions::from_iter([question(false), question(true)])
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Prints the tables of docs/outcomes.md: every built-in workload with the ScaledObjects of examples/outcomes, fixed pods (2, 5, and the
-# fewest with which 95 % of the jobs wait up to a minute) and perfect knowledge. Needs jq.
+# fewest with which 95 % of the jobs wait up to a minute) and perfect knowledge; then `demand` again with busy pods spared, without and
+# with the floor of the metric. Needs jq.
 #
 #   scripts/outcomes.sh           all of them
 #   scripts/outcomes.sh --quick   only whether it works, with the debug build and the two smallest workloads
@@ -22,7 +23,7 @@ if [[ -n ${JOBRUNR_SCALER:-} ]]; then
 fi
 
 manifests=()
-for policy in guide sql-count latency demand; do
+for policy in guide sql-count latency demand demand-1min demand-5min; do
   manifests+=(--filename "examples/outcomes/$policy.yaml")
 done
 
@@ -44,4 +45,11 @@ for workload in "${workloads[@]}"; do
   done
   printf '\n### %s\n\n' "$workload"
   "${build[@]}" simulate "${manifests[@]}" "${fixed[@]}" --clairvoyant --workload "$workload" --output markdown
+done
+
+printf '\n## Busy pods spared\n'
+spared=(--filename examples/outcomes/demand.yaml --filename examples/outcomes/demand-floor.yaml --spare-busy-pods)
+for workload in "${workloads[@]}"; do
+  printf '\n### %s, busy pods spared\n\n' "$workload"
+  "${build[@]}" simulate "${spared[@]}" --workload "$workload" --output markdown
 done

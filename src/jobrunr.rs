@@ -9,14 +9,19 @@ mod finished_job;
 mod last_seen;
 mod question;
 mod recurring;
+mod running;
 pub mod schedule;
 mod snapshot;
+mod work;
 
 pub use finished_job::{FinishedJob, FinishedJobError};
 pub use last_seen::{LastSeenServer, LastSeenServers};
-pub use question::{Filter, LookAheads, Question, Questions};
+pub use question::{Details, Filter, LookAheads, Question, Questions};
 pub use recurring::{Definition, Recurring, RecurringJob, RunScheduling, Timing};
+pub(crate) use running::{ProcessingState, SERVER_ID_KEY, normalized_id};
+pub use running::{RunningJob, RunningJobs, loss_class};
 pub use snapshot::{Count, NextDue, QuestionError, Queue, Server, Snapshot, UnsupportedFilter};
+pub use work::{FINISHED_SAMPLE, FinishedRun, JobGroup, QUEUE_SAMPLE, ServiceTime, ServiceTimes};
 
 /// JobRunr's default poll interval, seconds (`BackgroundJobServerConfiguration.DEFAULT_POLL_INTERVAL_IN_SECONDS`).
 pub const DEFAULT_POLL_INTERVAL_SECONDS: u32 = 15;

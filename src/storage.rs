@@ -12,11 +12,13 @@ mod backend;
 mod check;
 mod cursors;
 mod error;
+mod finished;
 mod history;
 mod mongodb;
 mod plan;
 mod recurring;
 mod rows;
+mod running;
 mod session;
 mod sql;
 

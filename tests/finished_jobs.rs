@@ -46,9 +46,14 @@ fn records_of_every_mapper_are_read() {
             if mapper == "Jackson3" && version != "8.7.0" {
                 continue;
             }
-            for job in
-                ["enqueued nothing", "enqueued sleep", "failed fail", "recurring sleep", "retried fail_once", "scheduled sleep"]
-            {
+            for job in [
+                "enqueued nothing",
+                "enqueued sleep",
+                "failed fail",
+                "recurring sleep",
+                "retried fail_once",
+                "scheduled sleep",
+            ] {
                 expected.push(format!("{version} {mapper} {job}"));
             }
         }

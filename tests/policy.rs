@@ -65,8 +65,14 @@ fn policy_rejects_a_trigger_with_the_reason() {
     check(&[("scheduledIn", "PT1.5H30M")], "`scheduledIn` is `PT1.5H30M`");
     check(&[("scheduledIn", "P1DT")], "`scheduledIn` is `P1DT`");
     check(&[("scheduledIn", "-PT1S")], "`scheduledIn` is `-PT1S`");
+    check(&[("maxLatency", "5m"), ("metric", "demand")], "`maxLatency` must be an ISO-8601 duration");
+    check(&[("maxLatency", "PT5M"), ("metric", "enqueued-count")], "`maxLatency` belongs to the metric demand");
+    check(&[("podStart", "-PT1S")], "`podStart` must be an ISO-8601 duration");
+    check(&[("serviceTime", "2")], "`serviceTime` must be an ISO-8601 duration");
     check(&[("keepWhileProcessing", "yes")], "`keepWhileProcessing` must be \"true\" or \"false\"");
     check(&[("pushInactive", "1")], "`pushInactive` must be");
+    check(&[("keepBusyPods", "on")], "`keepBusyPods` must be \"true\" or \"false\"");
+    check(&[("keepBusyPods", "true"), ("metric", "worker-usage")], "`keepBusyPods` is `true` for worker-usage");
     check(&[("serverTag", "a\tb")], "`serverTag` and `dynamicQueue`");
     let long = "q".repeat(129);
     check(&[("dynamicQueue", &long)], "`serverTag` and `dynamicQueue`");
@@ -202,11 +208,19 @@ fn value() -> impl Strategy<Value = String> {
 
 /// Known gaps: a limit that Kubernetes cannot compute, and numbers that nobody writes.
 fn is_beyond_the_policy(metadata: &BTreeMap<&str, &str>) -> bool {
-    let year = SignedDuration::from_hours(366 * 24);
-    let is_long = metadata.get("scheduledIn").is_some_and(|text| match duration::parse(text) {
-        Ok(duration) => year < duration,
-        // Longer than any duration.
-        Err(_) => 5 < text.chars().filter(char::is_ascii_digit).count(),
+    let days = |days: i64| SignedDuration::from_hours(days * 24);
+    let ranges = [
+        ("scheduledIn", SignedDuration::ZERO..=days(366)),
+        ("maxLatency", SignedDuration::from_secs(1)..=days(7)),
+        ("podStart", SignedDuration::ZERO..=SignedDuration::from_hours(1)),
+        ("serviceTime", SignedDuration::from_millis(1)..=days(31)),
+    ];
+    let is_long = ranges.iter().any(|(key, range)| {
+        metadata.get(key).is_some_and(|text| match duration::parse(text) {
+            Ok(duration) => !duration.is_negative() && !range.contains(&duration),
+            // Longer than any duration.
+            Err(_) => 5 < text.chars().filter(char::is_ascii_digit).count(),
+        })
     });
     let is_odd = |text: &&str| match text.trim().split_once(['e', 'E']) {
         Some((_, exponent)) => {
@@ -231,7 +245,9 @@ proptest! {
     fn policy_rejects_what_the_scaler_rejects(
         key in proptest::sample::select(vec![
             "metric", "targetValue", "activationTargetValue", "priority", "serverTag", "dynamicQueue", "scheduledIn",
-            "keepWhileProcessing", "pushInactive", "targetUsage", "workersPerPod", "somethingElse",
+            "keepWhileProcessing", "keepBusyPods", "pushInactive", "targetUsage", "workersPerPod", "maxLatency", "podStart",
+            "serviceTime",
+            "somethingElse",
         ]),
         text in value(),
         metric in proptest::sample::select(Metric::ALL.map(Metric::name).to_vec()),

@@ -75,8 +75,8 @@ mod tests {
             worker_pool_size,
             poll_interval: SignedDuration::from_secs(15),
             last_heartbeat: at(second),
-            occupied_workers: None,
             server_tags: tags.map(str::to_owned),
+            ..Server::default()
         };
         Snapshot {
             read_at: at(second),
@@ -85,6 +85,8 @@ mod tests {
             last_seen_servers: LastSeenServers::default(),
             queues: BTreeMap::new(),
             recurring: None,
+            service_times: None,
+            running: None,
             notes: Vec::new(),
         }
     }

@@ -64,7 +64,7 @@ impl Serialize for Filter {
 }
 
 /// One trigger's question: which jobs, and how far ahead to look for scheduled ones.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Question {
     /// Which jobs are counted.
     pub filter: Filter,
@@ -72,35 +72,54 @@ pub struct Question {
     pub look_ahead: SignedDuration,
     /// Whether everything that needs a server is counted: also recurring jobs, and jobs that await a deadline.
     pub demand: bool,
+    /// Whether it matters how much work the jobs are: what kinds of jobs wait, and how long finished ones of each kind ran.
+    pub work: bool,
+    /// Whether the running jobs are asked for one by one: [`Snapshot::running`](super::Snapshot::running).
+    pub running: bool,
 }
 
 /// All questions that one read answers, in one round trip.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Questions(BTreeMap<Filter, LookAheads>);
+pub struct Questions {
+    queues: BTreeMap<Filter, LookAheads>,
+    running: bool,
+}
 
-/// The look-aheads of one filter, each with whether demand is asked for.
-pub type LookAheads = BTreeMap<SignedDuration, bool>;
+/// The look-aheads of one filter, each with what else is asked for.
+pub type LookAheads = BTreeMap<SignedDuration, Details>;
+
+/// What is asked for beside counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// [`Question::demand`].
+    pub demand: bool,
+    /// [`Question::work`].
+    pub work: bool,
+}
 
 impl Questions {
     /// The filters with their look-aheads, always in the same order.
     pub fn iter(&self) -> impl Iterator<Item = (&Filter, &LookAheads)> {
-        self.0.iter()
+        self.queues.iter()
     }
 
     /// The look-aheads of a filter.
     #[must_use]
     pub fn look_aheads(&self, filter: &Filter) -> &LookAheads {
         static NONE: LookAheads = LookAheads::new();
-        self.0.get(filter).unwrap_or(&NONE)
+        self.queues.get(filter).unwrap_or(&NONE)
     }
 
-    /// Every question, one by one.
+    /// Every question, one by one. All of them ask for the running jobs if one does: the answer is the same for all.
     pub fn all(&self) -> impl Iterator<Item = Question> {
-        self.0.iter().flat_map(|(filter, look_aheads)| {
-            let question = move |(&look_ahead, &demand): (&SignedDuration, &bool)| Question {
+        let running = self.running;
+        self.queues.iter().flat_map(move |(filter, look_aheads)| {
+            let question = move |(&look_ahead, details): (&SignedDuration, &Details)| Question {
                 filter: filter.clone(),
                 look_ahead,
-                demand,
+                demand: details.demand,
+                work: details.work,
+                running,
             };
             look_aheads.iter().map(question)
         })
@@ -109,13 +128,29 @@ impl Questions {
     /// Returns whether any question asks for demand.
     #[must_use]
     pub fn want_demand(&self) -> bool {
-        self.0.values().any(|look_aheads| look_aheads.values().any(|demand| *demand))
+        self.any(|details| details.demand)
+    }
+
+    /// Returns whether any question asks how much work the jobs are.
+    #[must_use]
+    pub fn want_work(&self) -> bool {
+        self.any(|details| details.work)
+    }
+
+    fn any(&self, wants: impl Fn(&Details) -> bool) -> bool {
+        self.queues.values().any(|look_aheads| look_aheads.values().any(&wants))
+    }
+
+    /// Returns whether any question asks for the running jobs one by one.
+    #[must_use]
+    pub fn want_running(&self) -> bool {
+        self.running
     }
 
     /// Returns whether there is no question.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.queues.is_empty()
     }
 }
 
@@ -123,8 +158,11 @@ impl FromIterator<Question> for Questions {
     fn from_iter<I: IntoIterator<Item = Question>>(questions: I) -> Self {
         let mut all = Self::default();
         for question in questions {
-            let look_aheads = all.0.entry(question.filter).or_default();
-            *look_aheads.entry(question.look_ahead).or_default() |= question.demand;
+            let look_aheads = all.queues.entry(question.filter).or_default();
+            let details: &mut Details = look_aheads.entry(question.look_ahead).or_default();
+            details.demand |= question.demand;
+            details.work |= question.work;
+            all.running |= question.running;
         }
         all
     }

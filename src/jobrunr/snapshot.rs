@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::{Filter, LastSeenServers, Question, Questions, Recurring};
+use super::{Filter, JobGroup, LastSeenServers, Question, Questions, Recurring, RunningJobs, ServiceTimes};
 
 /// What a storage answered at one instant.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,10 @@ pub struct Snapshot {
     pub queues: BTreeMap<Filter, Result<Queue, QuestionError>>,
     /// The recurring jobs; `None` if no question asks for demand.
     pub recurring: Option<Recurring>,
+    /// How long jobs run; `None` if no question asks for it.
+    pub service_times: Option<Arc<ServiceTimes>>,
+    /// The jobs that are being processed, one by one; `None` if no question asks for them.
+    pub running: Option<RunningJobs>,
     /// Warnings about the storage, for people: damaged records, missing indexes.
     pub notes: Vec<String>,
 }
@@ -71,6 +75,8 @@ pub struct Queue {
     pub enqueued: Count,
     /// When the job at the head of the queue was enqueued. Workers fetch jobs in the order of `updatedAt`.
     pub oldest_enqueued_at: Option<Timestamp>,
+    /// The jobs in state ENQUEUED by kind; together as many as counted. Only where their work is asked for.
+    pub waiting: Vec<JobGroup>,
     /// Jobs in state PROCESSING, whether or not their server is alive.
     pub processing: Count,
     /// Jobs in state PROCESSING with a fresh heartbeat. Each occupies a worker.
@@ -79,6 +85,9 @@ pub struct Queue {
     pub oldest_heartbeat_at: Option<Timestamp>,
     /// Jobs in state SCHEDULED that are due within each look-ahead, overdue ones included.
     pub scheduled: BTreeMap<SignedDuration, Count>,
+    /// The jobs in state SCHEDULED that are due within the longest look-ahead, by kind; a sample if they are many. Only where their
+    /// work is asked for.
+    pub due: Vec<JobGroup>,
     /// Jobs in state AWAITING whose deadline is within each look-ahead or has passed. These are carbon-aware jobs, whose
     /// `scheduledAt` is the latest instant at which they may run (`CarbonAwareAwaitingState`). Only where demand is asked for.
     pub awaiting: BTreeMap<SignedDuration, Count>,
@@ -122,8 +131,14 @@ pub struct NextDue<'a> {
 }
 
 /// A background job server, as it last reported itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Server {
+    /// Its id: lower case with hyphens if it is a UUID, as JobRunr's are. Empty if the record has none.
+    pub id: Arc<str>,
+    /// Its name, by default the host's, bounded and printable. JobRunr 5 and older record none.
+    pub name: Option<Arc<str>>,
+    /// Its first heartbeat.
+    pub first_heartbeat: Option<Timestamp>,
     /// Its workers: how many jobs it runs at once.
     pub worker_pool_size: u64,
     /// How often it polls for work and sends a heartbeat.
@@ -173,6 +188,8 @@ impl Snapshot {
             last_seen_servers: LastSeenServers::default(),
             queues: BTreeMap::new(),
             recurring: None,
+            service_times: None,
+            running: None,
             notes: Vec::new(),
         }
     }
@@ -231,14 +248,17 @@ impl Snapshot {
     pub fn is_idle(&self, questions: &Questions) -> bool {
         let queues = self.queues.values().flatten();
         let is_empty = |queue: &Queue| queue.enqueued.n_jobs == 0 && queue.processing.n_jobs == 0;
-        queues.into_iter().all(is_empty) && !questions.all().any(|question| self.is_due(&question))
+        self.runs_nothing()
+            && queues.into_iter().all(is_empty)
+            && !questions.all().any(|question| self.is_due(&question))
     }
 
     /// Returns this snapshot as of a later instant, assuming that nothing in the storage has changed since. `None` if
     /// [time alone](Self::next_change) changes an answer, or if jobs are being processed, whose heartbeats age.
     #[must_use]
     pub fn unchanged_at(&self, questions: &Questions, now: Timestamp) -> Option<Self> {
-        let is_processing = self.queues.values().flatten().any(|queue| 0 < queue.processing.n_jobs);
+        let is_processing =
+            !self.runs_nothing() || self.queues.values().flatten().any(|queue| 0 < queue.processing.n_jobs);
         let is_answer = questions.all().all(|question| self.answers(&question));
         let is_due = questions.all().any(|question| question.demand && self.is_due(&question));
         let changes = self.next_change(questions).is_some_and(|at| at <= now);
@@ -254,10 +274,13 @@ impl Snapshot {
     /// Returns whether this snapshot has an answer to the question, which may be an error.
     #[must_use]
     pub fn answers(&self, question: &Question) -> bool {
+        if question.running && self.running.is_none() {
+            return false;
+        }
         match self.queues.get(&question.filter) {
             Some(Ok(queue)) => {
                 let due = if question.demand { &queue.awaiting } else { &queue.scheduled };
-                due.contains_key(&question.look_ahead)
+                due.contains_key(&question.look_ahead) && (!question.work || self.service_times.is_some())
             }
             Some(Err(_)) => true,
             None => false,
@@ -274,8 +297,7 @@ mod tests {
             worker_pool_size: 4,
             poll_interval: SignedDuration::from_secs(poll_seconds),
             last_heartbeat: heartbeat.parse().unwrap(),
-            occupied_workers: None,
-            server_tags: None,
+            ..Server::default()
         }
     }
 
@@ -284,7 +306,7 @@ mod tests {
         let read_at: Timestamp = "2026-11-23T20:00:00Z".parse().unwrap();
         let seconds = SignedDuration::from_secs;
         let check = |n_due: u64, next: Option<i64>, is_partial: bool, after: i64, expected: bool| {
-            let question = Question { filter: Filter::default(), look_ahead: seconds(60), demand: false };
+            let question = Question { filter: Filter::default(), look_ahead: seconds(60), ..Question::default() };
             let scheduled = BTreeMap::from([(seconds(60), Count { n_jobs: n_due, limited: false })]);
             let next_scheduled_at = next.map(|next| (seconds(60), read_at + seconds(next))).into_iter().collect();
             let queue = Queue { scheduled, next_scheduled_at, is_partial, ..Queue::default() };

@@ -121,7 +121,7 @@ mod tests {
 
     fn question(number: usize) -> Question {
         let look_ahead = SignedDuration::from_secs(i64::try_from(number).unwrap());
-        Question { filter: Filter::default(), look_ahead, demand: false }
+        Question { filter: Filter::default(), look_ahead, ..Question::default() }
     }
 
     #[tokio::test(start_paused = true)]

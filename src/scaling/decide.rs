@@ -1,14 +1,17 @@
 //! The one function that decides.
 
+mod busy;
 mod demand;
 #[cfg(test)]
 mod tests;
+mod work;
 mod workers;
 
 use jiff::Timestamp;
 
-use super::{JobCount, Metric, Reason, Trigger};
+use super::{DemandParts, JobCount, Metric, Reason, Trigger};
 use crate::jobrunr::{Filter, QuestionError, Queue, Snapshot};
+use work::Work;
 use workers::Workers;
 
 /// What a trigger comes to.
@@ -56,6 +59,7 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
     }
     let (target, target_reason) = trigger.target_at(Some(snapshot));
     reasons.extend(target_reason);
+    let value = busy::keep_busy_pods(trigger, snapshot, queue, (value, target), &mut reasons);
     let active = is_active(trigger, queue, value, &mut reasons);
     if trigger.metric == Metric::Demand {
         reasons.extend(demand::next(trigger, snapshot));
@@ -99,6 +103,11 @@ fn value(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reasons: &mut Ve
             }
         }
         Metric::Demand => float(demand::demand(trigger, snapshot, queue, reasons)),
+        Metric::ExpectedLatency | Metric::DrainTime => {
+            let (enqueued, processing) = (queue.enqueued.n_jobs, queue.processing_alive.n_jobs);
+            let parts = DemandParts { enqueued, processing, orphans: queue.n_orphans(), ..DemandParts::default() };
+            Work::new(trigger, snapshot, queue, &parts).time(reasons)
+        }
     }
 }
 
@@ -110,6 +119,7 @@ fn is_truncated(trigger: &Trigger, queue: &Queue) -> bool {
         // The oldest job is found whatever is counted.
         Metric::EnqueuedLatency | Metric::TotalWorkers => false,
         Metric::EnqueuedCount => queue.enqueued.limited,
+        Metric::ExpectedLatency | Metric::DrainTime => queue.enqueued.limited || queue.processing.limited,
         Metric::ScheduledCount => scheduled(),
         Metric::WorkerUsage | Metric::OccupiedWorkers => queue.processing_alive.limited,
         Metric::Demand => queue.enqueued.limited || queue.processing.limited || scheduled() || awaiting(),

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// What a trigger scales on. The names are those of JobRunr Pro's metrics API, which has all but the last.
+/// What a trigger scales on. The names are those of JobRunr Pro's metrics API, which has all but the last
+/// three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Metric {
     /// How many seconds the oldest job in the queue has waited; 0 if the queue is empty.
@@ -20,11 +21,15 @@ pub enum Metric {
     /// Jobs that need a worker now or within the look-ahead: enqueued, processing, orphaned, and due scheduled and recurring
     /// ones. Never 0 while something is left to do.
     Demand,
+    /// How many seconds a job would wait that is enqueued now, with the workers there are.
+    ExpectedLatency,
+    /// How many seconds it takes until all jobs that wait or run are done, with the workers there are.
+    DrainTime,
 }
 
 impl Metric {
     /// All metrics, in the order of the documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::EnqueuedLatency,
         Self::EnqueuedCount,
         Self::ScheduledCount,
@@ -32,6 +37,8 @@ impl Metric {
         Self::TotalWorkers,
         Self::OccupiedWorkers,
         Self::Demand,
+        Self::ExpectedLatency,
+        Self::DrainTime,
     ];
 
     /// Returns the name in a trigger's metadata.
@@ -45,6 +52,8 @@ impl Metric {
             Self::TotalWorkers => "total-workers",
             Self::OccupiedWorkers => "occupied-workers",
             Self::Demand => "demand",
+            Self::ExpectedLatency => "expected-latency",
+            Self::DrainTime => "drain-time",
         }
     }
 
@@ -52,6 +61,18 @@ impl Metric {
     #[must_use]
     pub fn counts_jobs(self) -> bool {
         matches!(self, Self::EnqueuedCount | Self::ScheduledCount | Self::Demand)
+    }
+
+    /// Whether the value is in seconds.
+    #[must_use]
+    pub fn is_time(self) -> bool {
+        matches!(self, Self::EnqueuedLatency | Self::ExpectedLatency | Self::DrainTime)
+    }
+
+    /// Whether the value is computed from how long jobs run.
+    #[must_use]
+    pub fn is_estimate(self) -> bool {
+        matches!(self, Self::ExpectedLatency | Self::DrainTime)
     }
 
     /// Whether the value depends on `scheduledIn`.

@@ -80,6 +80,77 @@ pub enum Reason {
         #[serde(flatten)]
         source: WorkersSource,
     },
+    /// How many workers a promise needs.
+    Promise {
+        /// The promise.
+        #[serde(serialize_with = "as_text")]
+        max_latency: SignedDuration,
+        /// The workers: at least those in use, at most one per job.
+        workers: u64,
+        /// The workers in use.
+        in_use: u64,
+        /// The work of all jobs, in seconds of one worker; `None` if nothing is known of it.
+        work_seconds: Option<f64>,
+    },
+    /// A job has waited longer than promised.
+    PromiseBroken {
+        /// How long the oldest has waited.
+        seconds: f64,
+    },
+    /// How long jobs run, from finished ones.
+    ServiceTime {
+        /// The mean, in seconds.
+        mean: f64,
+        /// 95 % are not longer, in seconds.
+        p95: f64,
+        /// The finished jobs that were looked at.
+        samples: usize,
+        /// Their kinds.
+        kinds: usize,
+        /// How long ago the newest of them ended, in seconds.
+        age_seconds: Option<i64>,
+    },
+    /// How long jobs run, as the metadata say.
+    ServiceTimeGiven {
+        /// The duration.
+        seconds: f64,
+    },
+    /// No finished job tells how long jobs run.
+    ServiceTimeUnknown,
+    /// Jobs of kinds of which none has finished lately.
+    NewKinds {
+        /// How many.
+        jobs: f64,
+    },
+    /// How long a job would wait that is enqueued now.
+    ExpectedLatency {
+        /// The wait.
+        seconds: f64,
+        /// With so many workers.
+        workers: u64,
+    },
+    /// How long until all jobs are done.
+    DrainTime {
+        /// The time.
+        seconds: f64,
+        /// With so many workers.
+        workers: u64,
+    },
+    /// No server is alive, so a pod has to start first.
+    NoServer {
+        /// How long that takes.
+        #[serde(serialize_with = "as_text")]
+        pod_start: SignedDuration,
+    },
+    /// The value is raised so that each server that runs a job keeps its pod.
+    BusyServers {
+        /// The live servers that run a job.
+        servers: u64,
+        /// Further live servers that may run one, because it is not known where some jobs run.
+        possible: u64,
+        /// The value.
+        value: f64,
+    },
     /// Active because the value is above the activation target.
     Active {
         /// The value.
@@ -224,6 +295,47 @@ impl fmt::Display for Reason {
                     write!(f, " × targetUsage {usage}")?;
                 }
                 write!(f, ", {source}")
+            }
+            Self::Promise { max_latency, workers, in_use, work_seconds } => {
+                let needed = counted(*workers, "worker");
+                write!(f, "maxLatency {max_latency}: {needed} needed, {in_use} in use")?;
+                work_seconds.map_or(Ok(()), |work| write!(f, "; {} s of work", number(work, 1)))
+            }
+            Self::PromiseBroken { seconds } => {
+                write!(f, "maxLatency is exceeded: the oldest job has waited {} s", number(*seconds, 1))
+            }
+            Self::ServiceTime { mean, p95, samples, kinds, age_seconds } => {
+                write!(f, "a job runs {} s on average, 95 % up to {} s: ", number(*mean, 3), number(*p95, 3))?;
+                let (samples, kinds) = (counted(*samples as u64, "finished job"), counted(*kinds as u64, "kind"));
+                write!(f, "{samples} of {kinds}")?;
+                age_seconds.map_or(Ok(()), |age| write!(f, ", the newest {age} s old"))
+            }
+            Self::ServiceTimeGiven { seconds } => {
+                write!(f, "a job runs {} s, as serviceTime says", number(*seconds, 3))
+            }
+            Self::ServiceTimeUnknown => {
+                f.write_str("no finished job shows how long jobs run: one worker per job; serviceTime can say it")
+            }
+            Self::NewKinds { jobs } => {
+                write!(
+                    f,
+                    "{} of kinds without finished jobs: the mean of all kinds counts",
+                    counted(*jobs as u64, "job")
+                )
+            }
+            Self::ExpectedLatency { seconds, workers } => {
+                let (seconds, workers) = (number(*seconds, 1), counted(*workers, "worker"));
+                write!(f, "a job enqueued now starts within about {seconds} s with {workers}")
+            }
+            Self::DrainTime { seconds, workers } => {
+                let (seconds, workers) = (number(*seconds, 1), counted(*workers, "worker"));
+                write!(f, "all jobs are done in about {seconds} s with {workers}")
+            }
+            Self::NoServer { pod_start } => write!(f, "no server is alive: a pod starts within {pod_start}"),
+            Self::BusyServers { servers, possible, value } => {
+                let (them, s) = (counted(*servers, "server"), if *servers == 1 { "s" } else { "" });
+                let more = if *possible == 0 { String::new() } else { format!(", and perhaps {possible} more") };
+                write!(f, "raised to {} (keepBusyPods): {them} run{s} jobs{more}", number(*value, 3))
             }
             Self::Active { value, activation_target } => {
                 write!(f, "active: {} is above {}", number(*value, 3), number(*activation_target, 3))

@@ -32,6 +32,14 @@ impl Target {
         matches!(self, Self::Auto { .. })
     }
 
+    /// The workers of a pod as the metadata say, if they do.
+    pub(super) fn workers_per_pod(self) -> Option<u32> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Auto { workers_per_pod, .. } => workers_per_pod,
+        }
+    }
+
     /// Returns the target at the instant of a snapshot, and how it was computed unless it is fixed. While a server is alive, or its
     /// row is still there, all replicas of the scaler return the same. At zero pods, those do that have seen the same servers.
     #[must_use]
@@ -92,7 +100,11 @@ impl fmt::Display for WorkersSource {
 /// The workers of one pod, and where the number comes from.
 ///
 /// If live servers differ in size, the smallest decides: there are then enough pods, whatever the size of the next one.
-fn workers_per_pod(filter: &Filter, snapshot: Option<&Snapshot>, metadata: Option<u32>) -> (u64, WorkersSource) {
+pub(super) fn workers_per_pod(
+    filter: &Filter,
+    snapshot: Option<&Snapshot>,
+    metadata: Option<u32>,
+) -> (u64, WorkersSource) {
     let counts = |server: &&Server| 0 < server.worker_pool_size && server.is_for(filter);
     let live = || snapshot.into_iter().flat_map(Snapshot::live_servers).filter(counts);
     if let Some(smallest) = live().map(|server| server.worker_pool_size).min() {
@@ -135,6 +147,8 @@ mod tests {
             last_seen_servers,
             queues: BTreeMap::new(),
             recurring: None,
+            service_times: None,
+            running: None,
             notes: Vec::new(),
         }
     }
@@ -150,8 +164,8 @@ mod tests {
             worker_pool_size: workers,
             poll_interval: SignedDuration::from_secs(15),
             last_heartbeat: now - SignedDuration::from_secs(heartbeat_seconds_ago),
-            occupied_workers: None,
             server_tags: tags.map(str::to_owned),
+            ..Server::default()
         };
         let check =
             |servers: Vec<Server>, tag: Option<&str>, usage: f64, given: Option<u32>, target: f64, why: &str| {
@@ -213,8 +227,8 @@ mod tests {
                     worker_pool_size,
                     poll_interval: SignedDuration::from_secs(15),
                     last_heartbeat: if is_alive { now } else { Timestamp::UNIX_EPOCH },
-                    occupied_workers: None,
                     server_tags: KINDS[kind].map(str::to_owned),
+                    ..Server::default()
                 };
                 let mut snapshot = snapshot(now, rows.into_iter().map(server).collect(), LastSeenServers::default());
                 seen.update(&snapshot);

@@ -6,7 +6,7 @@ mod metadata;
 mod settings;
 mod warnings;
 
-use super::{Metric, Reason, Target};
+use super::{Metric, Promise, Reason, Target};
 use crate::jobrunr::{Question, Snapshot};
 pub use error::{MetadataErrors, MetadataProblem};
 use metadata::MetadataReader;
@@ -23,10 +23,14 @@ pub struct Trigger {
     pub target: Target,
     /// The trigger is active above this value, in the metric's unit.
     pub activation_target: f64,
+    /// How long jobs may wait, for metrics of work.
+    pub promise: Promise,
     /// Which jobs are counted, and how far ahead.
     pub question: Question,
     /// Whether the trigger stays active while jobs that match its filter are being processed.
     pub keep_while_processing: bool,
+    /// Whether the value is at least what keeps a pod for each server that runs a job.
+    pub keep_busy_pods: bool,
     /// Whether streams also send when the trigger becomes inactive, for clients other than KEDA.
     pub push_inactive: bool,
     /// What in the metadata is valid but likely not intended.
@@ -35,7 +39,7 @@ pub struct Trigger {
 
 impl Trigger {
     /// The metadata keys that this scaler reads.
-    pub const KEYS: [&'static str; 12] = metadata::KEYS;
+    pub const KEYS: [&'static str; 16] = metadata::KEYS;
 
     /// The metadata keys that KEDA itself reads and also sends.
     pub const KEDA_KEYS: [&'static str; 7] = metadata::KEDA_KEYS;
@@ -55,10 +59,15 @@ impl Trigger {
         let metric = reader.metric();
         let target = reader.target(metric);
         let activation_target = reader.activation_target();
+        let promise = reader.promise(metric);
+        let is_work = promise.max_latency.is_some() || metric.is_some_and(Metric::is_estimate);
+        let keep_busy_pods = reader.keep_busy_pods(metric);
         let question = Question {
             filter: reader.filter(),
             look_ahead: reader.look_ahead(),
             demand: metric == Some(Metric::Demand),
+            work: is_work,
+            running: is_work || keep_busy_pods,
         };
         let (keep_while_processing, push_inactive) = (reader.keep_while_processing(), reader.push_inactive());
         let warnings = reader.warnings(metric, target);
@@ -69,8 +78,10 @@ impl Trigger {
                     metric,
                     target,
                     activation_target,
+                    promise,
                     question,
                     keep_while_processing,
+                    keep_busy_pods,
                     push_inactive,
                     warnings,
                 };

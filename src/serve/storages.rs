@@ -170,7 +170,7 @@ mod tests {
         let orders = BTreeMap::from([("orders".to_owned(), config)]);
         let mut storages = Storages::start(&orders, Clock::System, metrics.clone(), Tasks::default(), stop);
         let orders = storages.handles().borrow().get("orders").unwrap().clone();
-        let question = Question { filter: Filter::default(), look_ahead: SignedDuration::ZERO, demand: false };
+        let question = Question { filter: Filter::default(), look_ahead: SignedDuration::ZERO, ..Question::default() };
         let mut watcher = orders.monitor.watch(question, "shop").unwrap();
         watcher.changed().await;
         let is_shown = || metrics.text().unwrap().contains("storage=\"orders\"");

@@ -3,13 +3,18 @@
 //! - `jobs`: JobRunr's jobs by state, with counters that snapshots are made of.
 //! - `pods`: pods with their servers; which one Kubernetes removes.
 //! - `servers`: what a server does: fetch, drain, the master's work.
+//! - `work`: what the scaler learns of kinds and durations.
 //! - `scaler`: KEDA, the HPA, and the answers of the scaler.
 
 mod events;
 mod jobs;
 mod pods;
+mod running;
 mod scaler;
 mod servers;
+mod work;
+
+use std::sync::Arc;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -22,6 +27,7 @@ use events::{Event, Events};
 use jobs::Jobs;
 use pods::Pods;
 use scaler::Scaler;
+use work::Learnt;
 
 /// If nothing has happened for this time and nothing is due, what is not done will never be.
 const PATIENCE: Millis = 6 * 3_600_000;
@@ -44,7 +50,11 @@ struct Model<'a> {
     now: Millis,
     events: Events,
     jobs: Jobs<'a>,
+    /// The names of the kinds of jobs.
+    kinds: Vec<Arc<str>>,
     pods: Pods,
+    /// `None` if no trigger asks how much work jobs are.
+    learnt: Option<Learnt>,
     /// `None` for a fixed number of pods.
     scaler: Option<Scaler>,
     /// The wanted replicas: the workload's `spec.replicas`.
@@ -77,7 +87,9 @@ impl<'a> Model<'a> {
             now: 0,
             events: Events::default(),
             jobs: Jobs::new(&workload.jobs, look_aheads),
+            kinds: workload.kinds.iter().map(|kind| kind.as_str().into()).collect(),
             pods: Pods::default(),
+            learnt: scaler.as_ref().filter(|scaler| scaler.wants_work()).map(|_| Learnt::new(workload)),
             scaler,
             replicas: 0,
             resting_replicas,

@@ -8,7 +8,7 @@ use super::plan::DueState;
 use super::plan::ReadPlan;
 use super::rows::{DueScans, Interval, QueueRow, Rows, Scan};
 use crate::config::StorageConfig;
-use crate::jobrunr::{Count, Filter, LookAheads, QuestionError, Questions, Queue, Snapshot};
+use crate::jobrunr::{Count, Filter, JobGroup, LookAheads, QuestionError, Questions, Queue, Snapshot};
 
 /// Assembles the rows of a read. Recurring jobs are added afterwards, because they may need further queries.
 pub(super) fn snapshot(
@@ -43,10 +43,14 @@ fn queue(row: &QueueRow, look_aheads: &LookAheads, limit: Option<u64>) -> Queue 
         is_partial: !row.scheduled.are_complete() || !row.awaiting.are_complete(),
         ..Queue::default()
     };
-    for (index, (&look_ahead, &demand)) in look_aheads.iter().enumerate() {
+    if let Some(kinds) = &row.kinds {
+        queue.waiting = JobGroup::of_queue(kinds.oldest.clone(), kinds.newest.clone(), queue.enqueued.n_jobs);
+        queue.due.clone_from(&kinds.due);
+    }
+    for (index, (&look_ahead, details)) in look_aheads.iter().enumerate() {
         queue.scheduled.insert(look_ahead, row.scheduled.due(index, limit));
         let mut next = row.scheduled.next(index);
-        if demand {
+        if details.demand {
             queue.awaiting.insert(look_ahead, row.awaiting.due(index, limit));
             next = next.into_iter().chain(row.awaiting.next(index)).min();
         }

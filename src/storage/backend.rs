@@ -8,10 +8,10 @@ use jiff::Timestamp;
 
 use super::plan::DueState;
 use super::plan::ReadPlan;
-use super::rows::{DefinitionRow, DefinitionsVersion, Rows};
+use super::rows::{DefinitionRow, DefinitionsVersion, ExcerptKind, Excerpts, Rows, RunningRow};
 use super::{Grants, HistoryPage, HistoryRow, Inspection, Listener, Notifications, StorageError};
 use crate::config::ReadBounds;
-use crate::jobrunr::{Filter, UnsupportedFilter};
+use crate::jobrunr::{Filter, FinishedRun, UnsupportedFilter};
 
 /// A kind of database, with the settings of one storage.
 #[async_trait]
@@ -74,6 +74,14 @@ pub(crate) trait Backend: Send {
     /// Returns those of the recurring jobs that have a run in one of the states.
     async fn active_runs_of(&mut self, ids: &[&str], states: &[&str]) -> Result<BTreeSet<String>, StorageError>;
 
+    /// Lists the jobs in state PROCESSING, at most `limit`; those whose heartbeat is before `since` may be missing. After an
+    /// error that is not about the connection, the connection remains usable.
+    async fn running(&mut self, limit: u64, since: Option<Timestamp>) -> Result<Vec<RunningRow>, StorageError>;
+
+    /// Reads parts of the records of jobs, of at least one of them. After an error that is not about the connection, the
+    /// connection remains usable.
+    async fn excerpts(&mut self, ids: &[&str], kind: ExcerptKind) -> Result<Excerpts, StorageError>;
+
     /// Returns JobRunr's major version as the tables show it, 7 standing for all before 8; `None` if they do not show it.
     async fn major_version(&mut self) -> Result<Option<u32>, StorageError>;
 
@@ -87,6 +95,10 @@ pub(crate) trait Backend: Send {
         let _ = page;
         Err(StorageError::Rejected("finished jobs are not read from this kind of database".to_owned()))
     }
+
+    /// Reads how long the newest finished jobs ran, those that ended after `since`, the newest first, at most `limit`. One without
+    /// a readable duration has NaN. After [`StorageError::Rejected`] and [`StorageError::TimedOut`] the connection remains usable.
+    async fn finished_runs(&mut self, since: Option<Timestamp>, limit: u64) -> Result<Vec<FinishedRun>, StorageError>;
 
     /// Inspects server, user and rights. The session adds JobRunr's version and the findings.
     async fn inspect(&mut self) -> Result<Inspection, StorageError>;

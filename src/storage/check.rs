@@ -93,7 +93,7 @@ async fn inspect_and_read(config: &StorageConfig, now: impl Fn() -> Timestamp + 
     // Assumes that the answer was given halfway.
     let halfway = now().duration_since(asked_at).checked_div(2).unwrap_or_default();
     let inspected_at = asked_at.checked_add(halfway).unwrap_or(asked_at);
-    let question = Question { filter: Filter::default(), look_ahead: LOOK_AHEAD, demand: true };
+    let question = Question { filter: Filter::default(), look_ahead: LOOK_AHEAD, demand: true, ..Question::default() };
     let began = now();
     let snapshot = session.read(&Questions::from_iter([question]), began).await?;
     let took = now().duration_since(began);

@@ -8,11 +8,13 @@ mod client;
 mod command;
 mod decode;
 mod grants;
+mod id;
 mod schema;
+mod work;
 
 use std::collections::BTreeSet;
 
-use ::mongodb::bson::{Bson, Document};
+use ::mongodb::bson::{Bson, Document, doc};
 use async_trait::async_trait;
 use futures::try_join;
 use jiff::{SignedDuration, Timestamp};
@@ -26,11 +28,15 @@ use super::backend::{Backend, Driver, Probe, SchemaFindings};
 use super::plan::DueState;
 use super::plan::{QueuePlan, ReadPlan};
 use super::rows::{
-    ActiveRuns, CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, QueueRow, Rows, calendar_instant,
+    ActiveRuns, CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, ExcerptKind, Excerpts, KindRows,
+    QueueRow, Rows, RunningRow, calendar_instant,
 };
 use super::{Grants, HistoryPage, HistoryRow, Inspection, StorageError, within};
 use crate::config::{MongoDbAddress, ReadBounds, StorageConfig};
-use crate::jobrunr::{Filter, Server, UnsupportedFilter};
+use crate::jobrunr::{Filter, FinishedRun, Server, UnsupportedFilter};
+
+/// Bytes of records that are read at a time to see which server runs which job.
+const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
 
 /// A storage on MongoDB.
 pub(super) struct MongoDb<'a> {
@@ -155,6 +161,22 @@ impl MongoDbBackend {
         Ok(counter.finish(plan))
     }
 
+    /// Groups jobs by kind if the plan asks for it.
+    async fn kinds(&self, queue: &QueuePlan<'_>) -> Result<Option<KindRows>, StorageError> {
+        if !queue.work {
+            return Ok(None);
+        }
+        let find = async |state, time: &str, sort, until| {
+            work::groups(&self.run(self.writer().kinds(state, time, sort)).await?, time, until)
+        };
+        let (oldest, newest, due) = try_join!(
+            find("ENQUEUED", "updatedAt", Some(doc! { "updatedAt": 1 }), None),
+            find("ENQUEUED", "updatedAt", Some(doc! { "updatedAt": -1 }), None),
+            find("SCHEDULED", "scheduledAt", None, queue.last_until()),
+        )?;
+        Ok(Some(KindRows { oldest, newest, due }))
+    }
+
     async fn recurring(&self, plan: &ReadPlan<'_>) -> Result<(ActiveRuns, Option<DefinitionsVersion>), StorageError> {
         if !plan.recurring {
             return Ok((ActiveRuns::default(), None));
@@ -211,11 +233,12 @@ impl MongoDbBackend {
             let Processing { servers, n_invalid_servers, .. } = processing;
             return Ok(Rows { servers, n_invalid_servers, runs, definitions_version, ..Rows::default() });
         };
-        let (processing, enqueued, scheduled, awaiting, (runs, definitions_version)) = try_join!(
+        let (processing, enqueued, scheduled, awaiting, kinds, (runs, definitions_version)) = try_join!(
             self.processing(plan),
             self.enqueued(plan),
             self.due(DueState::Scheduled, queue, true, plan),
             self.due(DueState::Awaiting, queue, queue.awaiting.is_some(), plan),
+            self.kinds(queue),
             self.recurring(plan),
         )?;
         let mut row = QueueRow {
@@ -225,6 +248,7 @@ impl MongoDbBackend {
             n_processing_alive: processing.n_alive,
             scheduled,
             awaiting,
+            kinds,
             ..QueueRow::default()
         };
         let mut n_invalid_jobs = 0;
@@ -307,6 +331,28 @@ impl Backend for MongoDbBackend {
         Ok(values.iter().filter_map(Bson::as_str).map(str::to_owned).collect())
     }
 
+    /// An index on the state has no entries of jobs that have moved on.
+    async fn running(&mut self, limit: u64, _since: Option<Timestamp>) -> Result<Vec<RunningRow>, StorageError> {
+        let answer = within(self.config.statement_timeout, self.run(self.writer().running(limit))).await?;
+        decode::running(&answer)
+    }
+
+    async fn excerpts(&mut self, ids: &[&str], kind: ExcerptKind) -> Result<Excerpts, StorageError> {
+        // The records come whole, so that a second look at them shows nothing more.
+        if kind == ExcerptKind::Whole {
+            return Ok(Excerpts::default());
+        }
+        let (mut jobs, mut n_bytes) = (Vec::new(), 0_usize);
+        let command = self.writer().records(ids.iter().map(|id| id::bson(id)).collect());
+        let each = &mut |document: &Document| {
+            n_bytes = n_bytes.saturating_add(document.get_str("jobAsJson").map_or(0, str::len));
+            jobs.extend(decode::excerpt(document));
+            n_bytes <= MAX_RECORD_BYTES
+        };
+        within(self.config.statement_timeout, self.connections.stream(command, each)).await?;
+        Ok(Excerpts { jobs, is_partial: MAX_RECORD_BYTES < n_bytes })
+    }
+
     async fn major_version(&mut self) -> Result<Option<u32>, StorageError> {
         if self.findings.recurring_unavailable.is_some() {
             return Ok(None);
@@ -323,6 +369,10 @@ impl Backend for MongoDbBackend {
             })
             .await?;
         Ok(rows)
+    }
+
+    async fn finished_runs(&mut self, since: Option<Timestamp>, limit: u64) -> Result<Vec<FinishedRun>, StorageError> {
+        work::finished_runs(&self.run(self.writer().finished_runs(since, limit)).await?)
     }
 
     async fn inspect(&mut self) -> Result<Inspection, StorageError> {

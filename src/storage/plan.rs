@@ -35,6 +35,8 @@ pub(crate) struct QueuePlan<'a> {
     pub(crate) scheduled: DuePlan,
     /// How AWAITING jobs are scanned; `None` if no question asks for them.
     pub(crate) awaiting: Option<DuePlan>,
+    /// Whether ENQUEUED jobs and due ones are grouped by kind.
+    pub(crate) work: bool,
 }
 
 /// Where the jobs of one filter begin, as `updatedAt`, by state.

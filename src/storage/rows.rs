@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Server};
+use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, JobGroup, Server, normalized_id};
+use crate::text::printable;
 
 /// The answer to a [`ReadPlan`](super::plan::ReadPlan).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +43,19 @@ pub(crate) struct QueueRow {
     pub(crate) scheduled: DueScans,
     /// AWAITING jobs.
     pub(crate) awaiting: DueScans,
+    /// Samples of jobs by kind, if the plan asks for them.
+    pub(crate) kinds: Option<KindRows>,
+}
+
+/// Samples of jobs by kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct KindRows {
+    /// The oldest ENQUEUED jobs.
+    pub(crate) oldest: Vec<JobGroup>,
+    /// The newest ENQUEUED jobs. If there are few, they are among the oldest as well.
+    pub(crate) newest: Vec<JobGroup>,
+    /// SCHEDULED jobs that are due up to the last instant.
+    pub(crate) due: Vec<JobGroup>,
 }
 
 /// The jobs of one state by due time.
@@ -100,6 +114,49 @@ pub(crate) struct DefinitionsVersion {
     pub(crate) sum: Option<i64>,
 }
 
+/// A job in state PROCESSING.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunningRow {
+    /// Its id, as the database's queries take it.
+    pub(crate) id: String,
+    /// How often it was saved; `None` if the table does not say.
+    pub(crate) version: Option<i64>,
+}
+
+/// Which part of a job's record is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExcerptKind {
+    /// The part that contains its last state, unless the application's own objects hide it.
+    LastState,
+    /// The whole record unless it is long.
+    Whole,
+}
+
+/// Characters of a record that is read as a whole.
+pub(crate) const MAX_WHOLE_CHARACTERS: usize = 65_536;
+/// Characters of a job's kind: the width of JobRunr's column.
+pub(crate) const MAX_KIND_CHARACTERS: usize = 512;
+
+/// Parts of the records of jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Excerpts {
+    /// A part per job, without the jobs that are gone.
+    pub(crate) jobs: Vec<JobExcerpt>,
+    /// Whether reading ended at a bound, so that a job that is missing may exist.
+    pub(crate) is_partial: bool,
+}
+
+/// A part of a job's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JobExcerpt {
+    /// Its id, as in [`RunningRow`].
+    pub(crate) id: String,
+    /// Its `jobSignature`.
+    pub(crate) kind: String,
+    /// The part of its `jobAsJson`.
+    pub(crate) json: String,
+}
+
 /// The definition of a recurring job, as far as it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DefinitionRow {
@@ -118,17 +175,37 @@ pub(crate) fn calendar_instant(micros: i64) -> Option<Timestamp> {
     Timestamp::from_microsecond(micros).ok().filter(|_| CALENDAR_MICROS.contains(&micros))
 }
 
+/// Characters of a job's kind (`jobSignature`) that are read. Longer ones are the same kind if they begin alike.
+pub(crate) const KIND_CHARACTERS: usize = 200;
+
+/// Reads the duration at the beginning of a text, in seconds: a number of seconds, or ISO-8601 in quotes. JobRunr's JSON mappers
+/// write one or the other (`SucceededState.processDuration`).
+pub(crate) fn duration_seconds(text: &str) -> Option<f64> {
+    let end = text.find([',', '}']).unwrap_or(text.len());
+    let value = text.get(..end)?.trim().trim_matches('"');
+    let seconds = match value.parse() {
+        Ok(seconds) => seconds,
+        Err(_) => crate::duration::parse(value).ok()?.as_secs_f64(),
+    };
+    Some(seconds).filter(|seconds: &f64| seconds.is_finite() && 0.0 <= *seconds)
+}
+
 /// The first and the last microsecond of the calendar.
 pub(crate) const CALENDAR_MICROS: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// The longest plausible poll interval, seconds: a month.
 pub(crate) const MAX_POLL_INTERVAL_SECONDS: i64 = 31 * 24 * 60 * 60;
+/// Characters of a server's name: the width of JobRunr's column.
+pub(crate) const MAX_NAME_CHARACTERS: usize = 128;
 /// The largest plausible number of workers.
 pub(crate) const MAX_WORKERS: i64 = 1_000_000;
 
 /// A server's record as stored, unchecked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ServerRow {
+    pub(crate) id: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) first_heartbeat: Option<Timestamp>,
     pub(crate) worker_pool_size: Option<i64>,
     pub(crate) poll_interval_seconds: Option<i64>,
     pub(crate) last_heartbeat: Option<Timestamp>,
@@ -146,7 +223,11 @@ impl ServerRow {
         if MAX_POLL_INTERVAL_SECONDS < poll || MAX_WORKERS < workers || occupied.is_some_and(|n| MAX_WORKERS < n) {
             return None;
         }
+        let name = self.name.filter(|name| !name.is_empty());
         Some(Server {
+            id: self.id.as_deref().and_then(normalized_id).unwrap_or_default(),
+            name: name.map(|name| printable(&name, MAX_NAME_CHARACTERS).into()),
+            first_heartbeat: self.first_heartbeat,
             worker_pool_size: workers.unsigned_abs(),
             poll_interval: SignedDuration::from_secs(poll),
             last_heartbeat: self.last_heartbeat?,

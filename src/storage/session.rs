@@ -8,10 +8,12 @@ use tokio::time::{Duration, Instant};
 
 use super::backend::{Backend, SchemaFindings};
 use super::cursors::{EarliestDue, QueueCursors};
+use super::finished::FinishedCache;
 use super::plan::DueState;
 use super::plan::{QueuePlan, ReadPlan};
 use super::recurring::RecurringCache;
 use super::rows::Rows;
+use super::running::RunningCache;
 use super::{HistoryPage, HistoryRow, Inspection, Notifications, Session, StorageError, assemble};
 use crate::config::StorageConfig;
 use crate::jobrunr::{Filter, LookAheads, QuestionError, Questions, Snapshot};
@@ -28,6 +30,8 @@ pub(crate) struct JobRunrSession {
     config: StorageConfig,
     cursors: QueueCursors,
     recurring: RecurringCache,
+    finished: FinishedCache,
+    running: RunningCache,
     /// The filters that the database has rejected, with its words and when that was.
     rejected: HashMap<Filter, (String, Instant)>,
 }
@@ -47,6 +51,8 @@ impl JobRunrSession {
             config: config.clone(),
             cursors: QueueCursors::default(),
             recurring: RecurringCache::default(),
+            finished: FinishedCache::default(),
+            running: RunningCache::default(),
             rejected: HashMap::new(),
         }
     }
@@ -91,13 +97,14 @@ impl JobRunrSession {
         now: Timestamp,
         from_cursors: bool,
     ) -> QueuePlan<'q> {
-        let wants_demand = look_aheads.values().any(|demand| *demand);
+        let wants_demand = look_aheads.values().any(|details| details.demand);
         QueuePlan {
             filter,
             cursor: self.cursors.get(filter).filter(|_| from_cursors),
             until: look_aheads.keys().map(|look_ahead| assemble::until(now, *look_ahead)).collect(),
             scheduled: self.cursors.due_plan(filter, DueState::Scheduled),
             awaiting: wants_demand.then(|| self.cursors.due_plan(filter, DueState::Awaiting)),
+            work: look_aheads.values().any(|details| details.work),
         }
     }
 
@@ -212,6 +219,14 @@ impl Session for JobRunrSession {
         let Attempt { mut snapshot, rows, .. } = attempt;
         if questions.want_demand() {
             self.recurring.add(self.backend.as_mut(), &self.config, &rows, &mut snapshot).await?;
+        }
+        if questions.want_work() {
+            self.finished.add(self.backend.as_mut(), &mut snapshot).await?;
+        }
+        if questions.want_running() {
+            // The read has just checked the cursor, or set it.
+            let since = self.cursors.get(&Filter::default()).map(|cursor| cursor.processing);
+            self.running.add(self.backend.as_mut(), &self.config, since, &mut snapshot).await?;
         }
         Ok(snapshot)
     }

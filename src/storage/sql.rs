@@ -27,10 +27,10 @@ use self::statement::{Row, StateScan, Writer};
 use super::backend::{Backend, Probe, SchemaFindings};
 use super::plan::DueState;
 use super::plan::ReadPlan;
-use super::rows::{DefinitionRow, Rows};
+use super::rows::{DefinitionRow, ExcerptKind, Excerpts, Rows, RunningRow};
 use super::{HistoryPage, HistoryRow, Inspection, Notifications, StorageError};
 use crate::config::{ReadBounds, StorageConfig};
-use crate::jobrunr::{Filter, UnsupportedFilter};
+use crate::jobrunr::{Filter, FinishedRun, UnsupportedFilter};
 
 /// A connection to an SQL database, and the schema of its tables.
 struct SqlBackend {
@@ -131,6 +131,17 @@ impl Backend for SqlBackend {
         Ok(statement::active_runs(&self.rows(statement).await?, u64::MAX).ids)
     }
 
+    async fn running(&mut self, limit: u64, since: Option<Timestamp>) -> Result<Vec<RunningRow>, StorageError> {
+        let statement = self.writer().running(limit, since);
+        Ok(statement::running(self.rows(statement).await?))
+    }
+
+    async fn excerpts(&mut self, ids: &[&str], kind: ExcerptKind) -> Result<Excerpts, StorageError> {
+        let statement = self.writer().excerpts(ids, kind);
+        let jobs = self.rows(statement).await?.into_iter().filter_map(statement::excerpt).collect();
+        Ok(Excerpts { jobs, is_partial: false })
+    }
+
     async fn major_version(&mut self) -> Result<Option<u32>, StorageError> {
         if let Some(migrations) = &self.schema.migrations {
             let statement = self.writer().migration(migrations);
@@ -148,6 +159,11 @@ impl Backend for SqlBackend {
     async fn history(&mut self, page: &HistoryPage) -> Result<Vec<HistoryRow>, StorageError> {
         let statement = self.writer().history(page);
         Ok(statement::history(self.rows(statement).await?, page.limit))
+    }
+
+    async fn finished_runs(&mut self, since: Option<Timestamp>, limit: u64) -> Result<Vec<FinishedRun>, StorageError> {
+        let statement = self.writer().finished_runs(since, limit);
+        Ok(statement::finished_runs(&self.rows(statement).await?))
     }
 
     async fn notifications(&mut self) -> Result<Notifications, StorageError> {

@@ -12,7 +12,9 @@ mod plans;
 mod pooler;
 mod recurring;
 mod rights;
+mod running;
 mod tables;
+mod work;
 
 use jiff::SignedDuration;
 use jobrunr_scaler::config::StorageConfig;
@@ -52,7 +54,7 @@ on_every_database!(
 );
 
 pub(crate) fn question(filter: Filter, look_ahead_seconds: i64) -> Question {
-    Question { filter, look_ahead: SignedDuration::from_secs(look_ahead_seconds), demand: false }
+    Question { filter, look_ahead: SignedDuration::from_secs(look_ahead_seconds), ..Question::default() }
 }
 
 /// Everything that needs a server, now or within a minute.

@@ -266,6 +266,13 @@ impl Database {
         self.encoding.literal(instant)
     }
 
+    /// A text as an SQL literal.
+    pub(crate) fn text(&self, text: &str) -> String {
+        // In MariaDB a backslash in a literal is an escape.
+        let text = if self.kind.is_mysql() { text.replace('\\', "\\\\") } else { text.to_owned() };
+        format!("'{}'", text.replace('\'', "''"))
+    }
+
     fn next_id(&mut self) -> String {
         self.n_rows += 1;
         format!("00000000-0000-4000-8000-{:012}", self.n_rows)
@@ -282,7 +289,10 @@ impl Database {
             let updated_at = self.instant(self.now - job.updated_ago);
             let scheduled_at = job.scheduled_in.map_or("NULL".to_owned(), |due_in| self.instant(self.now + due_in));
             let mut row = format!(
-                "('{id}', 1, '{{}}', 'App.run()', '{}', {updated_at}, {updated_at}, {scheduled_at}, {}",
+                "('{id}', {}, {}, '{}', '{}', {updated_at}, {updated_at}, {scheduled_at}, {}",
+                job.version,
+                self.text(&job.json),
+                job.kind,
                 job.state,
                 job.recurring_job.as_ref().map_or("NULL".to_owned(), |id| format!("'{id}'"))
             );
@@ -357,10 +367,12 @@ impl Database {
         // The column `running` has no meaning, so it is always false.
         let running = if self.kind == Kind::Postgres && self.layout.hand_made { "false" } else { "0" };
         for server in servers {
-            let id = self.next_id();
+            let next_id = self.next_id();
+            let id = server.id.as_ref().unwrap_or(&next_id);
+            let name = server.name.as_ref().map_or("NULL".to_owned(), |name| self.text(name));
             let heartbeat = self.instant(self.now - server.heartbeat_ago);
             let mut row = format!(
-                "'{id}', {}, {}, {heartbeat}, {heartbeat}, {running}, 1, 1, 0.5, 1, 1, 1, 0.5, 'PT36H', 'PT72H', 'pod'",
+                "'{id}', {}, {}, {heartbeat}, {heartbeat}, {running}, 1, 1, 0.5, 1, 1, 1, 0.5, 'PT36H', 'PT72H', {name}",
                 server.workers, server.poll_seconds
             );
             if self.layout.pro {
@@ -388,10 +400,8 @@ impl Database {
         if let Admin::MongoDb(collections) = &self.admin {
             return collections.insert("recurring_jobs", vec![recurring_document(id, json, created_at)]).await;
         }
-        // In MariaDB a backslash in a literal is an escape.
-        let json = if self.kind.is_mysql() { json.replace('\\', "\\\\") } else { json.to_owned() };
-        let json = json.replace('\'', "''");
-        let statement = format!("INSERT INTO {} VALUES ('{id}', 1, '{json}', {created_at})", self.recurring_jobs());
+        let json = self.text(json);
+        let statement = format!("INSERT INTO {} VALUES ('{id}', 1, {json}, {created_at})", self.recurring_jobs());
         self.execute(&statement).await;
     }
 
@@ -440,7 +450,8 @@ fn numbers_of_mysql(n_rows: u32) -> String {
     let places = 0..n_rows.to_string().len();
     let ten = "SELECT 0 AS digit UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 \
                UNION SELECT 7 UNION SELECT 8 UNION SELECT 9";
-    let number: Vec<String> = places.clone().map(|place| format!("{} * d{place}.digit", 10_u32.pow(place as u32))).collect();
+    let number: Vec<String> =
+        places.clone().map(|place| format!("{} * d{place}.digit", 10_u32.pow(place as u32))).collect();
     let digits: Vec<String> = places.map(|place| format!("({ten}) d{place}")).collect();
     let all = format!("SELECT CAST({} AS SIGNED) AS n FROM {}", number.join(" + "), digits.join(", "));
     format!("(SELECT n FROM ({all}) counted WHERE n BETWEEN 1 AND {n_rows}) numbers")

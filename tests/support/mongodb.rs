@@ -66,9 +66,9 @@ pub(crate) fn job_document(job: &Job, now: Timestamp) -> Document {
     let updated_at = (now - job.updated_ago).as_microsecond();
     let mut document = doc! {
         "_id": Uuid::new(),
-        "version": 1,
-        "jobAsJson": "{}",
-        "jobSignature": "App.run()",
+        "version": job.version,
+        "jobAsJson": &job.json,
+        "jobSignature": &job.kind,
         "state": &job.state,
         "createdAt": updated_at,
         "updatedAt": updated_at,
@@ -84,9 +84,10 @@ pub(crate) fn job_document(job: &Job, now: Timestamp) -> Document {
 
 pub(crate) fn server_document(server: &ServerRow, now: Timestamp) -> Document {
     let heartbeat = DateTime::from_millis((now - server.heartbeat_ago).as_millisecond());
+    let id = server.id.as_ref().map_or_else(Uuid::new, |id| Uuid::parse_str(id).unwrap());
     doc! {
-        "_id": Uuid::new(),
-        "name": "pod",
+        "_id": id,
+        "name": &server.name,
         "workerPoolSize": server.workers,
         "pollIntervalInSeconds": server.poll_seconds,
         "firstHeartbeat": heartbeat,

@@ -12,6 +12,11 @@ pub(crate) struct Job {
     pub(crate) server_tag: String,
     pub(crate) dynamic_queue: Option<String>,
     pub(crate) recurring_job: Option<String>,
+    /// Its `jobAsJson`.
+    pub(crate) json: String,
+    /// Its `jobSignature`.
+    pub(crate) kind: String,
+    pub(crate) version: i32,
 }
 
 /// Returns a job that entered its state `updated_ago` seconds ago.
@@ -24,6 +29,9 @@ pub(crate) fn job(state: &str, updated_ago: f64) -> Job {
         server_tag: "DEFAULT".to_owned(),
         dynamic_queue: None,
         recurring_job: None,
+        json: "{}".to_owned(),
+        kind: "App.run()".to_owned(),
+        version: 1,
     }
 }
 
@@ -33,6 +41,17 @@ pub(crate) fn scheduled(due_in: f64) -> Job {
 }
 
 impl Job {
+    /// Sets the record.
+    pub(crate) fn json(mut self, json: impl Into<String>) -> Self {
+        self.json = json.into();
+        self
+    }
+
+    pub(crate) fn kind(mut self, kind: &str) -> Self {
+        self.kind = kind.to_owned();
+        self
+    }
+
     /// Sets `scheduledAt`, which JobRunr 8 keeps after the job has left SCHEDULED.
     pub(crate) fn due_in(mut self, due_in: f64) -> Self {
         self.scheduled_in = Some(seconds(due_in));
@@ -68,15 +87,35 @@ pub(crate) struct ServerRow {
     pub(crate) poll_seconds: i32,
     pub(crate) heartbeat_ago: SignedDuration,
     pub(crate) occupied: Option<i32>,
+    pub(crate) id: Option<String>,
+    pub(crate) name: Option<String>,
     pub(crate) tags: Option<String>,
 }
 
 /// Returns a server with its workers, its poll interval and its last heartbeat, in seconds.
 pub(crate) fn server(workers: i32, poll_seconds: i32, heartbeat_ago: f64) -> ServerRow {
-    ServerRow { workers, poll_seconds, heartbeat_ago: seconds(heartbeat_ago), occupied: None, tags: None }
+    ServerRow {
+        workers,
+        poll_seconds,
+        heartbeat_ago: seconds(heartbeat_ago),
+        occupied: None,
+        id: None,
+        name: Some("pod".to_owned()),
+        tags: None,
+    }
 }
 
 impl ServerRow {
+    pub(crate) fn id(mut self, id: &str) -> Self {
+        self.id = Some(id.to_owned());
+        self
+    }
+
+    pub(crate) fn name(mut self, name: Option<&str>) -> Self {
+        self.name = name.map(str::to_owned);
+        self
+    }
+
     pub(crate) fn occupied(mut self, workers: i32) -> Self {
         self.occupied = Some(workers);
         self

@@ -135,6 +135,8 @@ impl Session for FakeSession {
             last_seen_servers: LastSeenServers::default(),
             queues,
             recurring: None,
+            service_times: None,
+            running: questions.want_running().then(Default::default),
             notes: Vec::new(),
         })
     }
@@ -180,7 +182,7 @@ pub(super) fn start_with(refresh: Duration) -> (Monitor, Arc<Fake>) {
 
 pub(super) fn question(priority: i32) -> Question {
     let filter = Filter { priority: Some(priority), ..Filter::default() };
-    Question { filter, look_ahead: SignedDuration::from_mins(1), demand: false }
+    Question { filter, look_ahead: SignedDuration::from_mins(1), ..Question::default() }
 }
 
 /// The number of the read that an answer comes from.

@@ -14,8 +14,7 @@ fn live_server() -> Server {
         worker_pool_size: 8,
         poll_interval: SignedDuration::from_hours(1),
         last_heartbeat: Timestamp::now(),
-        occupied_workers: None,
-        server_tags: None,
+        ..Server::default()
     }
 }
 

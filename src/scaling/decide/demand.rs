@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::work::Work;
 use crate::jobrunr::{Count, Filter, Queue, Recurring, RecurringJob, RunScheduling, Snapshot};
 use crate::scaling::{DemandParts, JobCount, Reason, RecurringReason, Trigger};
 
@@ -37,7 +38,10 @@ pub(super) fn demand(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reas
     if 0 < parts.recurring && *filter != Filter::default() {
         reasons.push(Reason::Recurring(RecurringReason::Unfiltered));
     }
-    parts.total()
+    match trigger.promise.max_latency {
+        None => parts.total(),
+        Some(max_latency) => Work::new(trigger, snapshot, queue, &parts).demand(max_latency, parts.total(), reasons),
+    }
 }
 
 /// Why a recurring job needs a server.

@@ -27,8 +27,7 @@ fn server(workers: u64, heartbeat_seconds_ago: i64) -> Server {
         worker_pool_size: workers,
         poll_interval: SignedDuration::from_secs(15),
         last_heartbeat: now() - SignedDuration::from_secs(heartbeat_seconds_ago),
-        occupied_workers: None,
-        server_tags: None,
+        ..Server::default()
     }
 }
 
@@ -41,6 +40,8 @@ fn snapshot(queue: Queue, servers: Vec<Server>) -> Snapshot {
         last_seen_servers: LastSeenServers::default(),
         queues,
         recurring: None,
+        service_times: None,
+        running: None,
         notes: Vec::new(),
     }
 }

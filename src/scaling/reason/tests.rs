@@ -40,6 +40,8 @@ fn reasons() -> Vec<Reason> {
         target(8, 1.0, WorkersSource::StoppedServer),
         target(8, 1.0, WorkersSource::Metadata),
         target(8, 1.0, WorkersSource::Default),
+        Reason::BusyServers { servers: 1, possible: 0, value: 6.4 },
+        Reason::BusyServers { servers: 3, possible: 2, value: 40.0 },
         Reason::Active { value: 0.375, activation_target: 0.0 },
         Reason::ActiveWhileProcessing(jobs(2)),
         Reason::Inactive { value: 1.0, activation_target: 1.5 },

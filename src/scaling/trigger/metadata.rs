@@ -11,7 +11,7 @@ use super::intended::{self, Unit};
 use crate::duration;
 use crate::jobrunr::Filter;
 use crate::scaling::target::DEFAULT_WORKERS;
-use crate::scaling::{Metric, Target};
+use crate::scaling::{Metric, Promise, Target};
 use crate::text::{printable, suggest};
 
 const STORAGE: &str = "storage";
@@ -23,12 +23,16 @@ const SERVER_TAG: &str = "serverTag";
 const DYNAMIC_QUEUE: &str = "dynamicQueue";
 pub(super) const SCHEDULED_IN: &str = "scheduledIn";
 pub(super) const KEEP_WHILE_PROCESSING: &str = "keepWhileProcessing";
+pub(super) const KEEP_BUSY_PODS: &str = "keepBusyPods";
 pub(super) const PUSH_INACTIVE: &str = "pushInactive";
 pub(super) const TARGET_USAGE: &str = "targetUsage";
 pub(super) const WORKERS_PER_POD: &str = "workersPerPod";
+pub(super) const MAX_LATENCY: &str = "maxLatency";
+pub(super) const POD_START: &str = "podStart";
+pub(super) const SERVICE_TIME: &str = "serviceTime";
 
 /// The keys that this scaler reads.
-pub(super) const KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 16] = [
     STORAGE,
     METRIC,
     TARGET,
@@ -38,9 +42,13 @@ pub(super) const KEYS: [&str; 12] = [
     DYNAMIC_QUEUE,
     SCHEDULED_IN,
     KEEP_WHILE_PROCESSING,
+    KEEP_BUSY_PODS,
     PUSH_INACTIVE,
     TARGET_USAGE,
     WORKERS_PER_POD,
+    MAX_LATENCY,
+    POD_START,
+    SERVICE_TIME,
 ];
 
 /// The keys that KEDA itself reads and also sends (KEDA `pkg/scalers/external_scaler.go`).
@@ -53,8 +61,15 @@ const MIN_TARGET: f64 = 0.001;
 const MAX_TARGET: f64 = 9.0e15;
 /// A usage is at most 1, so a larger target would never ask for a pod.
 const MAX_USAGE: f64 = 1.0;
+/// What durations of a promise are allowed. Less than a second is less than a read takes.
+const MAX_LATENCIES: DurationRange =
+    (SignedDuration::from_secs(1), SignedDuration::from_hours(7 * 24), "PT1S to P7D", "PT5M");
+const POD_STARTS: DurationRange = (SignedDuration::ZERO, SignedDuration::from_hours(1), "PT0S to PT1H", "PT45S");
+const SERVICE_TIMES: DurationRange =
+    (SignedDuration::from_millis(1), SignedDuration::from_hours(31 * 24), "PT0.001S to P31D", "PT2S");
 /// A longer look-ahead is a mistake.
-const MAX_LOOK_AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
+const LOOK_AHEADS: DurationRange =
+    (SignedDuration::ZERO, SignedDuration::from_hours(366 * 24), "PT0S to P366D", "PT2M");
 /// No pod has more.
 const MAX_WORKERS_PER_POD: u32 = 100_000;
 /// Outside this range a usage is a mistake: a percentage, or a number of jobs.
@@ -68,6 +83,9 @@ const MAX_NAMED: usize = 5;
 pub(super) const DEFAULT_LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(1);
 /// The value of a target that is computed from the workers of a pod.
 pub(super) const AUTO: &str = "auto";
+
+/// The shortest and the longest duration allowed, both in words, and an example.
+type DurationRange = (SignedDuration, SignedDuration, &'static str, &'static str);
 
 /// The values in the metadata, and the problems found so far.
 pub(super) struct MetadataReader<'a> {
@@ -130,6 +148,16 @@ impl<'a> MetadataReader<'a> {
 
     pub(super) fn keep_while_processing(&mut self) -> bool {
         self.boolean(KEEP_WHILE_PROCESSING, true)
+    }
+
+    /// Reads whether busy pods are kept. Only a number of jobs can be raised to a number of pods.
+    pub(super) fn keep_busy_pods(&mut self, metric: Option<Metric>) -> bool {
+        let keeps = self.boolean(KEEP_BUSY_PODS, false);
+        if keeps && metric.is_some_and(|metric| !metric.counts_jobs()) {
+            let allowed = format!("\"false\"; \"true\" is for metrics that count jobs: {}", counting_metrics());
+            self.invalid(KEEP_BUSY_PODS, "true", allowed);
+        }
+        keeps
     }
 
     pub(super) fn push_inactive(&mut self) -> bool {
@@ -196,7 +224,7 @@ impl<'a> MetadataReader<'a> {
         match self.text(METRIC).and_then(Metric::from_name) {
             _ if key == TARGET_USAGE => Unit::Ratio,
             Some(Metric::WorkerUsage) => Unit::Ratio,
-            Some(Metric::EnqueuedLatency) => Unit::Seconds,
+            Some(metric) if metric.is_time() => Unit::Seconds,
             _ => Unit::Count,
         }
     }
@@ -208,9 +236,7 @@ impl<'a> MetadataReader<'a> {
         let workers_per_pod = self.workers_per_pod();
         match metric {
             Some(metric) if is_auto && !metric.counts_jobs() => {
-                let counting = Metric::ALL.into_iter().filter(|metric| metric.counts_jobs());
-                let counting: Vec<&str> = counting.map(Metric::name).collect();
-                let allowed = format!("a number; {AUTO} is for metrics that count jobs: {}", counting.join(", "));
+                let allowed = format!("a number; {AUTO} is for metrics that count jobs: {}", counting_metrics());
                 self.invalid(TARGET, AUTO, allowed);
                 return None;
             }
@@ -266,14 +292,33 @@ impl<'a> MetadataReader<'a> {
     }
 
     pub(super) fn look_ahead(&mut self) -> SignedDuration {
-        let Some(text) = self.text(SCHEDULED_IN) else { return DEFAULT_LOOK_AHEAD };
-        let is_allowed = |look_ahead: &SignedDuration| (SignedDuration::ZERO..=MAX_LOOK_AHEAD).contains(look_ahead);
-        if let Some(look_ahead) = duration::parse(text).ok().filter(is_allowed) {
-            return look_ahead;
+        self.duration(SCHEDULED_IN, LOOK_AHEADS).unwrap_or(DEFAULT_LOOK_AHEAD)
+    }
+
+    fn duration(&mut self, key: &'static str, (least, most, range, example): DurationRange) -> Option<SignedDuration> {
+        let text = self.text(key)?;
+        let is_allowed = |length: &SignedDuration| (least..=most).contains(length);
+        let parsed = duration::parse(text).ok().filter(is_allowed);
+        if parsed.is_none() {
+            let hint = suggest::hint(intended::duration(text).filter(is_allowed).map(duration::format));
+            self.invalid(key, text, format!("an ISO-8601 duration from {range}, such as {example}{hint}"));
         }
-        let hint = suggest::hint(intended::duration(text).filter(is_allowed).map(duration::format));
-        self.invalid(SCHEDULED_IN, text, format!("an ISO-8601 duration from PT0S to P366D, such as PT2M{hint}"));
-        DEFAULT_LOOK_AHEAD
+        parsed
+    }
+
+    /// Reads how long jobs may wait, and what is known of pods and jobs.
+    pub(super) fn promise(&mut self, metric: Option<Metric>) -> Promise {
+        let max_latency = self.duration(MAX_LATENCY, MAX_LATENCIES);
+        if let (Some(text), Some(metric)) = (self.text(MAX_LATENCY), metric)
+            && metric != Metric::Demand
+        {
+            self.invalid(MAX_LATENCY, text, format!("only with `{METRIC}: {}`; here it is {metric}", Metric::Demand));
+        }
+        Promise {
+            max_latency,
+            pod_start: self.duration(POD_START, POD_STARTS).unwrap_or(Promise::default().pod_start),
+            service_time: self.duration(SERVICE_TIME, SERVICE_TIMES),
+        }
     }
 
     fn boolean(&mut self, key: &'static str, default: bool) -> bool {
@@ -299,6 +344,11 @@ impl<'a> MetadataReader<'a> {
         if metric.is_some_and(|metric| !metric.looks_ahead()) && self.values.contains_key(SCHEDULED_IN) {
             warnings.push(format!("`{SCHEDULED_IN}` has no effect here: it belongs to scheduled-count and demand"));
         }
+        let is_estimate = self.text(MAX_LATENCY).is_some() || metric.is_some_and(Metric::is_estimate);
+        let without_effect = [POD_START, SERVICE_TIME].into_iter().filter(|key| self.values.contains_key(key));
+        warnings.extend(without_effect.filter(|_| !is_estimate).map(|key| {
+            format!("`{key}` has no effect here: it belongs to `{MAX_LATENCY}`, expected-latency and drain-time")
+        }));
         if let Some(Target::Auto { workers_per_pod: None, .. }) = target {
             warnings.push(format!(
                 "`{WORKERS_PER_POD}` is missing: with `{TARGET}: {AUTO}`, a scaler that has not seen a server, for example after a \
@@ -306,14 +356,21 @@ impl<'a> MetadataReader<'a> {
             ));
         }
         if let Some(Target::Fixed(_)) = target {
-            let without_effect =
-                [TARGET_USAGE, WORKERS_PER_POD].into_iter().filter(|key| self.values.contains_key(key));
+            // At zero pods, an estimate needs the workers of a pod.
+            let keys = if is_estimate { &[TARGET_USAGE][..] } else { &[TARGET_USAGE, WORKERS_PER_POD] };
+            let without_effect = keys.iter().filter(|key| self.values.contains_key(*key));
             warnings.extend(
                 without_effect.map(|key| format!("`{key}` has no effect here: it belongs to `{TARGET}: {AUTO}`")),
             );
         }
         warnings
     }
+}
+
+/// Lists the metrics whose value is a number of jobs.
+fn counting_metrics() -> String {
+    let counting = Metric::ALL.into_iter().filter(|metric| metric.counts_jobs());
+    counting.map(Metric::name).collect::<Vec<_>>().join(", ")
 }
 
 /// Warns about a key that neither this scaler nor KEDA reads.

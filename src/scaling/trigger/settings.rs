@@ -6,11 +6,11 @@ use jiff::SignedDuration;
 
 use super::Trigger;
 use super::metadata::{
-    ACTIVATION_TARGET, AUTO, DEFAULT_LOOK_AHEAD, KEEP_WHILE_PROCESSING, PUSH_INACTIVE, SCHEDULED_IN, TARGET,
-    TARGET_USAGE, WORKERS_PER_POD,
+    ACTIVATION_TARGET, AUTO, DEFAULT_LOOK_AHEAD, KEEP_BUSY_PODS, KEEP_WHILE_PROCESSING, MAX_LATENCY, POD_START,
+    PUSH_INACTIVE, SCHEDULED_IN, SERVICE_TIME, TARGET, TARGET_USAGE, WORKERS_PER_POD,
 };
 use crate::duration;
-use crate::scaling::Target;
+use crate::scaling::{Promise, Target};
 
 /// A trigger's target and everything else that its answer depends on, except storage, metric and filter. KEDA does not say which
 /// trigger of a ScaledObject it asks for. Two triggers with equal settings have the same answer.
@@ -22,7 +22,9 @@ pub struct Settings {
     target: TargetSetting,
     look_ahead: Option<SignedDuration>,
     activation_target: Number,
+    promise: Promise,
     keep_while_processing: bool,
+    keep_busy_pods: bool,
     push_inactive: bool,
 }
 
@@ -66,7 +68,9 @@ impl Settings {
             target,
             look_ahead: look_ahead.filter(|look_ahead| *look_ahead != DEFAULT_LOOK_AHEAD),
             activation_target: Number::new(trigger.activation_target),
+            promise: if trigger.question.work { trigger.promise } else { Promise::default() },
             keep_while_processing: trigger.keep_while_processing,
+            keep_busy_pods: trigger.keep_busy_pods,
             push_inactive: trigger.push_inactive,
         }
     }
@@ -92,8 +96,18 @@ impl fmt::Display for Settings {
         if !self.activation_target.is(0.0) {
             write!(f, " {ACTIVATION_TARGET}={}", self.activation_target)?;
         }
+        let Promise { max_latency, pod_start, service_time } = self.promise;
+        let pod_start = Some(pod_start).filter(|pod_start| *pod_start != Promise::default().pod_start);
+        for (key, length) in [(MAX_LATENCY, max_latency), (POD_START, pod_start), (SERVICE_TIME, service_time)] {
+            if let Some(length) = length {
+                write!(f, " {key}={}", duration::format(length))?;
+            }
+        }
         if !self.keep_while_processing {
             write!(f, " {KEEP_WHILE_PROCESSING}=false")?;
+        }
+        if self.keep_busy_pods {
+            write!(f, " {KEEP_BUSY_PODS}=true")?;
         }
         if self.push_inactive {
             write!(f, " {PUSH_INACTIVE}=true")?;
@@ -134,7 +148,13 @@ mod tests {
         let mut all = Vec::new();
         for target in ["8", "8.0", "8.000000000000002", "auto", "auto workersPerPod=8", "auto targetUsage=0.5"] {
             for look_ahead in ["", "scheduledIn=PT1M", "scheduledIn=PT60.5S", "scheduledIn=PT1H", "scheduledIn=PT60M"] {
-                for more in ["", "activationTargetValue=0", "activationTargetValue=1", "keepWhileProcessing=false"] {
+                for more in [
+                    "",
+                    "activationTargetValue=0",
+                    "activationTargetValue=1",
+                    "keepWhileProcessing=false",
+                    "keepBusyPods=true",
+                ] {
                     let metadata = format!("metric=demand targetValue={target} {look_ahead} {more}");
                     all.push((settings(&metadata), metadata));
                 }

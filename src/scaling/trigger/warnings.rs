@@ -165,8 +165,7 @@ mod tests {
             worker_pool_size: 8,
             poll_interval: SignedDuration::from_secs(poll_interval),
             last_heartbeat: now - SignedDuration::from_secs(seen_before),
-            occupied_workers: None,
-            server_tags: None,
+            ..Server::default()
         };
         let check = |metadata: &str, servers: Option<Vec<Server>>, expected: Option<&str>| {
             let snapshot = servers.map(|servers| Snapshot { servers, ..Snapshot::empty(now, 4) });

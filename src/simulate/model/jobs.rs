@@ -202,12 +202,37 @@ impl<'a> Jobs<'a> {
         }
     }
 
+    /// The jobs of killed pods.
+    pub(super) fn orphans(&self) -> impl Iterator<Item = u32> {
+        self.orphans.iter().map(|orphan| orphan.job)
+    }
+
+    /// The job's kind.
+    pub(super) fn kind(&self, job: u32) -> u32 {
+        self.jobs[job as usize].kind
+    }
+
     pub(super) fn n_orphans_since(&self, before: Millis) -> u64 {
         self.orphans.iter().filter(|orphan| orphan.heartbeat <= before).count() as u64
     }
 
     pub(super) fn has_orphans(&self) -> bool {
         !self.orphans.is_empty()
+    }
+
+    /// The jobs in the queue from its head on: their kind, and since when.
+    pub(super) fn queue(&self) -> impl DoubleEndedIterator<Item = (u32, Millis)> + ExactSizeIterator {
+        self.queue.iter().map(|enqueued| (self.jobs[enqueued.job as usize].kind, enqueued.at))
+    }
+
+    /// The scheduled jobs, in no order: their kind, and when they are due.
+    pub(super) fn scheduled(&self) -> impl Iterator<Item = (u32, Millis)> {
+        self.scheduled.iter().map(|Reverse((due, job))| (self.jobs[*job as usize].kind, *due))
+    }
+
+    /// A job of the workload.
+    pub(super) fn get(&self, job: u32) -> &'a Job {
+        &self.jobs[job as usize]
     }
 
     pub(super) fn n_enqueued(&self) -> u64 {

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use crate::jobrunr::loss_class;
 use crate::simulate::{Millis, Readiness};
 
 /// A run of a job on a worker.
@@ -44,6 +45,11 @@ impl Pod {
     /// Returns when a job last had a heartbeat.
     pub(super) fn heartbeat_of(&self, run: &Run) -> Millis {
         self.heartbeat.max(run.started)
+    }
+
+    /// What is lost with the pod, as `protect` writes it to its deletion cost.
+    fn loss(&self, now: Millis) -> u32 {
+        loss_class(self.runs.iter().map(|run| (now - run.started).unsigned_abs() / 1000))
     }
 
     fn is_active(&self) -> bool {
@@ -117,11 +123,12 @@ impl Pods {
 
     /// Returns the pod that a ReplicaSet removes next (`ActivePodsWithRanks` in Kubernetes' `controller_utils.go`): one that is not
     /// ready, else the one with the lowest deletion cost, else the youngest.
-    pub(super) fn to_remove(&self, readiness: Readiness, spares_busy: bool) -> Option<u32> {
+    pub(super) fn to_remove(&self, now: Millis, readiness: Readiness, spares_busy: bool) -> Option<u32> {
         let active = self.existing().filter(|pod| self.get(*pod).is_active());
         active.min_by_key(|number| {
             let pod = self.get(*number);
-            (pod.is_ready(readiness), spares_busy && !pod.runs.is_empty(), Reverse(*number))
+            let cost = if spares_busy { pod.loss(now) } else { 0 };
+            (pod.is_ready(readiness), cost, Reverse(*number))
         })
     }
 
@@ -157,9 +164,9 @@ impl Pods {
         servers.retain(|server| before <= pods[*server as usize].heartbeat);
     }
 
-    /// The rows of the servers' table.
-    pub(super) fn servers(&self) -> impl Iterator<Item = &Pod> {
-        self.servers.iter().map(|server| self.get(*server))
+    /// The rows of the servers' table, with the pods' numbers.
+    pub(super) fn servers(&self) -> impl Iterator<Item = (u32, &Pod)> {
+        self.servers.iter().map(|server| (*server, self.get(*server)))
     }
 
     /// Whether the server is the one with the oldest row, which does the master's work.
@@ -168,7 +175,7 @@ impl Pods {
     }
 
     pub(super) fn any_running(&self) -> bool {
-        self.servers().any(|pod| pod.phase == Phase::Running)
+        self.servers().any(|(_, pod)| pod.phase == Phase::Running)
     }
 
     /// The runs on draining pods without a heartbeat since `before`, which count as orphaned.

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Model;
 use super::events::Event;
 use super::jobs::millis;
+use super::running::server_id;
 use crate::jobrunr::{
     Count, DEFAULT_HEARTBEAT_MULTIPLICAND, Filter, LastSeenServers, Questions, Queue, Server, Snapshot,
 };
@@ -73,6 +74,11 @@ impl Scaler {
         millis(self.policy.rules.cooldown)
     }
 
+    /// Whether a trigger asks how much work jobs are.
+    pub(super) fn wants_work(&self) -> bool {
+        self.questions.want_work()
+    }
+
     pub(super) fn look_aheads(&self) -> Vec<SignedDuration> {
         self.look_aheads.clone()
     }
@@ -133,6 +139,7 @@ impl Model<'_> {
 
     /// What the scaler reads at this instant.
     fn snapshot(&mut self) -> Option<Snapshot> {
+        let running = self.scaler.as_ref()?.questions.want_running().then(|| self.running_jobs());
         let scaler = self.scaler.as_mut()?;
         let (now, limit) = (self.now, self.settings.count_limit);
         let read_at = instant(now);
@@ -156,18 +163,24 @@ impl Model<'_> {
             queue.awaiting.insert(*look_ahead, Count::default());
             queue.next_scheduled_at.extend(next.map(|next| (*look_ahead, instant(next))));
         }
+        if let Some(learnt) = &self.learnt {
+            let longest = scaler.look_aheads.iter().max().map_or(0, |longest| millis(*longest));
+            (queue.waiting, queue.due) = (learnt.waiting(&self.jobs), learnt.due(&self.jobs, now + longest));
+        }
         let poll_interval = SignedDuration::from_millis(self.settings.heartbeat_interval());
         let workers = self.settings.workers_per_pod.into();
-        let server = |heartbeat: Millis| Server {
+        let server = |number: u32, heartbeat: Millis| Server {
+            id: server_id(number),
             worker_pool_size: workers,
             poll_interval,
             last_heartbeat: instant(heartbeat),
-            occupied_workers: None,
-            server_tags: None,
+            ..Server::default()
         };
         let mut snapshot = Snapshot {
-            servers: self.pods.servers().map(|pod| server(pod.heartbeat)).collect(),
+            servers: self.pods.servers().map(|(number, pod)| server(number, pod.heartbeat)).collect(),
             queues: BTreeMap::from([(Filter::default(), Ok(queue))]),
+            service_times: self.learnt.as_mut().map(|learnt| learnt.service_times(now)),
+            running,
             ..Snapshot::empty(read_at, DEFAULT_HEARTBEAT_MULTIPLICAND)
         };
         if scaler.remembers_servers {
@@ -278,7 +291,7 @@ impl Model<'_> {
 }
 
 /// An instant of the simulation as a time.
-fn instant(now: Millis) -> Timestamp {
+pub(super) fn instant(now: Millis) -> Timestamp {
     Timestamp::from_millisecond(START.saturating_add(now)).unwrap_or(Timestamp::MAX)
 }
 

@@ -3,7 +3,7 @@
 use super::Model;
 use super::events::Event;
 use super::pods::{Phase, Run};
-use crate::simulate::Millis;
+use crate::simulate::{Millis, Settings};
 
 /// JobRunr interrupts the jobs of a server that stops so long before the await duration ends. Seen: 9.3 s of 10 s and 14.4 s of 15 s.
 const INTERRUPTED_BEFORE_END: Millis = 700;
@@ -33,7 +33,8 @@ impl Model<'_> {
             self.events.add(self.now + start, Event::ServerStarts { pod });
         }
         while replicas < self.pods.n_active() {
-            let Some(pod) = self.pods.to_remove(self.settings.readiness, self.settings.spares_busy_pods) else { break };
+            let Settings { readiness, spares_busy_pods, .. } = *self.settings;
+            let Some(pod) = self.pods.to_remove(self.now, readiness, spares_busy_pods) else { break };
             self.stop_pod(pod);
         }
         self.observe();
@@ -174,6 +175,9 @@ impl Model<'_> {
         let ended = server.runs.swap_remove(index);
         if !ended.is_lost {
             self.jobs.finish(ended.job);
+            if let Some(learnt) = &mut self.learnt {
+                learnt.finish(self.jobs.get(ended.job), self.now);
+            }
         }
         match self.pods.get(pod).phase {
             Phase::Running => self.fetch(pod),

@@ -24,12 +24,12 @@ const DEFINITIONS_FOR_VERSION: i64 = 10;
 
 /// A query on a collection.
 #[derive(Default)]
-struct Find<'a> {
-    filter: Document,
-    fields: Document,
-    sort: Option<Document>,
-    limit: Option<i64>,
-    hint: Option<&'a str>,
+pub(super) struct Find<'a> {
+    pub(super) filter: Document,
+    pub(super) fields: Document,
+    pub(super) sort: Option<Document>,
+    pub(super) limit: Option<i64>,
+    pub(super) hint: Option<&'a str>,
 }
 
 impl Find<'_> {
@@ -74,7 +74,7 @@ fn calendar() -> Document {
 }
 
 impl Writer<'_> {
-    fn jobs(&self, find: Find<'_>) -> Document {
+    pub(super) fn jobs(&self, find: Find<'_>) -> Document {
         find.command(&self.schema.jobs)
     }
 
@@ -187,12 +187,34 @@ impl Writer<'_> {
     /// Reads the servers with the newest heartbeats.
     pub(super) fn servers(&self, max: u64) -> Document {
         let find = Find {
-            fields: doc! { "_id": 0, "workerPoolSize": 1, "pollIntervalInSeconds": 1, "lastHeartbeat": 1 },
+            fields: doc! { "_id": 1, "name": 1, "firstHeartbeat": 1, "workerPoolSize": 1, "pollIntervalInSeconds": 1, "lastHeartbeat": 1 },
             sort: Some(doc! { "lastHeartbeat": -1 }),
             limit: limit(Some(max)),
             ..Find::default()
         };
         find.command(&self.schema.servers)
+    }
+
+    /// Lists the jobs being processed.
+    pub(super) fn running(&self, max: u64) -> Document {
+        self.jobs(Find {
+            filter: doc! { "state": "PROCESSING" },
+            fields: doc! { "_id": 1, "version": 1 },
+            limit: limit(Some(max)),
+            ..Find::default()
+        })
+    }
+
+    /// Reads the records of jobs. FerretDB has no operator that returns a part of a text.
+    pub(super) fn records(&self, ids: Vec<Bson>) -> Document {
+        let mut command = self.jobs(Find {
+            filter: doc! { "_id": { "$in": ids } },
+            fields: doc! { "_id": 1, "jobAsJson": 1, "jobSignature": 1 },
+            ..Find::default()
+        });
+        // A record can be large: a few at a time.
+        command.insert("batchSize", 10);
+        command
     }
 
     /// Finds the active runs of recurring jobs. Only runs have a `recurringJobId`, so an index on it passes no other jobs.

@@ -1,14 +1,16 @@
 //! Decodes the answers to commands. Pure.
 
-use ::mongodb::bson::{Bson, Document, UuidRepresentation};
+use ::mongodb::bson::{Bson, Document};
 use jiff::{SignedDuration, Timestamp};
 
+use super::id;
 use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Server};
-use crate::storage::{HistoryRow, StorageError};
 use crate::storage::plan::{QueuePlan, ReadPlan};
 use crate::storage::rows::{
-    CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, Interval, Scan, ServerRow, calendar_instant,
+    CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, Interval, JobExcerpt, MAX_KIND_CHARACTERS,
+    RunningRow, Scan, ServerRow, calendar_instant,
 };
+use crate::storage::{HistoryRow, StorageError};
 
 /// Characters of a recurring job's JSON that are kept of each end. What says when the job runs is near one of them.
 const JSON_END_CHARACTERS: usize = 8_192;
@@ -53,11 +55,15 @@ pub(super) fn servers(answer: &Document) -> Result<(Vec<Server>, u64), StorageEr
 }
 
 fn server(document: &Document) -> ServerRow {
-    let heartbeat = document.get_datetime("lastHeartbeat").ok().map(|at| at.timestamp_millis());
+    let time = |field| document.get_datetime(field).ok().map(|at| at.timestamp_millis());
+    let time = |field| time(field).and_then(|millis| calendar_instant(millis.checked_mul(1_000)?));
     ServerRow {
+        id: document.get("_id").and_then(id::text),
+        name: document.get_str("name").ok().map(str::to_owned),
+        first_heartbeat: time("firstHeartbeat"),
         worker_pool_size: integer(document, "workerPoolSize"),
         poll_interval_seconds: integer(document, "pollIntervalInSeconds"),
-        last_heartbeat: heartbeat.and_then(|millis| calendar_instant(millis.checked_mul(1_000)?)),
+        last_heartbeat: time("lastHeartbeat"),
         occupied_workers: None,
         tags: None,
     }
@@ -153,19 +159,24 @@ pub(super) fn finished(document: &Document, max_characters: u64) -> Option<Histo
     let json = document.get_str("jobAsJson").unwrap_or_default();
     // No record has fewer bytes than characters.
     let is_short = (json.len() as u64) <= max_characters || (json.chars().count() as u64) <= max_characters;
-    Some(HistoryRow { id: id(document.get("_id")?), updated_at, json: is_short.then(|| json.to_owned()) })
+    let id = document.get("_id")?;
+    let id = id::text(id).unwrap_or_else(|| id.to_string());
+    Some(HistoryRow { id, updated_at, json: is_short.then(|| json.to_owned()) })
 }
 
-/// A job's id as JobRunr shows it. Drivers store UUIDs as one of two binary types.
-fn id(id: &Bson) -> String {
-    match id {
-        Bson::Binary(binary) => {
-            let of_java = || binary.to_uuid_with_representation(UuidRepresentation::JavaLegacy);
-            binary.to_uuid().or_else(|_| of_java()).map_or_else(|_| id.to_string(), |uuid| uuid.to_string())
-        }
-        Bson::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+/// Returns the jobs of an answer to `running`. Without an id that can be asked for, a job is left out.
+pub(super) fn running(answer: &Document) -> Result<Vec<RunningRow>, StorageError> {
+    let row = |document: &&Document| {
+        Some(RunningRow { id: id::text(document.get("_id")?)?, version: integer(document, "version") })
+    };
+    Ok(documents(answer)?.iter().filter_map(row).collect())
+}
+
+/// Returns a job's record; `None` for a document without an id.
+pub(super) fn excerpt(document: &Document) -> Option<JobExcerpt> {
+    let json = document.get_str("jobAsJson").unwrap_or_default();
+    let kind = document.get_str("jobSignature").unwrap_or_default().chars().take(MAX_KIND_CHARACTERS).collect();
+    Some(JobExcerpt { id: id::text(document.get("_id")?)?, kind, json: json.to_owned() })
 }
 
 /// Returns JobRunr's major version, 7 standing for all before 8, from definitions of recurring jobs: since 8.0 they say how
@@ -191,16 +202,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finished_job_has_its_id_as_jobrunr_shows_it() {
+    fn finished_job_has_its_id_and_a_record_that_is_not_too_long() {
         let text = "0196a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
-        let uuid = Uuid::parse_str(text).unwrap();
-        let standard = Bson::Binary(uuid.into());
-        let of_java =
-            Bson::Binary(::mongodb::bson::Binary::from_uuid_with_representation(uuid, UuidRepresentation::JavaLegacy));
-        for id in [standard, of_java, Bson::String(text.to_owned())] {
+        let uuid = Bson::Binary(Uuid::parse_str(text).unwrap().into());
+        for (id, shown) in [(uuid, text), (Bson::String(text.to_owned()), text), (Bson::Int32(7), "7")] {
             let document = doc! { "_id": id, "updatedAt": 1_764_000_000_000_000_i64, "jobAsJson": "{\"ä\":1}" };
             let job = finished(&document, 7).unwrap();
-            assert_eq!((job.id.as_str(), job.json.as_deref()), (text, Some("{\"ä\":1}")));
+            assert_eq!((job.id.as_str(), job.json.as_deref()), (shown, Some("{\"ä\":1}")));
             assert_eq!(finished(&document, 6).unwrap().json, None);
         }
         assert_eq!(finished(&doc! { "_id": "a", "updatedAt": i64::MAX }, 7), None);

@@ -39,6 +39,18 @@ pub(super) struct Select<'a> {
     pub(super) limit: Option<u64>,
 }
 
+/// Where the state PROCESSING is in a job's JSON: around the last key `serverId`.
+pub(super) struct LastState;
+
+impl LastState {
+    /// Characters that are read before the key: those of the state's other members, in the order of any JSON mapper.
+    pub(super) const BEFORE: usize = 400;
+    /// Characters that are read in all. The name of the server has at most 128.
+    pub(super) const CHARACTERS: usize = 1_000;
+    /// The key, with its quotes.
+    pub(super) const KEY: &str = crate::jobrunr::SERVER_ID_KEY;
+}
+
 /// What differs between SQL databases.
 pub(super) trait Dialect: Send + Sync {
     /// The placeholder of the `n`-th value, from 1.
@@ -73,6 +85,27 @@ pub(super) trait Dialect: Send + Sync {
 
     /// The last characters of a text that is longer.
     fn last_characters(&self, expression: &str, n: usize) -> String;
+
+    /// The beginning of what a finished job's JSON has as its `processDuration`, in `n` characters; something else if it has none,
+    /// and `NULL` if it is longer than `max_bytes`. The last one counts: `jobHistory` comes after the job's parameters, which may
+    /// have a field of that name, and a text in JSON cannot contain the pattern unescaped.
+    fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String;
+
+    /// The part of a job's JSON that contains the last element of `jobHistory`, which is a state PROCESSING: at most
+    /// [`LastState::CHARACTERS`] characters. `column` has a type of the database's.
+    fn last_state(&self, column: &str, column_type: &str) -> String;
+
+    /// An id as text.
+    fn id_text(&self, column: &str, column_type: &str) -> String {
+        let _ = column_type;
+        self.text(column)
+    }
+
+    /// An id from the placeholder of its text, so that it is compared through the index.
+    fn id_value(&self, placeholder: &str, column_type: &str) -> String {
+        let _ = column_type;
+        placeholder.to_owned()
+    }
 
     /// Concatenates texts.
     fn concatenated(&self, texts: &[&str]) -> String {

@@ -10,7 +10,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySq
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
 use super::connection::{Prepared, SqlConnection, rows};
-use super::dialect::{Bind, Condition, Dialect};
+use super::dialect::{Bind, Condition, Dialect, LastState};
 use super::errors::{ErrorKind, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Row, Statement};
@@ -255,6 +255,34 @@ impl Dialect for MySqlDialect {
 
     fn last_characters(&self, expression: &str, n: usize) -> String {
         format!("RIGHT({expression}, {n})")
+    }
+
+    fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String {
+        let duration = format!("LEFT(SUBSTRING_INDEX({json}, '\"processDuration\":', -1), {n})");
+        format!("CASE WHEN LENGTH({json}) <= {max_bytes} THEN {duration} END")
+    }
+
+    fn last_state(&self, column: &str, column_type: &str) -> String {
+        if column_type == "json" {
+            let state = format!("JSON_EXTRACT({column}, '$.jobHistory[last]')");
+            return format!("LEFT(CAST({state} AS CHAR), {})", LastState::CHARACTERS);
+        }
+        // Without the key this is the beginning of the record.
+        let json = self.text(column);
+        let after = format!("CHAR_LENGTH(SUBSTRING_INDEX({json}, '{}', -1))", LastState::KEY);
+        let before = LastState::BEFORE.saturating_add(LastState::KEY.len());
+        // A difference of unsigned numbers would not be negative.
+        let begin = format!("CAST(CHAR_LENGTH({json}) AS SIGNED) - {after} - {before}");
+        format!("SUBSTRING({json}, GREATEST(1, {begin}), {})", LastState::CHARACTERS)
+    }
+
+    /// JobRunr Pro stores ids as bytes.
+    fn id_text(&self, column: &str, column_type: &str) -> String {
+        if column_type == "binary" { format!("HEX({column})") } else { self.text(column) }
+    }
+
+    fn id_value(&self, placeholder: &str, column_type: &str) -> String {
+        if column_type == "binary" { format!("UNHEX({placeholder})") } else { placeholder.to_owned() }
     }
 
     fn concatenated(&self, texts: &[&str]) -> String {

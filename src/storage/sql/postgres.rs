@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, Connection, Row as _};
 
 use self::pooled::PooledConnection;
 use super::connection::{Prepared, SqlConnection, rows};
-use super::dialect::{Bind, Condition, Dialect};
+use super::dialect::{Bind, Condition, Dialect, LastState};
 use super::errors::{ErrorKind, connected, first_host, storage_error};
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Row, Statement};
@@ -330,6 +330,31 @@ impl Dialect for PostgresDialect {
 
     fn last_characters(&self, expression: &str, n: usize) -> String {
         format!("right({expression}, {n})")
+    }
+
+    fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String {
+        // `split_part` counts from the end only since PostgreSQL 14.
+        let after = format!("reverse(split_part(reverse({json}), reverse('\"processDuration\":'), 1))");
+        format!("CASE WHEN octet_length({json}) <= {max_bytes} THEN left({after}, {n}) END")
+    }
+
+    fn last_state(&self, column: &str, column_type: &str) -> String {
+        if column_type.starts_with("json") {
+            return format!("left(({column} -> 'jobHistory' -> -1)::text, {})", LastState::CHARACTERS);
+        }
+        // Without the key this is the end of the record.
+        let (json, key): (String, String) = (self.text(column), LastState::KEY.chars().rev().collect());
+        let before = LastState::BEFORE.saturating_add(LastState::KEY.len());
+        let begin = format!("length({json}) - strpos(reverse({json}), '{key}') - {before}");
+        format!("substr({json}, greatest(1, {begin}), {})", LastState::CHARACTERS)
+    }
+
+    fn id_value(&self, placeholder: &str, column_type: &str) -> String {
+        match column_type {
+            "uuid" => format!("{placeholder}::text::uuid"),
+            padded if padded.starts_with("character(") => format!("{placeholder}::text::bpchar"),
+            _ => format!("{placeholder}::text"),
+        }
     }
 
     fn concatenated(&self, texts: &[&str]) -> String {

@@ -138,6 +138,11 @@ impl Schema {
         self.servers_columns.contains_key(&column.to_lowercase())
     }
 
+    /// The type of a column of the servers' table, in lower case.
+    pub(super) fn servers_type(&self, column: &str) -> &str {
+        self.servers_columns.get(&column.to_lowercase()).map_or("", String::as_str)
+    }
+
     /// The type of a column of the jobs table, in lower case.
     pub(super) fn jobs_type(&self, column: &str) -> &str {
         self.jobs_columns.get(&column.to_lowercase()).map_or("", String::as_str)

@@ -19,7 +19,7 @@ use sqlx::{ConnectOptions, Connection as _, Row as _};
 
 use super::SqlBackend;
 use super::connection::{Prepared, SqlConnection, rows};
-use super::dialect::{Bind, Condition, Dialect};
+use super::dialect::{Bind, Condition, Dialect, LastState};
 use super::errors::{ErrorKind, connected, storage_error};
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Row, Statement};
@@ -244,6 +244,19 @@ impl Dialect for SqliteDialect {
 
     fn last_characters(&self, expression: &str, n: usize) -> String {
         format!("substr({expression}, -{n})")
+    }
+
+    fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String {
+        let duration = format!("json_extract({json}, '$.jobHistory[#-1].processDuration')");
+        let is_readable = format!("length({json}) <= {max_bytes} AND json_valid({json})");
+        format!("CASE WHEN {is_readable} THEN substr({duration}, 1, {n}) END")
+    }
+
+    fn last_state(&self, column: &str, _column_type: &str) -> String {
+        // There is no function that searches from the end. An invalid document would make the statement fail.
+        let json = self.text(column);
+        let state = format!("json_extract({json}, '$.jobHistory[#-1]')");
+        format!("CASE WHEN json_valid({json}) THEN substr({state}, 1, {}) END", LastState::CHARACTERS)
     }
 
     fn micros(&self, column: &str) -> String {

@@ -8,7 +8,7 @@
 //! | enqueued | queue | jobs | oldest, µs | 1: the cursor is wrong | | |
 //! | processing | queue | jobs | with a fresh heartbeat | oldest heartbeat, µs | 1: the cursor is wrong | |
 //! | due | queue | jobs | interval | earliest, µs | scan | |
-//! | server | – | workers | poll interval, s | last heartbeat, µs | occupied workers | server tags |
+//! | server | – | workers | poll interval, s | last heartbeat, µs | occupied workers | id, first heartbeat in µs, server tags and name, a line each |
 //! | run | state | jobs scanned | | | | recurringJobId |
 //! | recurring | – | definitions | sum of `createdAt` | | | |
 //! | definition | – | `createdAt`, ms | | | | id, line break, JSON |
@@ -16,7 +16,11 @@
 //! | work | – | 1 if there is any | | | | |
 //! | invalid | – | jobs | | | | |
 //! | earliest | – | earliest, µs | | | | |
+//! | kind | queue | jobs | first, µs | last, µs | sample | jobSignature |
+//! | duration | – | end, µs | | | | id, duration, jobSignature, by line breaks |
 //! | finished | – | end, µs | 1: the record is too long | | | id, line break, JSON |
+//! | running | – | version | | | | id |
+//! | excerpt | – | | | | | id, kind, and a part of the JSON, a line each |
 
 use jiff::Timestamp;
 
@@ -32,10 +36,16 @@ use crate::storage::rows::CALENDAR_MICROS;
 mod decode;
 mod due;
 mod parts;
+mod running;
 #[cfg(test)]
 mod tests;
+mod work;
 
-pub(super) use decode::{Row, StateScan, active_runs, decode, definition, earliest, has_migration, history, probe};
+pub(super) use work::finished_runs;
+
+pub(super) use decode::{
+    Row, StateScan, active_runs, decode, definition, earliest, excerpt, has_migration, history, probe, running,
+};
 
 use decode::RowKind;
 
@@ -48,6 +58,8 @@ const MAX_PARTS: usize = 100;
 const MAX_INVALID: u64 = 100;
 /// Characters of a server's tags that are read.
 const MAX_TAGS_CHARACTERS: usize = 4_096;
+/// Characters of an id that are read.
+const MAX_ID_CHARACTERS: usize = 128;
 /// Characters of a recurring job's JSON that are read from each end. What says when the job runs is near one of them.
 const JSON_END_CHARACTERS: usize = 8_192;
 /// Separates the ends of a long JSON. JSON contains this character only escaped.
@@ -96,6 +108,9 @@ impl<'a> Writer<'a> {
             self.enqueued(index, queue, plan.count_limit);
             self.processing(index, queue, plan);
             self.due(index, queue, DueState::Scheduled, &queue.scheduled, plan);
+            if queue.work {
+                self.kinds(index, queue, plan);
+            }
             if let Some(awaiting) = &queue.awaiting {
                 self.due(index, queue, DueState::Awaiting, awaiting, plan);
             }

@@ -53,6 +53,8 @@ impl Session for OneJob {
             last_seen_servers: LastSeenServers::default(),
             queues: queues.collect(),
             recurring: None,
+            service_times: None,
+            running: None,
             notes: Vec::new(),
         })
     }

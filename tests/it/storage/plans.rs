@@ -1,7 +1,7 @@
 //! What a read costs on a large, ugly table: counted in rows that the database touched, not in time.
 
 use jiff::SignedDuration;
-use jobrunr_scaler::jobrunr::{Filter, Questions};
+use jobrunr_scaler::jobrunr::{Filter, Question, Questions};
 use jobrunr_scaler::storage::Storage;
 use sqlx::Connection;
 
@@ -88,6 +88,33 @@ async fn read_of_a_large_table_touches_few_rows(kind: Kind) {
     // is due.
     assert!(first < 2 * MOST_ROWS + i64::from(N_SCHEDULED + N_DONE), "{kind:?}: the first read touched {first} rows");
     assert!((five - first) / 4 < MOST_ROWS, "{kind:?}: four more reads touched {} rows", five - first);
+    running_jobs_of_a_large_table_touch_few_rows(&mut database).await;
+}
+
+/// The list of the running jobs touches those jobs, and each once more when it is looked up.
+async fn running_jobs_of_a_large_table_touch_few_rows(database: &mut Database) {
+    const N_RUNNING: u32 = 500;
+    const N_READS: u32 = 3;
+    database.insert_series("PROCESSING", N_RUNNING, "-n", None).await;
+    let mut touched = Vec::new();
+    for running in [false, true] {
+        let questions = Questions::from_iter([Question { running, ..plain() }]);
+        let before = rows_read(database).await;
+        let mut session = database.config().connect().await.unwrap();
+        for _ in 0..N_READS {
+            let snapshot = session.read(&questions, database.now).await.unwrap();
+            // On a busy machine some are looked up by the next read only.
+            let found = snapshot.running.map(|found| found.jobs.len() as u32 == N_RUNNING || found.is_truncated);
+            assert_eq!(found, running.then_some(true));
+        }
+        session.close().await;
+        touched.push(touched_since(database, before).await);
+    }
+    let more = touched[1] - touched[0];
+    println!("{:?}: {N_READS} lists of {N_RUNNING} running jobs touched {more} rows", database.kind);
+    // A row is touched in the index and in the table; a list of ids is filled up to a round number.
+    let most = i64::from(2 * (N_READS * N_RUNNING + N_RUNNING + 200));
+    assert!(more <= most, "{:?}: {N_READS} lists of {N_RUNNING} running jobs touched {more} rows", database.kind);
 }
 
 #[tokio::test]

@@ -137,16 +137,16 @@ fn replica_set_removes_pods_in_the_order_of_kubernetes() {
     pods.get_mut(2).runs.push(busy);
     let starting = pods.create(0);
     // The youngest, unless it is spared or another one is not ready.
-    assert_eq!(pods.to_remove(Readiness::AtOnce, false), Some(starting));
-    assert_eq!(pods.to_remove(Readiness::WithServer, true), Some(starting));
+    assert_eq!(pods.to_remove(0, Readiness::AtOnce, false), Some(starting));
+    assert_eq!(pods.to_remove(0, Readiness::WithServer, true), Some(starting));
     pods.remove(starting, 0);
-    assert_eq!(pods.to_remove(Readiness::AtOnce, false), Some(2));
-    assert_eq!(pods.to_remove(Readiness::AtOnce, true), Some(1));
+    assert_eq!(pods.to_remove(0, Readiness::AtOnce, false), Some(2));
+    assert_eq!(pods.to_remove(0, Readiness::AtOnce, true), Some(1));
     pods.get_mut(0).runs.push(busy);
     pods.get_mut(1).runs.push(busy);
-    assert_eq!(pods.to_remove(Readiness::WithServer, true), Some(2));
+    assert_eq!(pods.to_remove(0, Readiness::WithServer, true), Some(2));
     pods.drain(2);
-    assert_eq!(pods.to_remove(Readiness::WithServer, true), Some(1));
+    assert_eq!(pods.to_remove(0, Readiness::WithServer, true), Some(1));
     assert_eq!((pods.n_existing(), pods.n_active(), pods.n_terminating()), (3, 2, 1));
 }
 

@@ -53,7 +53,7 @@ async fn statements_never_scan_the_jobs_table() {
     let due = DuePlan { scan_by_time: true, earliest: Some(Timestamp::UNIX_EPOCH) };
     let now = Timestamp::UNIX_EPOCH;
     let until = [60, 600].map(|seconds| now + SignedDuration::from_secs(seconds)).to_vec();
-    let queue = QueuePlan { filter: &filter, cursor: None, until, scheduled: due, awaiting: Some(due) };
+    let queue = QueuePlan { filter: &filter, cursor: None, until, scheduled: due, awaiting: Some(due), work: true };
     let plan = ReadPlan {
         now,
         count_limit: Some(10_000),

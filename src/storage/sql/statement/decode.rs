@@ -8,7 +8,8 @@ use crate::storage::backend::Probe;
 use crate::storage::plan::DueState;
 use crate::storage::plan::{QueuePlan, ReadPlan};
 use crate::storage::rows::{
-    ActiveRuns, DefinitionRow, DefinitionsVersion, Interval, QueueRow, Rows, Scan, ServerRow, calendar_instant,
+    ActiveRuns, DefinitionRow, DefinitionsVersion, Interval, JobExcerpt, QueueRow, Rows, RunningRow, Scan, ServerRow,
+    calendar_instant,
 };
 
 /// The kinds of rows in an answer.
@@ -26,6 +27,10 @@ pub(super) enum RowKind {
     Invalid = 10,
     Earliest = 11,
     Finished = 12,
+    Kind = 15,
+    Duration = 16,
+    Running = 13,
+    Excerpt = 14,
 }
 
 /// The scans of jobs that wait for their due time.
@@ -75,16 +80,16 @@ pub(crate) struct Row {
     pub(crate) text: Option<String>,
 }
 
-fn of_kind(rows: &[Row], kind: RowKind) -> impl Iterator<Item = &Row> {
+pub(super) fn of_kind(rows: &[Row], kind: RowKind) -> impl Iterator<Item = &Row> {
     rows.iter().filter(move |row| row.kind == kind as i64)
 }
 
 /// An instant from microseconds since 1970; `None` outside the calendar.
-fn instant(micros: Option<i64>) -> Option<Timestamp> {
+pub(super) fn instant(micros: Option<i64>) -> Option<Timestamp> {
     micros.and_then(calendar_instant)
 }
 
-fn number(n: Option<i64>) -> u64 {
+pub(super) fn number(n: Option<i64>) -> u64 {
     n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
 }
 
@@ -109,6 +114,9 @@ pub(crate) fn decode(plan: &ReadPlan<'_>, state_scan: StateScan, rows: &[Row]) -
             kind if kind == RowKind::Due as i64 => add_due(queue, row),
             _ => {}
         }
+    }
+    for (index, (queue, plan)) in queues.iter_mut().zip(&plan.queues).enumerate() {
+        queue.kinds = plan.work.then(|| super::work::kinds(rows, index));
     }
     let limit = plan.scan_limit().unwrap_or(u64::MAX);
     for due in queues.iter_mut().flat_map(|queue| [&mut queue.scheduled, &mut queue.awaiting]) {
@@ -185,12 +193,18 @@ fn add_due(queue: &mut QueueRow, row: &Row) {
 }
 
 fn server(row: &Row) -> ServerRow {
+    let mut lines = row.text.as_deref().unwrap_or_default().splitn(4, '\n');
+    let mut line = || lines.next().filter(|line| !line.is_empty()).map(str::to_owned);
+    let (id, first_heartbeat, tags, name) = (line(), line(), line(), line());
     ServerRow {
+        id,
+        name,
+        first_heartbeat: instant(first_heartbeat.and_then(|micros| micros.parse().ok())),
         worker_pool_size: row.a,
         poll_interval_seconds: row.b,
         last_heartbeat: instant(row.c),
         occupied_workers: row.d,
-        tags: row.text.clone(),
+        tags,
     }
 }
 
@@ -243,6 +257,21 @@ pub(crate) fn history(rows: Vec<Row>, limit: u64) -> Vec<HistoryRow> {
     jobs.sort_by_key(|job| std::cmp::Reverse(job.updated_at));
     jobs.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     jobs
+}
+
+/// Decodes the answer to [`Writer::running`](super::Writer::running).
+pub(crate) fn running(rows: Vec<Row>) -> Vec<RunningRow> {
+    // PostgreSQL pads ids.
+    let decoded = |row: Row| Some(RunningRow { id: row.text?.trim_end().to_owned(), version: row.a });
+    rows.into_iter().filter_map(decoded).collect()
+}
+
+/// Decodes a row of [`Writer::excerpts`](super::Writer::excerpts); `None` for a row without an id.
+pub(crate) fn excerpt(row: Row) -> Option<JobExcerpt> {
+    let text = row.text?;
+    let (id, rest) = text.split_once('\n')?;
+    let (kind, json) = rest.split_once('\n')?;
+    Some(JobExcerpt { id: id.trim_end().to_owned(), kind: kind.to_owned(), json: json.to_owned() })
 }
 
 /// Decodes a row of [`Writer::definitions`](super::Writer::definitions); `None` for a row without an id.

@@ -4,11 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::dialect::{Condition, Select};
 use super::decode::RowKind;
-use super::{Bind, MAX_INVALID, MAX_PARTS, MAX_TAGS_CHARACTERS, Part, RUN_STATES, Writer};
+use super::{Bind, MAX_ID_CHARACTERS, MAX_INVALID, MAX_PARTS, MAX_TAGS_CHARACTERS, Part, RUN_STATES, Writer};
 use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Filter};
 use crate::storage::plan::QueueCursor;
 use crate::storage::plan::{QueuePlan, ReadPlan};
-use crate::storage::rows::{MAX_POLL_INTERVAL_SECONDS, MAX_WORKERS};
+use crate::storage::rows::{MAX_NAME_CHARACTERS, MAX_POLL_INTERVAL_SECONDS, MAX_WORKERS};
 
 impl Writer<'_> {
     /// Binds a value. Returns its placeholder.
@@ -70,7 +70,7 @@ impl Writer<'_> {
     }
 
     /// The further condition that a job is at or after the cursor, if there is one.
-    fn since_cursor(&mut self, cursor: Option<Timestamp>) -> String {
+    pub(super) fn since_cursor(&mut self, cursor: Option<Timestamp>) -> String {
         let condition = cursor.and_then(|cursor| self.dialect.since_cursor("updatedAt", cursor));
         condition.map_or_else(String::new, |condition| format!(" AND {}", self.bound(condition)))
     }
@@ -200,13 +200,30 @@ impl Writer<'_> {
         let poll = clamped("pollIntervalInSeconds", MAX_POLL_INTERVAL_SECONDS);
         let heartbeat = dialect.micros("lastHeartbeat");
         let occupied = schema.servers_have("occupiedWorkers").then(|| clamped("occupiedWorkers", MAX_WORKERS));
-        let tags = schema
-            .servers_have("serverTags")
-            .then(|| dialect.first_characters(&dialect.text("serverTags"), MAX_TAGS_CHARACTERS));
+        let text = self.server_text();
         let newest = Select { columns: "*", from: &schema.servers, order_by: "lastHeartbeat DESC", limit: Some(limit) };
         let from = format!("({}) newest", dialect.select(&newest));
         let numbers = [Some(&*workers), Some(&*poll), Some(&*heartbeat), occupied.as_deref()];
-        self.part(RowKind::Server, &Part { numbers, text: tags.as_deref(), from: &from, ..Part::default() });
+        self.part(RowKind::Server, &Part { numbers, text: Some(&text), from: &from, ..Part::default() });
+    }
+
+    /// A server's id, first heartbeat, tags and name, a line each; empty where the table lacks the column. The name comes last: it
+    /// may contain anything.
+    fn server_text(&self) -> String {
+        let (schema, dialect) = (self.schema, self.dialect);
+        let bounded = |text: &str, n: usize| dialect.first_characters(text, n);
+        let line = |column: &str, text: &dyn Fn() -> String| match schema.servers_have(column) {
+            true => format!("COALESCE({}, '')", text()),
+            false => "''".to_owned(),
+        };
+        let lines = [
+            line("id", &|| bounded(&dialect.id_text("id", schema.servers_type("id")), MAX_ID_CHARACTERS)),
+            line("firstHeartbeat", &|| dialect.text(&dialect.micros("firstHeartbeat"))),
+            line("serverTags", &|| bounded(&dialect.text("serverTags"), MAX_TAGS_CHARACTERS)),
+            line("name", &|| bounded(&dialect.text("name"), MAX_NAME_CHARACTERS)),
+        ];
+        let [id, first, tags, name] = &lines;
+        dialect.concatenated(&[id, "'\n'", first, "'\n'", tags, "'\n'", name])
     }
 
     /// Counts damaged rows among enqueued jobs and jobs being processed, if an index finds them.
@@ -258,6 +275,6 @@ impl Writer<'_> {
 /// The order that makes the database begin at the cursor. With stale statistics it may prefer an index on the state alone to
 /// the one on the state and `updatedAt`, and walk all jobs that have moved on. Only the latter index gives this order without
 /// sorting.
-fn cursor_order(cursor: Option<Timestamp>) -> &'static str {
+pub(super) fn cursor_order(cursor: Option<Timestamp>) -> &'static str {
     if cursor.is_some() { "updatedAt" } else { "" }
 }

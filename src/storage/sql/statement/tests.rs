@@ -2,11 +2,12 @@
 
 use jiff::SignedDuration;
 
-use super::super::dialect::Condition;
+use super::super::dialect::{Condition, LastState};
 use super::super::schema::{Columns, Schema, Table};
 use super::*;
 use crate::config::Config;
 use crate::storage::plan::{DuePlan, QueuePlan};
+use crate::storage::rows::ExcerptKind;
 
 /// A database in the manner of SQL Server: no `LIMIT`, no `||`, and no order in a subquery without a limit.
 struct TopDialect;
@@ -47,6 +48,17 @@ impl Dialect for TopDialect {
 
     fn last_characters(&self, expression: &str, n: usize) -> String {
         format!("RIGHT({expression}, {n})")
+    }
+
+    fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String {
+        let after = format!("RIGHT({json}, CHARINDEX(REVERSE('\"processDuration\":'), REVERSE({json})) - 1)");
+        format!("CASE WHEN LEN({json}) <= {max_bytes} THEN LEFT({after}, {n}) END")
+    }
+
+    fn last_state(&self, column: &str, _column_type: &str) -> String {
+        let (json, key): (String, String) = (self.text(column), LastState::KEY.chars().rev().collect());
+        let end = format!("LEN({json}) - CHARINDEX('{key}', REVERSE({json}))");
+        format!("SUBSTRING({json}, {end} - {}, {})", LastState::BEFORE, LastState::CHARACTERS)
     }
 
     fn concatenated(&self, texts: &[&str]) -> String {
@@ -91,8 +103,10 @@ fn schema() -> Schema {
     let config = Config::load(None, env).unwrap().config.storages.into_values().next().unwrap();
     let columns = |names: &str| -> Columns { names.split(' ').map(|name| (name.to_owned(), "x".to_owned())).collect() };
     let tables = [
-        columns("state updatedAt scheduledAt recurringJobId priority serverTag dynamicQueue"),
-        columns("workerPoolSize pollIntervalInSeconds lastHeartbeat occupiedWorkers serverTags"),
+        columns(
+            "id version jobAsJson jobSignature state updatedAt scheduledAt recurringJobId priority serverTag dynamicQueue",
+        ),
+        columns("id name firstHeartbeat workerPoolSize pollIntervalInSeconds lastHeartbeat occupiedWorkers serverTags"),
         columns("id jobAsJson createdAt"),
         columns("script"),
         Columns::new(),
@@ -109,7 +123,8 @@ fn statements(schema: &Schema) -> Vec<Statement> {
     let due = DuePlan { scan_by_time: true, earliest: Some(now) };
     let cursor = crate::storage::plan::QueueCursor { enqueued: now, processing: now };
     let until = vec![now, now + SignedDuration::from_mins(1)];
-    let queue = QueuePlan { filter: &filter, cursor: Some(cursor), until, scheduled: due, awaiting: Some(due) };
+    let queue =
+        QueuePlan { filter: &filter, cursor: Some(cursor), until, scheduled: due, awaiting: Some(due), work: true };
     let plan = |count_limit| ReadPlan {
         now,
         count_limit,
@@ -124,6 +139,9 @@ fn statements(schema: &Schema) -> Vec<Statement> {
         writer().earliest_due(&filter, DueState::Awaiting, now),
         writer().definitions(&ReadBounds::default()),
         writer().migration("jobrunr_migrations"),
+        writer().running(10, Some(now)),
+        writer().excerpts(&["a", "b"], ExcerptKind::LastState),
+        writer().excerpts(&["a"], ExcerptKind::Whole),
         writer().active_runs_of(&["a", "b"], &["ENQUEUED", "SCHEDULED"]),
     ]);
     statements
