@@ -11,7 +11,8 @@
 # 4. The simulation. What `simulate` makes of the finished jobs of some bursts is compared with what really happened.
 #
 # Needs a JDK of Java 17 or later, Maven, curl, jq, PostgreSQL, MariaDB, MySQL and FerretDB; as root on Debian it installs what is missing.
-# With the argument `numbers`, `walk-through`, `zero` or `simulation` it does that part alone; `numbers "documentdb *"` those combinations. JOBRUNR_SCALER_BIN names a scaler that is
+# With the argument `numbers`, `walk-through`, `zero` or `simulation` it does that part alone; `numbers "documentdb *"` those
+# combinations, `walk-through` and `zero` with `postgresql` or `documentdb` that one. JOBRUNR_SCALER_BIN names a scaler that is
 # built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -264,14 +265,18 @@ if [[ $part == all || $part == numbers ]]; then
 fi
 if [[ $part == all || $part == walk-through ]]; then
   for backend in postgresql documentdb; do
+    # shellcheck disable=SC2053 # a pattern
+    [[ $backend == ${2:-*} ]] || continue
     step "The guide's walk-through on $backend"
     walk_through "$backend"
   done
 fi
 if [[ $part == all || $part == zero ]]; then
   step "Zero workers"
-  zero postgresql recurring cron killed long
-  zero documentdb recurring killed
+  # shellcheck disable=SC2053 # a pattern
+  [[ postgresql != ${2:-*} ]] || zero postgresql recurring cron killed long
+  # shellcheck disable=SC2053 # a pattern
+  [[ documentdb != ${2:-*} ]] || zero documentdb recurring killed
 fi
 if [[ $part == all || $part == simulation ]]; then
   step "The simulation and a real course"

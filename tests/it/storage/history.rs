@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use ::mongodb::bson::doc;
 use jiff::{SignedDuration, Timestamp};
 use jobrunr_scaler::simulate::Workload;
 use jobrunr_scaler::simulate::history::{HistoryBounds, HistoryOptions, read_history};
 use jobrunr_scaler::storage::{FinishedState, HistoryPage, HistoryRow, Storage};
-use mongodb::bson::doc;
 
 use super::on_every_database;
 use crate::database::{Database, Kind, Layout};
