@@ -15,7 +15,7 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
     touch build.rs src/lib.rs src/main.rs && \
-    cargo build --profile dist --locked --bin jobrunr-scaler && \
+    cargo build --profile dist --locked --features protect --bin jobrunr-scaler && \
     cp target/dist/jobrunr-scaler /jobrunr-scaler
 
 FROM scratch

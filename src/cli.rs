@@ -7,6 +7,7 @@ pub mod health;
 pub mod model_args;
 pub mod next_run;
 pub mod notify_sql;
+pub mod protect;
 pub mod recommend;
 pub mod simulate;
 
@@ -39,6 +40,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show what KEDA and the HPA would do with ScaledObjects now, and why.
     Explain(explain::ExplainArgs),
+    /// Spare pods with running jobs at scale-in: keep their deletion costs in step with JobRunr's tables.
+    Protect(protect::ProtectArgs),
     /// Check the storages: login, rights, tables, indexes, version, clocks, servers.
     Check(check::CheckArgs),
     /// Watch it scale: JobRunr, KEDA and the HPA simulated around the real scaler, without a cluster or a database.
@@ -79,6 +82,7 @@ pub fn run(command: Command) -> Result<(), CommandError> {
     match command {
         Command::Serve(args) => serve(&args),
         Command::Explain(args) => healthy(block_on(explain::run(&args))??),
+        Command::Protect(args) => protect(&args),
         Command::Check(args) => healthy(block_on(check::run(&args))??),
         Command::Demo(args) => Ok(block_on(demo::run(args))??),
         Command::Simulate(args) => Ok(block_on(simulate::run(&args))??),
@@ -102,6 +106,26 @@ fn serve(args: &ServeArgs) -> Result<(), CommandError> {
         log.line(&error.to_string());
         CommandError::Reported
     })
+}
+
+#[cfg(feature = "protect")]
+fn protect(args: &protect::ProtectArgs) -> Result<(), CommandError> {
+    if args.remove {
+        return print(&block_on(protect::runs_once(args))?.map_err(|error| CommandError::Failed(error.to_string()))?);
+    }
+    let loaded = load_config(args.config.as_deref())?;
+    let metrics = Metrics::default();
+    let log = Log::start(&loaded.config.log, &metrics);
+    let result = block_on(protect::run(args, loaded, metrics))?;
+    result.map_err(|error| {
+        log.line(&error.to_string());
+        CommandError::Reported
+    })
+}
+
+#[cfg(not(feature = "protect"))]
+fn protect(_args: &protect::ProtectArgs) -> Result<(), CommandError> {
+    Err(CommandError::Failed(protect::MISSING_FEATURE.to_owned()))
 }
 
 /// Runs a command on its own runtime.

@@ -54,6 +54,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where to serve health checks and Prometheus over HTTP; `None` to serve none. Default `0.0.0.0:8080`.
     pub http: Option<SocketAddr>,
+    /// Whether the HTTP port also shows what was decided recently, as a page and as JSON. Default `true`.
+    pub page: bool,
     /// What to log, and in which format.
     pub log: LogConfig,
     /// The TLS files of the gRPC port; `None` to serve without TLS.
@@ -219,6 +221,7 @@ fn check(
         listen: parse_value(raw.listen, |text| parse_address(text, DEFAULT_PORT), &mut diagnostics)
             .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT))),
         http: parse_value(raw.http, parse_http, &mut diagnostics).unwrap_or_else(|| Some(default_http())),
+        page: parse_value(raw.page, parse_page, &mut diagnostics).unwrap_or(true),
         log: LogConfig {
             format: parse_value(raw.log_format, log::parse_format, &mut diagnostics).unwrap_or_default(),
             filter: parse_value(raw.log_filter, log::parse_filter, &mut diagnostics)
@@ -271,6 +274,10 @@ fn parse_http(text: &str) -> Result<Option<SocketAddr>, String> {
         return Ok(None);
     }
     parse_address(text, DEFAULT_HTTP_PORT).map(Some).map_err(|error| format!("{error}, or `off`"))
+}
+
+fn parse_page(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{} is not a switch; use `true` or `false`", quoted(text)))
 }
 
 fn parse_address(text: &str, default_port: u16) -> Result<SocketAddr, String> {

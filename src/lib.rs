@@ -22,6 +22,8 @@ pub mod kubernetes;
 pub mod log;
 pub mod metrics;
 pub mod monitor;
+pub mod protect;
+pub mod recent;
 pub mod scaling;
 pub mod serve;
 pub mod simulate;

@@ -3,6 +3,7 @@
 //! The series of triggers are bounded: their names come from outside, and any number of them must fit into memory.
 
 mod certificate;
+mod protect;
 mod storages;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use certificate::Certificate;
+pub use protect::{ProtectFigures, ProtectMetrics};
 pub use storages::StorageMetrics;
 use storages::Storages;
 pub use triggers::TriggerId;
@@ -35,7 +37,7 @@ const SECONDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 const PREFIX: &str = "jobrunr_scaler";
 
 /// The names of all metrics, without [`PREFIX`].
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 26] = [
     "build_info",
     "call_duration_seconds",
     "calls_total",
@@ -46,6 +48,11 @@ const NAMES: [&str; 21] = [
     "listening",
     "live_servers",
     "log_lines_dropped_total",
+    "protect_jobs_without_server",
+    "protect_pending",
+    "protect_pods",
+    "protect_servers_without_pod",
+    "protect_writes_total",
     "pushes_total",
     "read_duration_seconds",
     "reads_total",
@@ -72,6 +79,7 @@ struct Inner {
     streams: Family<StreamLabels, Gauge>,
     pushes: Family<PushLabels, Counter>,
     certificate: Certificate,
+    protect: ProtectMetrics,
     reloads: Family<ReloadLabels, Counter>,
     last_reload_ok: Gauge,
     calls: Family<CallLabels, Counter>,
@@ -178,6 +186,7 @@ impl Default for Metrics {
             streams: Family::default(),
             pushes: Family::default(),
             certificate: Certificate::default(),
+            protect: ProtectMetrics::default(),
             reloads: Family::default(),
             last_reload_ok: Gauge::default(),
             calls: Family::default(),
@@ -215,6 +224,7 @@ impl Inner {
         );
         registry.register_collector(Box::new(self.triggers.clone()));
         registry.register_collector(Box::new(self.storages.clone()));
+        registry.register_collector(Box::new(self.protect.clone()));
     }
 }
 
@@ -222,7 +232,7 @@ impl Metrics {
     /// Returns the names of all metrics, those of histograms without their suffixes. Some are exposed only once there is something
     /// to report.
     #[must_use]
-    pub fn names() -> [String; 21] {
+    pub fn names() -> [String; 26] {
         NAMES.map(|name| format!("{PREFIX}_{name}"))
     }
 
@@ -278,6 +288,12 @@ impl Metrics {
         for outcome in ["ok", "failed"] {
             self.0.reads.remove(&ReadLabels { storage: storage.to_owned(), outcome });
         }
+    }
+
+    /// Returns the metrics of `protect`.
+    #[must_use]
+    pub fn protect(&self) -> ProtectMetrics {
+        self.0.protect.clone()
     }
 
     /// Records that a changed configuration was found while serving, and whether it was applied.

@@ -12,6 +12,7 @@ mod pace;
 mod questions;
 mod reader;
 mod signal;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use handles::{AnswerError, StorageHandle, StorageHandles};
+pub use handles::{AnswerError, Findings, StorageHandle, StorageHandles};
+pub use status::{FailedRead, MonitorStatus};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -78,6 +80,8 @@ struct CachedSnapshot {
     snapshot: Arc<Snapshot>,
     /// When the storage was asked for it.
     asked_at: Instant,
+    /// How long the read took.
+    took: Duration,
     /// Until when no newer snapshot is possible.
     fresh_until: Instant,
 }

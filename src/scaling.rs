@@ -2,6 +2,7 @@
 
 mod capacity;
 mod decide;
+mod estimate;
 mod key;
 mod metric;
 mod promise;
@@ -10,6 +11,7 @@ mod target;
 mod trigger;
 
 pub use decide::{Decision, decide};
+pub use estimate::KindEstimate;
 pub use key::{KeyError, ScaledObjectKey};
 pub use metric::Metric;
 pub use promise::Promise;

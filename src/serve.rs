@@ -19,8 +19,9 @@ pub use self::storages::start_storage;
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, StorageConfig};
 use crate::grpc::{self, Certificates, Scaler, ServeError};
-use crate::http;
+use crate::http::{self, Page};
 use crate::metrics::Metrics;
+use crate::recent::Recent;
 use crate::tasks::{TaskFailed, Tasks};
 use crate::tls::TlsError;
 
@@ -79,7 +80,7 @@ pub async fn run(
     let certificates = config.tls.clone().map(Certificates::load).transpose()?.map(Arc::new);
     let listener = bind(listen.unwrap_or(config.listen)).await?;
     let (tasks, stop) = (Tasks::default(), CancellationToken::new());
-    serve_http(http.or(config.http), metrics.clone(), &tasks, stop.clone()).await?;
+    let http = bind_http(http.or(config.http)).await?;
     if let Some(certificates) = &certificates {
         let mutual = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         info!(not_after = %certificates.state().not_after, mutual, "TLS");
@@ -88,8 +89,13 @@ pub async fn run(
     tasks.spawn("signals", stop_on_signal(signals.terminate, stop.clone()));
     // The readers end with the storages, after the server, so that calls in flight get their answers.
     let by_name = storages_by_name(config.clone());
+    let recent = if config.page && http.is_some() { Recent::new() } else { Recent::off() };
     let storages = Storages::start(&by_name, Clock::System, metrics.clone(), tasks.clone(), stop.clone());
-    let scaler = Scaler::new(storages.handles(), Clock::System, metrics.clone());
+    if let Some(listener) = http {
+        let page = config.page.then(|| Page::new(recent.clone(), storages.handles(), Clock::System));
+        tasks.spawn(HTTP_TASK, http::serve(listener, metrics.clone(), page, stop.clone()));
+    }
+    let scaler = Scaler::new(storages.handles(), Clock::System, metrics.clone(), recent);
     // A panic in one of these ends the process, as in `main`.
     tokio::select! {
         result = serve_scaler(listener, certificates.clone(), scaler, &tasks, stop) => result,
@@ -98,23 +104,17 @@ pub async fn run(
     }
 }
 
-/// The task that serves health and metrics.
+/// The task that serves health, metrics and the page.
 const HTTP_TASK: &str = "health and metrics";
 
-/// Serves health and metrics if an address is configured.
-async fn serve_http(
-    address: Option<SocketAddr>,
-    metrics: Metrics,
-    tasks: &Tasks,
-    stop: CancellationToken,
-) -> Result<(), RunError> {
-    let Some(address) = address else { return Ok(()) };
+/// Binds the address of health, metrics and the page, if one is configured.
+async fn bind_http(address: Option<SocketAddr>) -> Result<Option<TcpListener>, RunError> {
+    let Some(address) = address else { return Ok(None) };
     let listener = TcpListener::bind(address).await.map_err(|cause| RunError::Http { address, cause })?;
     if let Ok(address) = listener.local_addr() {
         info!(%address, "health and metrics");
     }
-    tasks.spawn(HTTP_TASK, http::serve(listener, metrics, stop));
-    Ok(())
+    Ok(Some(listener))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -142,7 +142,8 @@ pub async fn serve(
 ) -> Result<(), RunError> {
     let tasks = Tasks::default();
     let storages = Storages::start(storages, clock, metrics.clone(), tasks.clone(), stop.clone());
-    serve_scaler(listener, None, Scaler::new(storages.handles(), clock, metrics), &tasks, stop).await
+    let scaler = Scaler::new(storages.handles(), clock, metrics, Recent::off());
+    serve_scaler(listener, None, scaler, &tasks, stop).await
 }
 
 /// Serves until `stop`, or until a task fails.
@@ -199,7 +200,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (metrics, tasks, stop) = (Metrics::default(), Tasks::default(), CancellationToken::new());
         let storages = Storages::start(&BTreeMap::new(), Clock::System, metrics.clone(), tasks.clone(), stop.clone());
-        let scaler = Scaler::new(storages.handles(), Clock::System, metrics);
+        let scaler = Scaler::new(storages.handles(), Clock::System, metrics, Recent::off());
         tasks.spawn("reader of orders", async { panic!("no row like that") });
         let error = serve_scaler(listener, None, scaler, &tasks, stop).await.unwrap_err();
         assert_eq!(error.to_string(), "the task `reader of orders` failed: it panicked: no row like that");

@@ -6,16 +6,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The rooms from top to bottom. A room imports rooms of lower floors only, and none beside it.
-const FLOORS: [&[&str]; 17] = [
+const FLOORS: [&[&str]; 18] = [
     &["cli"],
     &["demo"],
     &["explain"],
-    &["simulate"],
+    &["protect", "simulate"],
     &["serve"],
     &["grpc", "http"],
     &["monitor"],
     &["storage"],
     &["log"],
+    &["recent"],
     &["metrics"],
     &["scaling"],
     &["kubernetes"],

@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::protect::PodArgs;
 use super::{load_config, storage_named};
-use crate::config::ConfigErrors;
+use crate::config::{Config, ConfigErrors};
+use crate::protect::report::PodsReport;
 use crate::storage::{Finding, Level, check};
 use crate::terminal::{BOLD, GREEN, RED, YELLOW, painted, paragraph, stdout};
 
@@ -23,6 +25,14 @@ pub struct CheckArgs {
     /// Check only this storage
     #[arg(long, value_name = "NAME")]
     pub storage: Option<String>,
+
+    /// Also show which server is which pod, what it runs and what its deletion cost is. Needs a Kubernetes cluster
+    #[arg(long)]
+    pub protect: bool,
+
+    /// Which pods
+    #[command(flatten)]
+    pub pods: PodArgs,
 
     /// The output format
     #[arg(long, value_enum, default_value = "table")]
@@ -47,6 +57,9 @@ pub enum CheckError {
     /// There is no storage with this name.
     #[error("{0}")]
     Storage(String),
+    /// The pods cannot be shown.
+    #[error("{0}")]
+    Pods(String),
     /// Standard output cannot be written.
     #[error("cannot write the findings: {0}")]
     Output(#[from] std::io::Error),
@@ -56,6 +69,8 @@ pub enum CheckError {
 #[derive(Debug, Serialize)]
 struct CheckReport {
     storages: Vec<StorageReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pods: Option<PodsReport>,
 }
 
 /// The findings of one storage.
@@ -86,7 +101,8 @@ pub async fn run(args: &CheckArgs) -> Result<bool, CheckError> {
             findings: check.findings(),
         });
     }
-    let report = CheckReport { storages };
+    let pods = if args.protect { Some(pods_report(&config, args).await.map_err(CheckError::Pods)?) } else { None };
+    let report = CheckReport { storages, pods };
     match args.output {
         Output::Table => stdout().write_all(table(&report).as_bytes())?,
         Output::Json => {
@@ -94,7 +110,22 @@ pub async fn run(args: &CheckArgs) -> Result<bool, CheckError> {
             writeln!(std::io::stdout(), "{text}")?;
         }
     }
-    Ok(report.storages.iter().all(|storage| storage.healthy))
+    let is_healthy = report.pods.as_ref().is_none_or(PodsReport::is_healthy);
+    Ok(is_healthy && report.storages.iter().all(|storage| storage.healthy))
+}
+
+#[cfg(feature = "protect")]
+async fn pods_report(config: &Config, args: &CheckArgs) -> Result<PodsReport, String> {
+    use crate::protect::{cluster::Cluster, process};
+
+    let cluster = Cluster::infer().await.map_err(|error| error.to_string())?;
+    let options = super::protect::options(&args.pods);
+    process::report(&cluster, config, &options).await.map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "protect"))]
+async fn pods_report(_config: &Config, _args: &CheckArgs) -> Result<PodsReport, String> {
+    Err(super::protect::MISSING_FEATURE.to_owned())
 }
 
 fn table(report: &CheckReport) -> String {
@@ -116,6 +147,10 @@ fn table(report: &CheckReport) -> String {
                 None => line.to_owned(),
             });
         }
+    }
+    if let Some(pods) = &report.pods {
+        text += "\n";
+        text += &pods.table();
     }
     text
 }

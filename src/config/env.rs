@@ -8,8 +8,17 @@ use crate::text::suggest::{closest, hint, likeness};
 const PREFIX: &str = "JOBRUNR_SCALER_";
 
 /// Variables that do not belong to a storage. `CONFIG` is the command line's `--config`.
-const GENERAL: [&str; 8] =
-    ["LISTEN", "HTTP", "LOG_FORMAT", "LOG_FILTER", "TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "CONFIG"];
+const GENERAL: [&str; 9] = [
+    "LISTEN",
+    "HTTP",
+    "HTTP_PAGE",
+    "LOG_FORMAT",
+    "LOG_FILTER",
+    "TLS_CERT_FILE",
+    "TLS_KEY_FILE",
+    "TLS_CLIENT_CA_FILE",
+    "CONFIG",
+];
 
 /// Returns the environment of this process without variables that are not Unicode: no setting can be one, and
 /// `std::env::vars` panics on them.
@@ -38,6 +47,7 @@ fn set(raw: &mut RawConfig, name: &str, value: RawValue, diagnostics: &mut Diagn
     match name {
         "LISTEN" => set_general(&mut raw.listen, value),
         "HTTP" => set_general(&mut raw.http, value),
+        "HTTP_PAGE" => set_general(&mut raw.page, value),
         "LOG_FORMAT" => set_general(&mut raw.log_format, value),
         "LOG_FILTER" => set_general(&mut raw.log_filter, value),
         "TLS_CERT_FILE" => set_general(&mut raw.tls.cert_file, value),

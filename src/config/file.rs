@@ -45,7 +45,7 @@ impl Reader<'_> {
         for Entry { key, at, node } in self.mapping(root, "") {
             match key.as_str() {
                 "listen" => raw.listen = self.value(node, "listen"),
-                "http" => raw.http = self.value(node, "http"),
+                "http" => self.http(node, &mut raw),
                 "log" => self.log(node, &mut raw),
                 "tls" => self.tls(node, &mut raw.tls),
                 "storages" => self.storages(node, &mut raw),
@@ -58,6 +58,21 @@ impl Reader<'_> {
             }
         }
         raw
+    }
+
+    /// An address alone, or a mapping.
+    fn http(&mut self, node: &Node, raw: &mut RawConfig) {
+        if !matches!(node.value, Value::Mapping(_)) {
+            raw.http = self.value(node, "http");
+            return;
+        }
+        for Entry { key, at, node } in self.mapping(node, "http") {
+            match key.as_str() {
+                "address" => raw.http = self.value(node, "http.address"),
+                "page" => raw.page = self.value(node, "http.page"),
+                _ => self.unknown_key(key, *at, "http.", &["address", "page"]),
+            }
+        }
     }
 
     fn log(&mut self, node: &Node, raw: &mut RawConfig) {

@@ -76,6 +76,7 @@ pub(super) struct RawValue {
 pub(super) struct RawConfig {
     pub(super) listen: Option<RawValue>,
     pub(super) http: Option<RawValue>,
+    pub(super) page: Option<RawValue>,
     pub(super) log_format: Option<RawValue>,
     pub(super) log_filter: Option<RawValue>,
     pub(super) tls: RawTls,

@@ -1,5 +1,6 @@
 //! Puts the replies of a ScaledObject's triggers together: where do they lead the workload?
 
+use super::promise;
 use super::report::{ReplicasReport, ScaledObjectReport, TriggerReport};
 use super::source::Reply;
 use super::summary::{Situation, summary};
@@ -42,7 +43,7 @@ pub(super) fn evaluate(
         paused: object.paused.map(|paused| paused.annotation),
         needs_keda: manifest::keda_requirements(object),
         active,
-        warnings: manifest::warnings(object),
+        warnings: [manifest::warnings(object), promise::warnings(object, &triggers)].concat(),
         errors: triggers.iter().filter_map(error).collect(),
         summary: summary(object, &Situation { triggers: ours(&triggers).collect(), active, now, wanted }),
         triggers,

@@ -1,4 +1,4 @@
-//! Logs decisions when they change.
+//! Where decisions go: into the metrics, to those who look at them, and into the log when they change.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::trigger_cache::NamedTrigger;
-use crate::metrics::{Metrics, TriggerId};
+use crate::metrics::{Metrics, Push, TriggerId};
+use crate::recent::Recent;
 use crate::scaling::Decision;
 use crate::text::joined;
 
@@ -21,9 +22,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a change of the number of pods alone is logged.
 const PODS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Records every decision in the metrics, and in the log if it is a change.
+/// Records every decision in the metrics and among the recent ones, and in the log if it is a change.
 pub(super) struct DecisionLog {
     metrics: Metrics,
+    recent: Recent,
     logged: Mutex<Logged>,
 }
 
@@ -42,15 +44,27 @@ struct LastLogged {
 }
 
 impl DecisionLog {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        Self { metrics, logged: Mutex::default() }
+    pub(super) fn new(metrics: Metrics, recent: Recent) -> Self {
+        Self { metrics, recent, logged: Mutex::default() }
+    }
+
+    /// Records a message on an activity stream.
+    pub(super) fn record_push(&self, named: &NamedTrigger, push: Push) {
+        self.metrics.record_push(push);
+        self.recent.record_push(named.id);
+    }
+
+    /// Records why a trigger has no decision.
+    pub(super) fn record_failure(&self, named: &NamedTrigger, why: &str) {
+        self.recent.record_failure(named.id, &named.key, &named.trigger, why);
     }
 
     /// Records a decision. Its reasons are put into words only if it is a change.
     pub(super) fn record(&self, named: &NamedTrigger, decision: &Decision) {
         let NamedTrigger { key, trigger, id } = named;
         self.metrics.record_decision(*id, key, trigger, decision);
-        let pods = pods(decision);
+        self.recent.record(*id, key, trigger, decision);
+        let pods = decision.pods();
         let is_change = {
             let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
             logged.is_change(*id, decision.active, pods, Instant::now())
@@ -70,12 +84,6 @@ impl DecisionLog {
             );
         }
     }
-}
-
-/// Returns the number of pods that a decision asks for if its trigger is an AverageValue, which KEDA does not say.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates, and is never negative")]
-fn pods(decision: &Decision) -> u64 {
-    (decision.value / decision.target).ceil() as u64
 }
 
 impl Logged {

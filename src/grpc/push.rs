@@ -14,7 +14,7 @@ use super::proto::{GetMetricSpecResponse, IsActiveResponse};
 use super::trigger_cache::NamedTrigger;
 use crate::clock::Clock;
 use crate::metrics::{Metrics, OpenStream, Push, StreamKind};
-use crate::monitor::Watcher;
+use crate::monitor::{AnswerError, Watcher};
 use crate::scaling::{Trigger, decide};
 
 /// KEDA drops a push that comes before it has written its own status. The second one comes after that.
@@ -102,12 +102,12 @@ pub(super) fn activity(
     watcher: Watcher,
     clock: Clock,
     decisions: Arc<DecisionLog>,
-    metrics: Metrics,
+    metrics: &Metrics,
     stop: CancellationToken,
 ) -> BoxStream<'static, Result<IsActiveResponse, Status>> {
     let pushes = PushSchedule::new(named.trigger.push_inactive, fastrand::f64());
     let _open = metrics.stream(StreamKind::Activity);
-    let state = Activity { named, watcher, clock, decisions, metrics, pushes, _open };
+    let state = Activity { named, watcher, clock, decisions, pushes, _open };
     let stream = stream::unfold(state, |mut stream| async move {
         let result = stream.next().await;
         Some((Ok(IsActiveResponse { result }), stream))
@@ -155,7 +155,6 @@ struct Activity {
     watcher: Watcher,
     clock: Clock,
     decisions: Arc<DecisionLog>,
-    metrics: Metrics,
     pushes: PushSchedule,
     _open: OpenStream,
 }
@@ -166,7 +165,7 @@ impl Activity {
             // A database that does not answer is no reason to send anything: KEDA keeps what it has.
             let active = self.active();
             if let Some(push) = active.and_then(|active| self.pushes.next(active, Instant::now())) {
-                self.metrics.record_push(push);
+                self.decisions.record_push(&self.named, push);
                 return push != Push::Inactive;
             }
             // While nothing is known, nothing can be sent before the next read ends, whatever is due.
@@ -183,10 +182,24 @@ impl Activity {
 
     /// Whether the trigger is active; `None` if that is not known.
     fn active(&self) -> Option<bool> {
-        let snapshot = self.watcher.latest().ok()?;
-        let decision = decide(&self.named.trigger, &snapshot, self.clock.now()).ok()?;
-        self.decisions.record(&self.named, &decision);
-        Some(decision.active)
+        let trigger = &self.named.trigger;
+        let answer = self.watcher.latest().map_err(|error| convert::ask_error_status(&trigger.storage, &error));
+        let answer = answer.and_then(|snapshot| {
+            decide(trigger, &snapshot, self.clock.now()).map_err(|cause| {
+                let storage = trigger.storage.clone();
+                convert::answer_status(&AnswerError::Question { storage, cause })
+            })
+        });
+        match answer {
+            Ok(decision) => {
+                self.decisions.record(&self.named, &decision);
+                Some(decision.active)
+            }
+            Err(status) => {
+                self.decisions.record_failure(&self.named, status.message());
+                None
+            }
+        }
     }
 }
 

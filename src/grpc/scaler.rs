@@ -16,6 +16,7 @@ use super::{convert, push};
 use crate::clock::Clock;
 use crate::metrics::{CallMetrics, Metrics, StreamKind};
 use crate::monitor::{StorageHandle, StorageHandles};
+use crate::recent::Recent;
 use crate::scaling::{Decision, ScaledObjectKey, Trigger};
 use crate::text::printable;
 
@@ -27,6 +28,7 @@ pub struct Scaler {
     calls: Calls,
     triggers: TriggerCache,
     warnings: Warnings,
+    recent: Recent,
     decisions: Arc<DecisionLog>,
 }
 
@@ -40,9 +42,9 @@ struct Calls {
 }
 
 impl Scaler {
-    /// A scaler for these storages, which may change.
+    /// A scaler for these storages, which may change. `recent` gets its decisions.
     #[must_use]
-    pub fn new(storages: watch::Receiver<StorageHandles>, clock: Clock, metrics: Metrics) -> Self {
+    pub fn new(storages: watch::Receiver<StorageHandles>, clock: Clock, metrics: Metrics, recent: Recent) -> Self {
         let calls = Calls {
             is_active: metrics.calls("IsActive"),
             stream_is_active: metrics.calls("StreamIsActive"),
@@ -50,9 +52,9 @@ impl Scaler {
             get_metrics: metrics.calls("GetMetrics"),
             stream_metric_spec: metrics.calls("StreamMetricSpec"),
         };
-        let decisions = Arc::new(DecisionLog::new(metrics.clone()));
+        let decisions = Arc::new(DecisionLog::new(metrics.clone(), recent.clone()));
         let (triggers, warnings) = (TriggerCache::default(), Warnings::default());
-        Self { storages, clock, metrics, calls, triggers, warnings, decisions }
+        Self { storages, clock, metrics, calls, triggers, warnings, recent, decisions }
     }
 
     /// Returns the trigger that a call asks for: checked, bounded and printable.
@@ -66,16 +68,21 @@ impl Scaler {
         let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let mut trigger =
             Trigger::parse(metadata).map_err(|errors| self.rejected(Some(&key), convert::metadata_status(&errors)))?;
+        let id = self.metrics.trigger_id(&key, &trigger);
+        self.recent.introduce(id, &key, &trigger);
         // Taken out, because the trigger is kept for long.
         for warning in std::mem::take(&mut trigger.warnings) {
             self.warnings.warn(Some(&key), &warning);
         }
-        Ok(NamedTrigger { id: self.metrics.trigger_id(&key, &trigger), key, trigger })
+        Ok(NamedTrigger { id, key, trigger })
     }
 
-    /// Logs why a call is rejected.
+    /// Logs why a call is rejected, and shows it.
     fn rejected(&self, key: Option<&ScaledObjectKey>, status: Status) -> Status {
         self.warnings.warn(key, status.message());
+        if let Some(key) = key {
+            self.recent.record_rejection(key, status.message());
+        }
         status
     }
 
@@ -93,7 +100,11 @@ impl Scaler {
         let storages = self.storages();
         let storage = self.find(&storages, named)?;
         let decision = storage.answer(&named.trigger, named.key.namespace(), self.clock).await;
-        let decision = decision.map_err(|error| convert::answer_status(&error))?;
+        let decision = decision.map_err(|error| {
+            let status = convert::answer_status(&error);
+            self.decisions.record_failure(named, status.message());
+            status
+        })?;
         self.decisions.record(named, &decision);
         Ok(decision)
     }
@@ -177,7 +188,7 @@ impl ExternalScaler for Scaler {
             let watcher = watcher.map_err(|error| convert::ask_error_status(&named.trigger.storage, &error))?;
             let decisions = Arc::clone(&self.decisions);
             let stop = storage.end.clone();
-            Ok(push::activity(named, watcher, self.clock, decisions, self.metrics.clone(), stop))
+            Ok(push::activity(named, watcher, self.clock, decisions, &self.metrics, stop))
         };
         recorded(&self.calls.stream_is_active, answer).await
     }

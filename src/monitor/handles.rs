@@ -1,8 +1,9 @@
 //! The running storages by name, and the answer to a trigger.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use jiff::Timestamp;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +11,7 @@ use super::{AskError, Monitor};
 use crate::clock::Clock;
 use crate::jobrunr::QuestionError;
 use crate::scaling::{Decision, Trigger, decide};
+use crate::storage::Finding;
 
 /// A running storage that triggers may name.
 #[derive(Clone)]
@@ -20,6 +22,17 @@ pub struct StorageHandle {
     pub namespaces: Option<Arc<[String]>>,
     /// Ends its streams, with OK: when the server stops, and when the storage is changed or removed.
     pub end: CancellationToken,
+    /// What was found when the storage was started, once that is known.
+    pub findings: Arc<OnceLock<Findings>>,
+}
+
+/// What was found when a storage was checked.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// When that was.
+    pub at: Timestamp,
+    /// What was found.
+    pub findings: Vec<Finding>,
 }
 
 /// The running storages by name. Clones share them.
@@ -102,6 +115,11 @@ impl StorageHandles {
             return Err(AnswerError::UnknownStorage { storage, known: open });
         }
         Err(AnswerError::ForbiddenStorage { storage, namespace: namespace.to_owned(), open })
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &StorageHandle)> {
+        self.0.iter().map(|(name, storage)| (name.as_str(), storage))
     }
 
     /// Returns the storage of that name, whoever may use it.

@@ -288,7 +288,7 @@ impl StorageReader {
         self.last_seen_servers.update(&snapshot);
         snapshot.last_seen_servers = self.last_seen_servers.clone();
         let fresh_until = later(asked_at, self.refresh).max(next_at);
-        let cached = CachedSnapshot { snapshot: Arc::new(snapshot), asked_at, fresh_until };
+        let cached = CachedSnapshot { snapshot: Arc::new(snapshot), asked_at, took, fresh_until };
         self.publisher.send_modify(|state| {
             state.cached = Some(cached);
             state.failure = None;

@@ -29,6 +29,15 @@ pub struct Decision {
     pub reasons: Vec<Reason>,
 }
 
+impl Decision {
+    /// Returns the number of pods that it asks for if its trigger is an AverageValue, which KEDA does not say.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates, and is never negative")]
+    pub fn pods(&self) -> u64 {
+        (self.value / self.target).ceil() as u64
+    }
+}
+
 /// From this age in seconds on, a decision says how old its snapshot is.
 const STALE_SECONDS: i64 = 5;
 

@@ -111,7 +111,7 @@ impl Reload {
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let keys = [
         ("listen", old.listen != new.listen),
-        ("http", old.http != new.http),
+        ("http", (old.http, old.page) != (new.http, new.page)),
         ("log", old.log != new.log),
         ("tls", old.tls != new.tls),
     ];

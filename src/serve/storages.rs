@@ -1,7 +1,7 @@
 //! The running storages, which follow the configuration.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::config::StorageConfig;
 use crate::metrics::Metrics;
-use crate::monitor::{Monitor, MonitorSettings, StorageHandle, StorageHandles};
+use crate::monitor::{Findings, Monitor, MonitorSettings, StorageHandle, StorageHandles};
 use crate::storage::{Level, check};
 use crate::tasks::Tasks;
 
@@ -83,30 +83,31 @@ impl Storages {
     fn begin(&self, name: &str, config: &StorageConfig) -> Running {
         info!(storage = name, address = %config.address, prefix = config.table_prefix.as_str(), "storage");
         let stop_reading = CancellationToken::new();
-        tokio::spawn(stop_reading.clone().run_until_cancelled_owned(log_check(
-            name.to_owned(),
-            config.clone(),
-            self.clock,
-        )));
         let handle = StorageHandle {
             end: self.stop.child_token(),
             ..start_storage(name, config, self.clock, &self.metrics, &self.tasks, &stop_reading)
         };
+        let (name, findings) = (name.to_owned(), Arc::clone(&handle.findings));
+        let checking = check_once(name, config.clone(), self.clock, findings);
+        tokio::spawn(stop_reading.clone().run_until_cancelled_owned(checking));
         Running { config: config.clone(), handle, stop_reading }
     }
 }
 
 /// Checks a storage once, so that problems are logged before the first trigger asks. Nothing depends on the result.
-async fn log_check(name: String, config: StorageConfig, clock: Clock) {
+async fn check_once(name: String, config: StorageConfig, clock: Clock, into: Arc<OnceLock<Findings>>) {
     let check = check(&config, || clock.now()).await;
     if check.is_healthy() {
         info!(storage = name, "{}", check.summary());
     } else {
         warn!(storage = name, "{}", check.summary());
     }
-    for finding in check.findings().iter().filter(|finding| finding.level == Level::Warning) {
+    let findings = check.findings();
+    for finding in findings.iter().filter(|finding| finding.level == Level::Warning) {
         warn!(storage = name, "{}: {}", finding.topic, finding.text);
     }
+    // Nobody else sets it.
+    let _ = into.set(Findings { at: clock.now(), findings });
 }
 
 impl Drop for Storages {
@@ -144,7 +145,8 @@ pub fn start_storage(
     };
     let source = Arc::new(storage.clone());
     let monitor = Monitor::start(name.to_owned(), source, settings, clock, metrics, tasks, stop.clone());
-    StorageHandle { monitor, namespaces: storage.namespaces.as_deref().map(Arc::from), end: stop.clone() }
+    let namespaces = storage.namespaces.as_deref().map(Arc::from);
+    StorageHandle { monitor, namespaces, end: stop.clone(), findings: Arc::default() }
 }
 
 #[cfg(test)]

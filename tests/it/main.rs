@@ -9,7 +9,10 @@ mod explain_tls;
 mod faults;
 mod grpc;
 mod hostile;
+mod page;
 mod program;
+#[cfg(feature = "protect")]
+mod protect;
 mod proxy;
 mod reload;
 mod storage;

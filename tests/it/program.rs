@@ -48,7 +48,7 @@ async fn readiness_ends_with_the_stop() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let stop = tokio_util::sync::CancellationToken::new();
-    let serving = tokio::spawn(jobrunr_scaler::http::serve(listener, Metrics::default(), stop.clone()));
+    let serving = tokio::spawn(jobrunr_scaler::http::serve(listener, Metrics::default(), None, stop.clone()));
     let check = async |path: &'static str, status: &str, code: i32| {
         let of = address.clone();
         let answer = tokio::task::spawn_blocking(move || (get(&of, path), health(&of))).await.unwrap();

@@ -10,6 +10,7 @@ use jobrunr_scaler::config::TlsFiles;
 use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
 use jobrunr_scaler::grpc::{self, Certificates, Scaler};
 use jobrunr_scaler::metrics::Metrics;
+use jobrunr_scaler::recent::Recent;
 use jobrunr_scaler::serve::start_storage;
 use jobrunr_scaler::tasks::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -128,7 +129,7 @@ async fn start(files: &Files) -> TlsScaler {
     let storage =
         start_storage("default", &database.config(), Clock::System, &Metrics::default(), &Tasks::default(), &stop);
     let storages = std::iter::once(("default".to_owned(), storage)).collect();
-    let scaler = Scaler::new(watch::channel(storages).1, Clock::System, Metrics::default());
+    let scaler = Scaler::new(watch::channel(storages).1, Clock::System, Metrics::default(), Recent::off());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(grpc::serve(listener, Some(Arc::clone(&certificates)), scaler, stop.clone()));

@@ -97,8 +97,13 @@ impl Browser {
 
     /// Opens a file, and waits until it is loaded.
     pub(crate) fn open(&mut self, file: &Path) {
+        self.open_url(&format!("file://{}", file.display()));
+    }
+
+    /// Opens an address, and waits until it is loaded.
+    pub(crate) fn open_url(&mut self, url: &str) {
         self.events.clear();
-        self.call("Page.navigate", json!({"url": format!("file://{}", file.display())}));
+        self.call("Page.navigate", json!({"url": url}));
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             let event = self.receive();
             self.events.push(event);
@@ -114,9 +119,10 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", json!({"media": media, "features": features}));
     }
 
-    /// Evaluates JavaScript.
+    /// Evaluates JavaScript. If that is a promise, waits for it.
     pub(crate) fn evaluate(&mut self, script: &str) -> Value {
-        let result = self.call("Runtime.evaluate", json!({"expression": script, "returnByValue": true}));
+        let parameters = json!({"expression": script, "returnByValue": true, "awaitPromise": true});
+        let result = self.call("Runtime.evaluate", parameters);
         assert!(result["exceptionDetails"].is_null(), "{result}");
         result["result"]["value"].clone()
     }
@@ -124,10 +130,15 @@ impl Browser {
     /// Everything that went wrong since the page was opened, and every address that was asked for but its own.
     pub(crate) fn complaints(&self, file: &Path) -> Vec<String> {
         let own = format!("file://{}", file.display());
+        self.complaints_but(|url| url == own)
+    }
+
+    /// As [`complaints`](Self::complaints), where some addresses may be asked for.
+    pub(crate) fn complaints_but(&self, is_own: impl Fn(&str) -> bool) -> Vec<String> {
         let is_complaint = |event: &&Value| match event["method"].as_str().unwrap_or_default() {
             "Runtime.exceptionThrown" | "Log.entryAdded" => true,
             "Runtime.consoleAPICalled" => event["params"]["type"] == "error",
-            "Network.requestWillBeSent" => event["params"]["request"]["url"] != json!(own),
+            "Network.requestWillBeSent" => !event["params"]["request"]["url"].as_str().is_some_and(&is_own),
             _ => false,
         };
         self.events.iter().filter(is_complaint).map(ToString::to_string).collect()

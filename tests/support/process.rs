@@ -156,6 +156,11 @@ impl Process {
         memory(self.child.id(), "VmHWM")
     }
 
+    /// Returns the memory that it has resident, MiB.
+    pub(crate) fn memory(&self) -> f64 {
+        memory(self.child.id(), "VmRSS")
+    }
+
     /// Returns its time on a processor so far.
     pub(crate) fn processor_time(&self) -> Duration {
         processor_time(self.child.id())

@@ -9,16 +9,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{Reading, Reply, warnings};
 use crate::clock::Clock;
 use crate::config::StorageConfig;
+use crate::explain::promise;
 use crate::explain::report::StorageReport;
 use crate::kubernetes::manifest::ScaledObject;
 use crate::metrics::Metrics;
 use crate::monitor::{AnswerError, AskError, StorageHandle, StorageHandles};
-use crate::scaling::{Decision, ScaledObjectKey, Trigger};
+use crate::scaling::{Decision, KindEstimate, Metric, ScaledObjectKey, Trigger};
 use crate::serve;
 use crate::storage::{Notifications, Storage};
 use crate::tasks::Tasks;
 
 const CLOCK: Clock = Clock::System;
+/// Kinds of jobs that are shown, those with the most work.
+const MAX_KINDS: usize = 5;
 
 /// The configured storages, each with its own monitor.
 pub(in crate::explain) struct Local {
@@ -38,7 +41,9 @@ impl Local {
         Self { handles: handles.collect(), configs, notify_state: Mutex::default(), _stop_readers: stop.drop_guard() }
     }
 
-    pub(super) async fn reply(&self, object: &ScaledObject, trigger: Trigger) -> Reply {
+    pub(super) async fn reply(&self, object: &ScaledObject, mut trigger: Trigger) -> Reply {
+        // Also for a trigger without a promise, to see whether one is advisable.
+        trigger.question.work |= trigger.metric == Metric::Demand;
         let namespace = object.namespace_or_default();
         let storage = match self.storage(object, &trigger) {
             Ok(storage) => storage,
@@ -51,11 +56,19 @@ impl Local {
             Ok(decision) => decision.target,
             Err(_) => trigger.target_at(snapshot.as_deref()).0,
         };
+        let mut reading = decision.map(Reading::from).map_err(|error| error.to_string());
+        if let (Ok(reading), Some(snapshot)) = (&mut reading, &snapshot) {
+            let kinds = KindEstimate::of(&trigger, snapshot).into_iter().take(MAX_KINDS);
+            let is_estimated = trigger.promise.max_latency.is_some() || trigger.metric.is_estimate();
+            reading.reasons.extend(kinds.filter(|_| is_estimated).map(|kind| kind.to_string()));
+        }
+        let short_jobs = snapshot.as_deref().and_then(|snapshot| promise::short_jobs(&trigger, snapshot));
+        trigger.warnings.extend(short_jobs);
         Reply {
             metric_name: Some(trigger.metric_name()),
             target: Some(target),
             warnings: warnings(trigger, snapshot.as_deref()),
-            reading: decision.map(Reading::from).map_err(|error| error.to_string()),
+            reading,
         }
     }
 

@@ -3,10 +3,11 @@
 use jiff::SignedDuration;
 
 use super::Trigger;
-use super::metadata::{ACTIVATION_TARGET, PUSH_INACTIVE, SCHEDULED_IN, TARGET};
+use super::metadata::{ACTIVATION_TARGET, MAX_LATENCY, POD_START, PUSH_INACTIVE, SCHEDULED_IN, TARGET};
 use crate::duration;
 use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Snapshot};
-use crate::scaling::{Metric, Target};
+use crate::kubernetes::hpa::SYNC_PERIOD;
+use crate::scaling::{Metric, Promise, Target};
 
 /// From this latency on, 8 h 20 min, a value is more likely 30 s in milliseconds.
 const LIKELY_MILLISECONDS: f64 = 30_000.0;
@@ -22,6 +23,7 @@ pub(super) fn rarely_intended(trigger: &Trigger) -> Vec<String> {
         milliseconds(trigger),
         falling_edge(trigger),
         long_look_ahead(trigger),
+        tight_promise(trigger),
     ];
     warnings.into_iter().flatten().collect()
 }
@@ -76,6 +78,18 @@ fn long_look_ahead(trigger: &Trigger) -> Option<String> {
             duration::format(look_ahead)
         )
     })
+}
+
+fn tight_promise(trigger: &Trigger) -> Option<String> {
+    let Promise { max_latency, pod_start, .. } = trigger.promise;
+    let max_latency = max_latency.filter(|max_latency| *max_latency < pod_start + SYNC_PERIOD)?;
+    Some(format!(
+        "`{MAX_LATENCY}` is {}, less than a new pod takes, {} to start (`{POD_START}`) and up to {} until the HPA asks for it: jobs \
+         wait longer where no pod is there; keep some with `minReplicaCount`, or promise less",
+        duration::format(max_latency),
+        duration::format(pod_start),
+        duration::format(SYNC_PERIOD)
+    ))
 }
 
 /// Warns about a latency target that an idle, healthy server exceeds. Without a snapshot or a live server, JobRunr's default poll

@@ -11,9 +11,9 @@ use crate::storage::rows::{KIND_CHARACTERS, calendar_instant, duration_seconds};
 use crate::text::printable;
 
 /// The longest record whose duration is searched for, in bytes.
-const MAX_RECORD_BYTES: i64 = 65_536;
-/// Characters of a duration that are read.
-const DURATION_CHARACTERS: i64 = 40;
+const MAX_RECORD_BYTES: usize = 65_536;
+/// Records per batch, which the server sends whether or not all are wanted.
+const RECORDS_PER_BATCH: i32 = 10;
 
 impl Writer<'_> {
     /// Reads kinds and times of a sample of the jobs in a state.
@@ -25,28 +25,22 @@ impl Writer<'_> {
         self.jobs(Find { filter, fields, sort, limit: Some(QUEUE_SAMPLE as i64), hint })
     }
 
-    /// Reads how long the newest finished jobs ran, those that ended after `since`. The server cuts the duration out of each
-    /// record: what follows its last `"processDuration":`.
-    pub(super) fn finished_runs(&self, since: Option<Timestamp>, limit: u64) -> Document {
-        let mut matches = doc! { "state": "SUCCEEDED" };
+    /// Reads the records of the newest finished jobs, those that ended after `since`, a few at a time.
+    pub(super) fn finished_records(&self, since: Option<Timestamp>, limit: u64) -> Document {
+        let mut filter = doc! { "state": "SUCCEEDED" };
         if let Some(since) = since {
-            matches.insert("updatedAt", doc! { "$gt": since.as_microsecond() });
+            filter.insert("updatedAt", doc! { "$gt": since.as_microsecond() });
         }
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let after = doc! { "$arrayElemAt": [{ "$split": ["$jobAsJson", "\"processDuration\":"] }, -1] };
-        let duration = doc! { "$substrCP": [after, 0, DURATION_CHARACTERS] };
-        let is_short = doc! { "$lte": [{ "$strLenBytes": "$jobAsJson" }, MAX_RECORD_BYTES] };
-        let duration = doc! { "$cond": [is_short, duration, ""] };
-        doc! {
-            "aggregate": &self.schema.jobs,
-            "pipeline": [
-                { "$match": matches },
-                { "$sort": { "updatedAt": -1 } },
-                { "$limit": limit },
-                { "$project": { "jobSignature": 1, "updatedAt": 1, "duration": duration } },
-            ],
-            "cursor": { "batchSize": limit.saturating_add(1) },
-        }
+        let mut command = self.jobs(Find {
+            filter,
+            fields: doc! { "jobSignature": 1, "updatedAt": 1, "jobAsJson": 1 },
+            sort: Some(doc! { "updatedAt": -1 }),
+            limit: Some(i64::try_from(limit).unwrap_or(i64::MAX)),
+            hint: self.schema.update_index.as_deref(),
+        });
+        command.insert("batchSize", RECORDS_PER_BATCH);
+        command.insert("singleBatch", false);
+        command
     }
 }
 
@@ -62,16 +56,16 @@ pub(super) fn groups(answer: &Document, time: &str, until: Option<Timestamp>) ->
     Ok(JobGroup::of_jobs(jobs.filter(|(_, at)| until.is_none_or(|until| *at <= until))))
 }
 
-/// Decodes the answer to [`Writer::finished_runs`].
-pub(super) fn finished_runs(answer: &Document) -> Result<Vec<FinishedRun>, StorageError> {
-    let run = |document: &&Document| {
-        let id = document.get("_id").map(Bson::to_string).unwrap_or_default();
-        Some(FinishedRun {
-            id: printable(&id, 80).into(),
-            kind: kind(document),
-            ended_at: integer(document, "updatedAt").and_then(calendar_instant)?,
-            seconds: document.get_str("duration").ok().and_then(duration_seconds).unwrap_or(f64::NAN),
-        })
-    };
-    Ok(documents(answer)?.iter().filter_map(run).collect())
+/// Reads how long a finished job ran. One with a record that is too long, or tells nothing, has NaN.
+pub(super) fn finished_run(document: &Document) -> Option<FinishedRun> {
+    let id = document.get("_id").map(Bson::to_string).unwrap_or_default();
+    let record = document.get_str("jobAsJson").ok().filter(|record| record.len() <= MAX_RECORD_BYTES);
+    // The last one: the job's parameters come before `jobHistory`, and a text in JSON cannot contain this unescaped.
+    let duration = record.and_then(|record| record.rsplit_once("\"processDuration\":"));
+    Some(FinishedRun {
+        id: printable(&id, 80).into(),
+        kind: kind(document),
+        ended_at: integer(document, "updatedAt").and_then(calendar_instant)?,
+        seconds: duration.and_then(|(_, duration)| duration_seconds(duration)).unwrap_or(f64::NAN),
+    })
 }

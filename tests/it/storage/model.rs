@@ -64,14 +64,15 @@ fn expected(jobs: &[Job], servers: &[ServerRow], questions: &[Question], now: Ti
             scheduled: look_aheads.keys().map(|&ahead| (ahead, due_within(&scheduled, ahead))).collect(),
             awaiting: look_aheads
                 .iter()
-                .filter(|(_, demand)| **demand)
+                .filter(|(_, details)| details.demand)
                 .map(|(&ahead, _)| (ahead, due_within(&awaiting, ahead)))
                 .collect(),
             next_scheduled_at: look_aheads
                 .iter()
-                .filter_map(|(&ahead, &demand)| Some((ahead, next(ahead, demand)?)))
+                .filter_map(|(&ahead, details)| Some((ahead, next(ahead, details.demand)?)))
                 .collect(),
             is_partial: false,
+            ..Queue::default()
         };
         queues.insert(filter.clone(), Ok(queue));
     }

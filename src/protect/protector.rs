@@ -1,0 +1,217 @@
+//! Keeps the costs in step with the jobs.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::{FutureExt, select_all};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::assessment::{Assessment, StorageView};
+use super::budget::Budget;
+use super::cluster::{Cluster, ClusterError};
+use super::order::Change;
+use super::pods::{Cost, NamePattern, NoPod, Pod};
+use super::store::{Outage, PodStore};
+use crate::jobrunr::{Question, Snapshot};
+use crate::metrics::{ProtectFigures, ProtectMetrics};
+use crate::monitor::{AskError, Monitor, Watcher};
+
+/// Writes at a time.
+const CONCURRENT_WRITES: usize = 10;
+/// Changes of pods and jobs within this time are one.
+const GATHER: Duration = Duration::from_millis(100);
+/// What removing costs may take when protection ends, well below Kubernetes' default grace period.
+const REMOVAL_TIME: Duration = Duration::from_secs(20);
+/// In the place of a namespace, for the monitor's limits.
+const ASKED_BY: &str = "protect";
+
+/// How pods are protected.
+#[derive(Clone, Debug)]
+pub struct ProtectSettings {
+    /// How a server's name comes from that of its pod.
+    pub pattern: NamePattern,
+    /// Writes to the API server per second.
+    pub writes_per_second: u32,
+    /// Namespaces that are watched.
+    pub n_scopes: usize,
+    /// Whether costs are removed when protection ends.
+    pub removes_costs: bool,
+}
+
+/// The question that shows which jobs run where.
+#[must_use]
+pub fn question() -> Question {
+    Question { running: true, ..Question::default() }
+}
+
+/// Keeps the costs of pods in step with the jobs of storages.
+pub struct Protector {
+    cluster: Cluster,
+    store: PodStore,
+    storages: Vec<(String, Watcher)>,
+    settings: ProtectSettings,
+    budget: Budget,
+    outage: Outage,
+    /// When writing goes on after an error.
+    paused_until: Option<Instant>,
+    metrics: ProtectMetrics,
+    /// Servers whose pod was not found, by storage and id, which were logged.
+    lost: HashSet<(String, Arc<str>)>,
+}
+
+impl Protector {
+    /// Prepares it. Reads the storages from here on.
+    ///
+    /// # Errors
+    /// [`AskError`]
+    pub fn new(
+        cluster: Cluster,
+        store: PodStore,
+        storages: impl IntoIterator<Item = (String, Monitor)>,
+        settings: ProtectSettings,
+        metrics: ProtectMetrics,
+    ) -> Result<Self, AskError> {
+        let watched = storages.into_iter().map(|(name, monitor)| Ok((name, monitor.watch(question(), ASKED_BY)?)));
+        Ok(Self {
+            storages: watched.collect::<Result<_, AskError>>()?,
+            budget: Budget::new(settings.writes_per_second),
+            outage: Outage::new("all"),
+            paused_until: None,
+            lost: HashSet::new(),
+            cluster,
+            store,
+            settings,
+            metrics,
+        })
+    }
+
+    /// Protects until `stop`, and then removes the costs unless they are to stay.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut store = self.store.subscribe();
+        loop {
+            // Without all pods, servers would seem to have none.
+            let is_complete = self.settings.n_scopes <= store.borrow_and_update().n_listed;
+            let left = if is_complete { self.step().await } else { 0 };
+            let next = (0 < left).then(|| Instant::now() + self.budget.until_next());
+            let next = next.map(|next| self.paused_until.map_or(next, |paused| paused.max(next)));
+            let reads = self.storages.iter_mut().map(|(_, watcher)| watcher.changed().boxed());
+            let reads =
+                async { if reads.len() == 0 { std::future::pending().await } else { select_all(reads).await.0 } };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = reads => {}
+                _ = store.changed() => tokio::time::sleep(GATHER).await,
+                () = until(next) => {}
+            }
+        }
+        if self.settings.removes_costs {
+            self.remove_all().await;
+        }
+    }
+
+    /// Assesses the pods, and writes what the budget allows. Returns how many costs are left to write.
+    async fn step(&mut self) -> usize {
+        let assessment = self.assess();
+        self.report(&assessment);
+        let mut changes = assessment.changes();
+        let is_paused = self.paused_until.is_some_and(|until| Instant::now() < until);
+        let n_writes = if is_paused { 0 } else { self.budget.take(changes.len()) };
+        let left = changes.split_off(n_writes);
+        self.metrics.record(ProtectFigures {
+            busy_pods: assessment.n_busy_pods(),
+            idle_pods: assessment.replica_sets.values().map(Vec::len).sum::<usize>() - assessment.n_busy_pods(),
+            servers_without_pod: assessment.servers.iter().filter(|server| server.pod.is_err()).count(),
+            jobs_without_server: assessment.n_jobs_without_server,
+            pending: left.len(),
+        });
+        self.write(changes).await;
+        left.len()
+    }
+
+    fn assess(&self) -> Assessment {
+        let snapshots: Vec<(&str, Option<Arc<Snapshot>>)> =
+            self.storages.iter().map(|(name, watcher)| (name.as_str(), watcher.latest().ok())).collect();
+        let views: Vec<StorageView<'_>> =
+            snapshots.iter().map(|(name, snapshot)| StorageView { name, snapshot: snapshot.as_deref() }).collect();
+        Assessment::new(&views, &self.store.pods(), &self.settings.pattern)
+    }
+
+    /// Logs each server without a pod once.
+    fn report(&mut self, assessment: &Assessment) {
+        let mut lost = HashSet::new();
+        for server in &assessment.servers {
+            let Err(why) = server.pod else { continue };
+            let key = (server.storage.clone(), Arc::clone(&server.id));
+            if !self.lost.contains(&key) {
+                let name = server.name.as_deref().unwrap_or(&server.id);
+                let advice = if why == NoPod::NoName { "upgrade JobRunr" } else { "its jobs are not protected" };
+                warn!(storage = server.storage, server = name, "no pod for a server: {why}; {advice}");
+            }
+            lost.insert(key);
+        }
+        self.lost = lost;
+    }
+
+    async fn write(&mut self, changes: Vec<Change>) {
+        let pods = self.store.pods().clone();
+        let writes = changes.into_iter().filter_map(|change| Some((pods.get(&change.pod)?.clone(), change.cost)));
+        let cluster = &self.cluster;
+        let write = |(pod, cost): (Pod, Option<i32>)| async move {
+            let result = cluster.write(&pod, cost).await;
+            (pod, cost, result)
+        };
+        let results: Vec<_> =
+            futures::stream::iter(writes).map(write).buffer_unordered(CONCURRENT_WRITES).collect().await;
+        for (pod, cost, result) in results {
+            self.record(&pod, cost, result);
+        }
+    }
+
+    fn record(&mut self, pod: &Pod, cost: Option<i32>, result: Result<(), ClusterError>) {
+        let key = pod.key();
+        self.metrics.record_write(result.as_ref().map_or_else(ClusterError::outcome, |()| "ok"));
+        match result {
+            Ok(()) => {
+                self.outage.end();
+                self.paused_until = None;
+                debug!(namespace = &*key.0, pod = &*key.1, cost, "deletion cost");
+                self.store.set_cost(&key, cost.map_or(Cost::None, Cost::Ours));
+            }
+            Err(ClusterError::Gone(_)) => self.store.remove(&key),
+            Err(ClusterError::Foreign(why)) => {
+                warn!(
+                    namespace = &*key.0,
+                    pod = &*key.1,
+                    "somebody else manages the deletion cost, which stays: {why}"
+                );
+                self.store.set_cost(&key, Cost::Foreign);
+            }
+            Err(error) => self.paused_until = Some(Instant::now() + self.outage.record(&error)),
+        }
+    }
+
+    /// Removes the costs that we have written.
+    async fn remove_all(&mut self) {
+        let pods: Vec<Pod> =
+            self.store.pods().values().filter(|pod| matches!(pod.cost, Cost::Ours(_))).cloned().collect();
+        let n_pods = pods.len();
+        let changes = pods.iter().map(|pod| Change { pod: pod.key(), cost: None, urgency: 0 }).collect();
+        match timeout(REMOVAL_TIME, self.write(changes)).await {
+            Ok(()) => info!(pods = n_pods, "removed the deletion costs"),
+            Err(_) => {
+                warn!("not all deletion costs could be removed within {REMOVAL_TIME:?}; `protect --remove` does it")
+            }
+        }
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,261 @@
+//! `protect` against a small API server and JobRunr's tables on SQLite.
+
+mod api;
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use jobrunr_scaler::config::{Config, StorageConfig};
+use jobrunr_scaler::metrics::Metrics;
+use jobrunr_scaler::protect::cluster::{ClusterError, Scope};
+use jobrunr_scaler::protect::options::ProtectOptions;
+use jobrunr_scaler::protect::pods::Cost;
+use jobrunr_scaler::protect::process::{self, ProtectError};
+use jobrunr_scaler::tasks::Tasks;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::database::{Database, Kind};
+use crate::rows::{Job, job, server};
+use crate::scaler::eventually;
+use api::{Api, NAMESPACE};
+
+/// The id of the server of the n-th pod.
+fn server_id(number: usize) -> String {
+    format!("0b0b0b0b-1111-4222-8333-{number:012}")
+}
+
+fn pod_name(number: usize) -> String {
+    format!("workers-5f7c9d-{number:03}")
+}
+
+/// A job that the server of the n-th pod has been running for so many seconds.
+fn run(number: usize, seconds: i64) -> Job {
+    let started_at = Timestamp::now() - SignedDuration::from_secs(seconds);
+    let state = format!(
+        r#"{{"state":"PROCESSING","createdAt":"{started_at}","serverId":"{}","serverName":"{}"}}"#,
+        server_id(number),
+        pod_name(number)
+    );
+    job("PROCESSING", 0.0).json(format!(r#"{{"jobHistory":[{state}],"metadata":{{}}}}"#)).kind(&format!("job-{number}"))
+}
+
+/// So many pods with servers, and a database of theirs.
+async fn pods(api: &Api, n_pods: usize) -> Database {
+    let mut database = Database::new(Kind::Sqlite).await.at_present();
+    let servers: Vec<_> =
+        (0..n_pods).map(|n| server(8, 3600, 1.0).id(&server_id(n)).name(Some(&pod_name(n)))).collect();
+    database.insert_servers(&servers).await;
+    (0..n_pods).for_each(|number| api.add_pod(&pod_name(number)));
+    database
+}
+
+fn options() -> ProtectOptions {
+    ProtectOptions { namespaces: vec![NAMESPACE.to_owned()], writes_per_second: 1000, ..ProtectOptions::default() }
+}
+
+fn config(database: &Database) -> Config {
+    let storage = StorageConfig { refresh: Duration::from_millis(50), ..database.config() };
+    let env = [("JOBRUNR_SCALER_URL".to_owned(), database.url.clone())];
+    let mut config = Config::load(None, env).unwrap().config;
+    config.storages.values_mut().for_each(|configured| *configured = storage.clone());
+    config
+}
+
+/// A process that protects pods until it is stopped.
+struct Protection {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), ProtectError>>,
+    metrics: Metrics,
+}
+
+impl Protection {
+    fn start(api: &Api, database: &Database, options: ProtectOptions) -> Self {
+        let (stop, metrics) = (CancellationToken::new(), Metrics::default());
+        let (cluster, config) = (api.cluster(), config(database));
+        let (stopping, recorded) = (stop.clone(), metrics.clone());
+        let task = tokio::spawn(async move {
+            process::protect(cluster, &config, &options, &recorded, &Tasks::default(), stopping).await
+        });
+        Self { stop, task, metrics }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+
+    fn metric(&self, name: &str) -> Option<String> {
+        let text = self.metrics.text().unwrap();
+        let line = text.lines().find(|line| line.starts_with(&format!("jobrunr_scaler_{name}")))?;
+        line.rsplit_once(' ').map(|(_, value)| value.to_owned())
+    }
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    eventually(what, async || is_so().then_some(())).await;
+}
+
+#[tokio::test]
+async fn costs_follow_the_jobs() {
+    let api = Api::start().await;
+    let mut database = pods(&api, 3).await;
+    database.insert_jobs(&[run(1, 0)]).await;
+    let protection = Protection::start(&api, &database, options());
+    let [a, b, c] = [0, 1, 2].map(pod_name);
+    until("the busy pod costs more than the idle ones", || api.is_order(&[&a, &b]) && api.is_order(&[&c, &b])).await;
+    assert_eq!(api.annotated(), [b.as_str()]);
+    // A job that has been running for long is worth more.
+    database.insert_jobs(&[run(2, 5_000)]).await;
+    until("the order is idle, short, long", || api.is_order(&[&a, &b, &c])).await;
+    // All end, and one starts elsewhere.
+    database.move_jobs("PROCESSING", "SUCCEEDED").await;
+    database.insert_jobs(&[run(0, 0)]).await;
+    until("another pod is busy", || api.is_order(&[&b, &a]) && api.is_order(&[&c, &a])).await;
+    // New pods are seen, and pods that are gone are no trouble.
+    api.remove_pod(&c);
+    api.add_pod(&pod_name(3));
+    let fourth = [server(8, 3600, 1.0).id(&server_id(3)).name(Some(&pod_name(3)))];
+    database.insert_servers(&fourth).await;
+    database.insert_jobs(&[run(3, 500)]).await;
+    until("the new pod is protected", || api.is_order(&[&b, &a, &pod_name(3)])).await;
+    until("the pods are counted", || protection.metric("protect_pods{state=\"busy\"}").as_deref() == Some("2")).await;
+    assert_eq!(protection.metric("protect_servers_without_pod").as_deref(), Some("1"));
+    protection.stop().await;
+    assert_eq!(api.annotated(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn costs_stay_if_told_so_and_are_removed_on_request() {
+    let api = Api::start().await;
+    let mut database = pods(&api, 2).await;
+    database.insert_jobs(&[run(1, 0)]).await;
+    let protection = Protection::start(&api, &database, ProtectOptions { keeps_costs: true, ..options() });
+    until("the busy pod has a cost", || !api.annotated().is_empty()).await;
+    protection.stop().await;
+    assert_eq!(api.annotated(), [pod_name(1)]);
+    assert_eq!(process::remove(&api.cluster(), &options()).await.unwrap(), 1);
+    assert_eq!(api.annotated(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn two_processes_agree() {
+    let api = Api::start().await;
+    let mut database = pods(&api, 4).await;
+    database.insert_jobs(&[run(1, 0), run(2, 300)]).await;
+    let both = [0, 1].map(|_| Protection::start(&api, &database, ProtectOptions { keeps_costs: true, ..options() }));
+    until("both see order", || api.is_order(&[&pod_name(0), &pod_name(1), &pod_name(2)])).await;
+    let idle = |protection: &Protection| protection.metric("protect_pending").as_deref() == Some("0");
+    until("nothing is left to write", || both.iter().all(idle)).await;
+    let n_writes = api.n_requests("patch");
+    // Reads go on, and nobody writes what the other has written.
+    let n_reads = |protection: &Protection| protection.metric("reads_total").unwrap().parse::<u64>().unwrap();
+    let before = n_reads(&both[0]);
+    until("ten more reads", || before + 10 < n_reads(&both[0])).await;
+    assert_eq!(api.n_requests("patch"), n_writes);
+    for protection in both {
+        protection.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn failures_of_the_api_server_pass() {
+    for (verb, code) in
+        [("list", 500), ("list", 429), ("watch", 410), ("watch", 500), ("patch", 429), ("patch", 500), ("patch", 403)]
+    {
+        let api = Api::start().await;
+        let mut database = pods(&api, 2).await;
+        api.fail(verb, code, 1);
+        database.insert_jobs(&[run(1, 0)]).await;
+        let protection = Protection::start(&api, &database, options());
+        until(&format!("{code} of {verb} was answered"), || api.n_failures_left() == 0).await;
+        until(&format!("the pod is protected after {code} of {verb}"), || api.is_order(&[&pod_name(0), &pod_name(1)]))
+            .await;
+        protection.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn pods_are_listed_again_when_a_watch_has_missed_something() {
+    let api = Api::start().await;
+    let mut database = pods(&api, 2).await;
+    let protection = Protection::start(&api, &database, options());
+    until("the pods are watched", || 0 < api.n_requests("watch")).await;
+    api.forget();
+    api.add_pod(&pod_name(2));
+    let third = [server(8, 3600, 1.0).id(&server_id(2)).name(Some(&pod_name(2)))];
+    database.insert_servers(&third).await;
+    database.insert_jobs(&[run(2, 0)]).await;
+    until("the new pod is protected", || api.is_order(&[&pod_name(0), &pod_name(2)])).await;
+    assert!(2 <= api.n_requests("list"));
+    protection.stop().await;
+}
+
+#[tokio::test]
+async fn costs_of_others_stay() {
+    let api = Api::start().await;
+    let mut database = pods(&api, 3).await;
+    api.annotate(&pod_name(1), "kubectl-annotate", "7");
+    database.insert_jobs(&[run(1, 0), run(2, 0)]).await;
+    let protection = Protection::start(&api, &database, options());
+    until("the other pod is protected", || api.is_order(&[&pod_name(0), &pod_name(2)])).await;
+    assert_eq!(api.cost(&pod_name(1)), 7);
+    // Somebody takes over a cost of ours.
+    api.annotate(&pod_name(2), "kubectl-annotate", "-5");
+    database.move_jobs("PROCESSING", "SUCCEEDED").await;
+    database.insert_jobs(&[run(0, 0)]).await;
+    until("idle pods are known", || protection.metric("protect_pods{state=\"busy\"}").as_deref() == Some("1")).await;
+    protection.stop().await;
+    assert_eq!([1, 2].map(|number| api.cost(&pod_name(number))), [7, -5]);
+}
+
+#[tokio::test]
+async fn missing_rights_are_named() {
+    let api = Api::start().await;
+    api.add_pod("a");
+    let (cluster, scope) = (api.cluster(), Scope { namespace: NAMESPACE.to_owned(), selector: None });
+    let (pods, version) = cluster.list(&scope).await.unwrap();
+    let text = |error: ClusterError| {
+        assert!(matches!(error, ClusterError::Forbidden { .. }), "{error:?}");
+        error.to_string()
+    };
+    for verb in ["list", "watch", "patch"] {
+        api.fail(verb, 403, 1);
+        let error = match verb {
+            "list" => cluster.list(&scope).await.map(drop).unwrap_err(),
+            "watch" => cluster.watch(&scope, &mut version.clone()).await.map(drop).unwrap_err(),
+            _ => cluster.write(&pods[0], Some(100)).await.unwrap_err(),
+        };
+        let expected = format!("the API server forbids `{verb}` on pods in the namespace `shop`");
+        let text = text(error);
+        assert!(text.starts_with(&expected) && text.contains("k8s/overlays/protect"), "{text}");
+    }
+    // A later pod of the same name does not get the cost.
+    let mut other = pods[0].clone();
+    other.uid = "another".into();
+    assert!(matches!(cluster.write(&other, Some(100)).await, Err(ClusterError::Gone(_))));
+    api.remove_pod("a");
+    assert!(matches!(cluster.write(&pods[0], Some(100)).await, Err(ClusterError::Gone(_))));
+    let gone = ProtectOptions { namespaces: vec!["nowhere".to_owned()], ..options() };
+    assert_eq!(gone.scopes(&cluster)[0].namespace, "nowhere");
+    assert_eq!(pods[0].cost, Cost::None);
+}
+
+#[tokio::test]
+async fn report_shows_server_pod_jobs_and_cost() {
+    let api = Api::start().await;
+    let mut database = pods(&api, 2).await;
+    database.insert_servers(&[server(8, 3600, 1.0).id(&server_id(9)).name(Some("laptop"))]).await;
+    database.insert_jobs(&[run(1, 70)]).await;
+    let report = process::report(&api.cluster(), &config(&database), &options()).await.unwrap();
+    let shown: Vec<_> =
+        report.servers.iter().map(|server| (server.pod.as_deref(), server.jobs, server.cost, server.wanted)).collect();
+    assert!(shown.contains(&(Some("shop/workers-5f7c9d-000"), 0, None, None)), "{shown:?}");
+    assert!(shown.contains(&(Some("shop/workers-5f7c9d-001"), 1, None, Some(400))), "{shown:?}");
+    assert!(shown.contains(&(None, 0, None, None)), "{shown:?}");
+    assert!(!report.is_healthy());
+    let table = report.table();
+    for text in ["default  laptop", "laptop: no pod has its name", "1 cost out of order"] {
+        assert!(table.contains(text), "{table}");
+    }
+}
