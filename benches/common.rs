@@ -130,6 +130,11 @@ pub(crate) fn binary() -> PathBuf {
 impl ScalerProcess {
     /// Starts it with one storage, and waits until it accepts connections.
     pub(crate) fn start(url: &str) -> Self {
+        Self::start_with(url, None)
+    }
+
+    /// The same; `database` is JobRunr's on a server of MongoDB's.
+    pub(crate) fn start_with(url: &str, database: Option<&str>) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();
         drop(free);
@@ -137,6 +142,7 @@ impl ScalerProcess {
         let mut command = Command::new(binary());
         command.args(["serve", "--listen", &address]).env_clear().env("JOBRUNR_SCALER_URL", url);
         command.env("JOBRUNR_SCALER_LOG_FILTER", "warn").env("JOBRUNR_SCALER_HTTP", "off");
+        command.envs(database.map(|database| ("JOBRUNR_SCALER_DATABASE", database)));
         let child = command.stdin(Stdio::null()).spawn().unwrap();
         while std::net::TcpStream::connect(&address).is_err() {
             assert!(began.elapsed() < Duration::from_secs(20), "the scaler does not serve");

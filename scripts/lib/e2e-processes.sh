@@ -77,12 +77,17 @@ call_web() {
   curl --silent --show-error --fail --max-time 30 --output "$work/answer" "$web_url$1"
 }
 
-# start_scaler NAME URL: sets scaler_address.
+# with_storage COMMAND...: runs a command of the scaler's with the storage of the latest new_database.
+with_storage() {
+  JOBRUNR_SCALER_URL=$scaler_url JOBRUNR_SCALER_DATABASE=$scaler_database JOBRUNR_SCALER_USERNAME=$JDBC_USERNAME \
+    JOBRUNR_SCALER_PASSWORD=$JDBC_PASSWORD "$@"
+}
+
+# start_scaler NAME: for the storage of the latest new_database. Sets scaler_address.
 start_scaler() {
   # Read again for each comparison: the default of one second is for many ScaledObjects, not for a script in a hurry.
   NO_COLOR=1 JOBRUNR_SCALER_REFRESH=PT0.1S JOBRUNR_SCALER_HTTP=off \
-    JOBRUNR_SCALER_URL=$2 JOBRUNR_SCALER_DATABASE=${scaler_database:-} JOBRUNR_SCALER_USERNAME=$JDBC_USERNAME JOBRUNR_SCALER_PASSWORD=$JDBC_PASSWORD \
-    start_process "$1" "$scaler" serve --listen 127.0.0.1:0
+    with_storage start_process "$1" "$scaler" serve --listen 127.0.0.1:0
   local listening='listening.*\K127\.0\.0\.1:\d+'
   wait_for 30 "the scaler" logged "$process_id" "$listening"
   scaler_address=$(from_log "$process_id" "$listening")

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Shows that zero pods are safe with the metric demand: four scenarios, each with a database, a scaler and a web role of
-# its own, at the same time. A library, to be sourced. Needs e2e-processes.sh, e2e-compare.sh and `check` of e2e.sh.
+# Shows that zero pods are safe with the metric demand: four scenarios on PostgreSQL, then two of them with MongoDB's protocol, each
+# with a database, a scaler and a web role of its own, at the same time. A library, to be sourced. Needs e2e-processes.sh, e2e-compare.sh and `check` of e2e.sh.
 
 # KEDA's part, in seconds. Short, so that zero is reached within a minute: at zero is where a run could be lost.
 readonly ZERO_POLLING_INTERVAL=1 ZERO_COOLDOWN=2
@@ -34,9 +34,11 @@ zero_recurring() {
 zero_cron() {
   local first tick late jobs
   begin_scenario 7 PT30S "a cron job per minute"
+  # So that the first instant is more than a look-ahead away. A worker that comes too late for its run is stopped while it starts, and
+  # can leave the row of a dead master, which the next ones wait for.
+  keda_until 60 "the beginning of a minute" minute_begins
   call_web '/schedule-recurring-job?id=tick&cron=*%20*%20*%20*%20*&duration=PT1S'
-  # The first instant that is a look-ahead and a little more away. An earlier one may be too near to start a worker for.
-  first=$(((EPOCHSECONDS + 35 + 59) / 60 * 60))
+  first=$(((EPOCHSECONDS / 60 + 1) * 60))
   for tick in "$first" $((first + 60)) $((first + 120)); do
     keda_until 120 "the instant $(clock "$tick")" has_come "$tick"
     keda_until 40 "zero after $(clock "$tick")" at_zero
@@ -104,43 +106,44 @@ zero_long() {
   check_rest
 }
 
-# zero: runs all of them and prints their tables.
+# zero BACKEND SCENARIO...: runs them at the same time and prints their tables.
 zero() {
-  local name id failed=()
-  mkdir "$work/zero"
-  for name in recurring cron killed long; do
-    (run_scenario "$name") &
+  local backend=$1 name id failed=()
+  shift
+  mkdir -p "$work/zero"
+  for name; do
+    (run_scenario "$name" "$backend") &
     scenarios[$!]=$name
   done
   for id in "${!scenarios[@]}"; do
     wait "$id" || failed+=("${scenarios[$id]}")
     unset "scenarios[$id]"
   done
-  for name in recurring cron killed long; do
-    cat "$work/zero/$name.table" 2>/dev/null || true
+  for name; do
+    cat "$work/zero/$name-$backend.table" 2>/dev/null || true
   done
-  ((${#failed[@]} == 0)) || fail "did not go as it should: ${failed[*]}"
+  ((${#failed[@]} == 0)) || fail "did not go as it should on $backend: ${failed[*]}"
 }
 
-# run_scenario NAME: in a shell of its own. What it started ends with that shell.
+# run_scenario NAME BACKEND: in a shell of its own. What it started ends with that shell.
 run_scenario() {
-  local scenario=$1 wrong=0 manifest worker='' workers_started=0 hold='' last_active=$SECONDS
+  local backend=$2 scenario=$1-$2 wrong=0 manifest worker='' workers_started=0 hold='' last_active=$SECONDS
   local value='' target='' active='' why=''
-  exec 4>"$work/zero/$1.table"
+  exec 4>"$work/zero/$scenario.table"
   "zero_$1"
   stop_processes KILL "${!processes[@]}"
   say "done"
   # When another scenario fails, these would only be in the way.
-  ((wrong > 0)) || rm "$work/logs/zero-$1"-*.log
+  ((wrong > 0)) || rm "$work/logs/zero-$scenario"-*.log
   ((wrong == 0))
 }
 
 # begin_scenario MAJOR SCHEDULED_IN TITLE: a database, a web role, a scaler, a manifest, and nothing to do.
 begin_scenario() {
   jar=${jars[$1]}
-  new_database postgresql "zero_$scenario"
+  new_database "$backend" "zero_${scenario//-/_}"
   start_web "zero-$scenario-web" "$jar"
-  start_scaler "zero-$scenario-scaler" "$scaler_url"
+  start_scaler "zero-$scenario-scaler"
   manifest=$work/zero/$scenario.yaml
   cat >"$manifest" <<YAML
 apiVersion: keda.sh/v1alpha1
@@ -162,7 +165,7 @@ spec:
         scheduledIn: $2
 YAML
   keda
-  printf '%s\n' "-- JobRunr ${versions[$1]}: $3" >&4
+  printf '%s\n' "-- JobRunr ${versions[$1]} on $backend: $3" >&4
   expect "demand, with nothing to do" "0 false" "$value $active"
 }
 
@@ -181,8 +184,7 @@ ask_demand() {
 
 # Sets why: the reasons. KEDA's contract has no place for them, so explain reads the database itself.
 ask_why() {
-  why=$(JOBRUNR_SCALER_URL=$scaler_url JOBRUNR_SCALER_USERNAME=$JDBC_USERNAME JOBRUNR_SCALER_PASSWORD=$JDBC_PASSWORD \
-    "$scaler" explain -f "$manifest" --output json | jq --raw-output '.scaledObjects[0].triggers[0].reasons | join("; ")')
+  why=$(with_storage "$scaler" explain -f "$manifest" --output json | jq --raw-output '.scaledObjects[0].triggers[0].reasons | join("; ")')
 }
 
 # KEDA's part for one pod: a worker while the trigger is active, none when it has not been for the cooldown. Demand of one
@@ -224,6 +226,7 @@ keda_until() {
 # The conditions.
 worker_lives() { [[ -n $worker ]]; }
 at_zero() { [[ -z $worker && $active == false ]]; }
+minute_begins() { ((EPOCHSECONDS % 60 < 15)); }
 has_come() { ((EPOCHSECONDS >= $1)); }
 reason_says() { ask_why && [[ $why == *"$1"* ]]; }
 jobs_in() { [[ $(dashboard_jobs "$1" 1 | jq .total) == "$2" ]]; }
@@ -270,5 +273,5 @@ check_rest() {
 # The tables of scenarios that run at the same time must not mix: they are printed when all of them are done.
 expect() { check "$@" >&4; }
 says() { if [[ $1 == *"$2"* ]]; then echo yes; else echo no; fi; }
-say() { printf '%s  %-9s  %s\n' "$(clock now)" "$scenario" "$1"; }
+say() { printf '%s  %-20s  %s\n' "$(clock now)" "$scenario" "$1"; }
 clock() { date --utc --date "@${1/#now/$EPOCHSECONDS}" +%T; }

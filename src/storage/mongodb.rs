@@ -31,7 +31,7 @@ use super::rows::{
     ActiveRuns, CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, ExcerptKind, Excerpts, KindRows,
     QueueRow, Rows, RunningRow, calendar_instant,
 };
-use super::{Grants, Inspection, StorageError, within};
+use super::{Grants, HistoryPage, HistoryRow, Inspection, StorageError, within};
 use crate::config::{MongoDbAddress, ReadBounds, StorageConfig};
 use crate::jobrunr::{Filter, FinishedRun, Server, UnsupportedFilter};
 
@@ -361,6 +361,17 @@ impl Backend for MongoDbBackend {
             return Ok(None);
         }
         decode::major_version(&self.run(self.writer().newest_definitions()).await?)
+    }
+
+    async fn history(&mut self, page: &HistoryPage) -> Result<Vec<HistoryRow>, StorageError> {
+        let mut rows = Vec::new();
+        self.connections
+            .stream(self.writer().history(page), &mut |document| {
+                rows.extend(decode::finished(document, page.max_characters));
+                true
+            })
+            .await?;
+        Ok(rows)
     }
 
     async fn finished_runs(&mut self, since: Option<Timestamp>, limit: u64) -> Result<Vec<FinishedRun>, StorageError> {

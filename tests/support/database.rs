@@ -321,7 +321,8 @@ impl Database {
             Kind::Postgres => format!("generate_series(1, {n_rows}) AS numbers(n)"),
             Kind::MariaDb => format!("(SELECT CAST(seq AS SIGNED) AS n FROM seq_1_to_{n_rows}) numbers"),
             Kind::MongoDb => panic!("MongoDB takes no SQL"),
-            Kind::MySql | Kind::Sqlite => format!(
+            Kind::MySql => numbers_of_mysql(n_rows),
+            Kind::Sqlite => format!(
                 "(WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {n_rows}) \
                  SELECT n FROM series) numbers"
             ),
@@ -442,6 +443,18 @@ impl Database {
             self.execute(&format!("DELETE FROM {table}")).await;
         }
     }
+}
+
+/// The numbers from 1 on, digit by digit: MySQL 5.7 knows neither `WITH` nor MariaDB's sequences.
+fn numbers_of_mysql(n_rows: u32) -> String {
+    let places = 0..n_rows.to_string().len();
+    let ten = "SELECT 0 AS digit UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 \
+               UNION SELECT 7 UNION SELECT 8 UNION SELECT 9";
+    let number: Vec<String> =
+        places.clone().map(|place| format!("{} * d{place}.digit", 10_u32.pow(place as u32))).collect();
+    let digits: Vec<String> = places.map(|place| format!("({ten}) d{place}")).collect();
+    let all = format!("SELECT CAST({} AS SIGNED) AS n FROM {}", number.join(" + "), digits.join(", "));
+    format!("(SELECT n FROM ({all}) counted WHERE n BETWEEN 1 AND {n_rows}) numbers")
 }
 
 /// The storage in another database of MongoDB. FerretDB walks whole collections, so that a busy machine needs more time.

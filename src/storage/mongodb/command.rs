@@ -7,6 +7,7 @@ use ::mongodb::bson::{Bson, Document, doc};
 use jiff::Timestamp;
 
 use super::schema::Schema;
+use crate::storage::HistoryPage;
 use crate::storage::plan::DueState;
 use crate::storage::rows::CALENDAR_MICROS;
 
@@ -16,6 +17,8 @@ pub(super) const RUN_STATES: [&str; 4] = ["SCHEDULED", "AWAITING", "ENQUEUED", "
 const MAX_INVALID: i64 = 100;
 /// Documents per answer; more follow on demand.
 const BATCH: i64 = 10_001;
+/// Documents with a job's JSON per answer.
+const RECORDS_PER_BATCH: i64 = 100;
 /// Definitions from which JobRunr's version is read.
 const DEFINITIONS_FOR_VERSION: i64 = 10;
 
@@ -165,6 +168,22 @@ impl Writer<'_> {
         })
     }
 
+    /// Reads finished jobs of one state with their records, the newest first.
+    pub(super) fn history(&self, page: &HistoryPage) -> Document {
+        let range = doc! { "$gte": page.since.as_microsecond(), "$lte": page.until.as_microsecond() };
+        let mut command = self.jobs(Find {
+            filter: doc! { "state": page.state.name(), "updatedAt": range },
+            fields: doc! { "_id": 1, "updatedAt": 1, "jobAsJson": 1 },
+            sort: Some(doc! { "updatedAt": -1 }),
+            limit: limit(Some(page.limit)),
+            hint: self.schema.update_index.as_deref(),
+        });
+        // A record can be large: a few at a time.
+        command.insert("batchSize", RECORDS_PER_BATCH);
+        command.insert("singleBatch", false);
+        command
+    }
+
     /// Reads the servers with the newest heartbeats.
     pub(super) fn servers(&self, max: u64) -> Document {
         let find = Find {
@@ -230,7 +249,7 @@ impl Writer<'_> {
         };
         let mut command = find.command(&self.schema.recurring);
         // A definition can be large: a few at a time.
-        command.insert("batchSize", 100);
+        command.insert("batchSize", RECORDS_PER_BATCH);
         command.insert("singleBatch", false);
         command
     }

@@ -5,12 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::id;
 use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, Server};
-use crate::storage::StorageError;
 use crate::storage::plan::{QueuePlan, ReadPlan};
 use crate::storage::rows::{
     CALENDAR_MICROS, DefinitionRow, DefinitionsVersion, DueScans, Interval, JobExcerpt, MAX_KIND_CHARACTERS,
     RunningRow, Scan, ServerRow, calendar_instant,
 };
+use crate::storage::{HistoryRow, StorageError};
 
 /// Characters of a recurring job's JSON that are kept of each end. What says when the job runs is near one of them.
 const JSON_END_CHARACTERS: usize = 8_192;
@@ -152,6 +152,18 @@ pub(super) fn definition(document: &Document) -> Option<DefinitionRow> {
     Some(DefinitionRow { id, created_at_millis: integer(document, "createdAt"), json, json_end })
 }
 
+/// Returns a finished job, without its record if that has more than `max_characters`; `None` for a document without an instant in
+/// the calendar.
+pub(super) fn finished(document: &Document, max_characters: u64) -> Option<HistoryRow> {
+    let updated_at = integer(document, "updatedAt").and_then(calendar_instant)?;
+    let json = document.get_str("jobAsJson").unwrap_or_default();
+    // No record has fewer bytes than characters.
+    let is_short = (json.len() as u64) <= max_characters || (json.chars().count() as u64) <= max_characters;
+    let id = document.get("_id")?;
+    let id = id::text(id).unwrap_or_else(|| id.to_string());
+    Some(HistoryRow { id, updated_at, json: is_short.then(|| json.to_owned()) })
+}
+
 /// Returns the jobs of an answer to `running`. Without an id that can be asked for, a job is left out.
 pub(super) fn running(answer: &Document) -> Result<Vec<RunningRow>, StorageError> {
     let row = |document: &&Document| {
@@ -181,4 +193,25 @@ pub(super) fn major_version(answer: &Document) -> Result<Option<u32>, StorageErr
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use ::mongodb::bson::{Uuid, doc};
+
+    use super::*;
+
+    #[test]
+    fn finished_job_has_its_id_and_a_record_that_is_not_too_long() {
+        let text = "0196a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+        let uuid = Bson::Binary(Uuid::parse_str(text).unwrap().into());
+        for (id, shown) in [(uuid, text), (Bson::String(text.to_owned()), text), (Bson::Int32(7), "7")] {
+            let document = doc! { "_id": id, "updatedAt": 1_764_000_000_000_000_i64, "jobAsJson": "{\"ä\":1}" };
+            let job = finished(&document, 7).unwrap();
+            assert_eq!((job.id.as_str(), job.json.as_deref()), (shown, Some("{\"ä\":1}")));
+            assert_eq!(finished(&document, 6).unwrap().json, None);
+        }
+        assert_eq!(finished(&doc! { "_id": "a", "updatedAt": i64::MAX }, 7), None);
+        assert_eq!(finished(&doc! { "_id": "a" }, 7), None);
+    }
 }

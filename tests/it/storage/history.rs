@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ::mongodb::bson::doc;
 use jiff::{SignedDuration, Timestamp};
 use jobrunr_scaler::simulate::Workload;
 use jobrunr_scaler::simulate::history::{HistoryBounds, HistoryOptions, read_history};
@@ -11,19 +12,23 @@ use super::on_every_database;
 use crate::database::{Database, Kind, Layout};
 use crate::rows::Encoding;
 
-on_every_database!(; sql: history_is_paged_from_the_newest, history_becomes_a_workload, history_leaves_out_long_records);
+on_every_database!(history_is_paged_from_the_newest, history_becomes_a_workload, history_leaves_out_long_records);
 
 /// Inserts jobs that ran for 2 s and ended so many seconds ago.
 async fn insert(database: &mut Database, state: &str, ended_ago: impl IntoIterator<Item = i64>) {
     let now = database.now;
-    let mut rows = Vec::new();
+    let (mut rows, mut documents) = (Vec::new(), Vec::new());
     for ago in ended_ago {
         let at = |more: i64| now - SignedDuration::from_secs(ago + more);
         let states = [("ENQUEUED", at(10)), ("PROCESSING", at(2)), (state, at(0))];
         let states = states.map(|(state, at)| format!(r#"{{"state":"{state}","createdAt":"{at}"}}"#)).join(",");
         let json = format!(r#"{{"jobSignature":"a.B.c()","jobHistory":[{states}]}}"#);
         let (id, updated) = (format!("{state}-{ago}-{}", rows.len()), database.instant(at(0)));
+        documents.push(doc! { "_id": &id, "jobAsJson": &json, "state": state, "updatedAt": at(0).as_microsecond() });
         rows.push(format!("('{id}', 1, '{json}', 'a.B.c()', '{state}', {updated}, {updated})"));
+    }
+    if database.kind == Kind::MongoDb {
+        return database.mongodb().insert("jobs", documents).await;
     }
     let jobs = database.jobs();
     let columns = "(id, version, jobAsJson, jobSignature, state, createdAt, updatedAt)";
@@ -80,8 +85,13 @@ async fn history_leaves_out_long_records(kind: Kind) {
     let mut database = Database::new(kind).await;
     insert(&mut database, "SUCCEEDED", [1, 2]).await;
     let long = format!(r#"{{"x":"{}"}}"#, "x".repeat(1000));
-    let jobs = database.jobs();
-    database.execute(&format!("UPDATE {jobs} SET jobAsJson = '{long}' WHERE id = 'SUCCEEDED-1-0'")).await;
+    if kind == Kind::MongoDb {
+        let (filter, update) = (doc! { "_id": "SUCCEEDED-1-0" }, doc! { "$set": { "jobAsJson": long } });
+        database.mongodb().update("jobs", filter, update).await;
+    } else {
+        let jobs = database.jobs();
+        database.execute(&format!("UPDATE {jobs} SET jobAsJson = '{long}' WHERE id = 'SUCCEEDED-1-0'")).await;
+    }
     let rows = page(&database, 100, 0, 10).await;
     let found: Vec<_> = rows.iter().map(|row| (row.id.as_str(), row.json.is_some())).collect();
     assert_eq!(found, [("SUCCEEDED-1-0", false), ("SUCCEEDED-2-1", true)]);

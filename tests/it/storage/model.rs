@@ -139,12 +139,12 @@ async fn databases() -> Vec<Database> {
     let mut databases = Vec::new();
     // For other versions of one database: scripts/test-versions.sh.
     if let Ok(only) = std::env::var("TEST_ONLY") {
-        let kinds =
-            [Kind::Postgres, Kind::MariaDb].into_iter().filter(|kind| format!("{kind:?}").eq_ignore_ascii_case(&only));
+        let kinds = [Kind::Postgres, Kind::MariaDb, Kind::MySql];
+        let kinds = kinds.into_iter().filter(|kind| format!("{kind:?}").eq_ignore_ascii_case(&only));
         for kind in kinds {
             databases.push(Database::with(kind, layout).await);
         }
-        assert!(!databases.is_empty(), "TEST_ONLY={only} is neither postgres nor mariadb");
+        assert!(!databases.is_empty(), "TEST_ONLY={only} is none of postgres, mariadb and mysql");
         return databases;
     }
     for kind in [Kind::Postgres, Kind::MariaDb, Kind::MySql, Kind::Sqlite] {

@@ -2,11 +2,13 @@
 
 use jobrunr_scaler::jobrunr::Questions;
 use jobrunr_scaler::scaling::{Metric, Trigger, decide};
-use jobrunr_scaler::storage::Storage;
+use jobrunr_scaler::storage::{Storage, StorageError};
+use sqlx::{Connection, MySqlConnection};
 
 use super::{counts, plain, read};
 use crate::database::{Database, Kind};
 use crate::rows::{job, scheduled, server};
+use crate::support::servers::OwnServer;
 
 /// `caching_sha2_password` is MySQL 8's default. Without TLS the first login since the server's start, of any user, sends the
 /// password encrypted by the server's RSA key; later ones use what the server then remembers.
@@ -30,6 +32,32 @@ async fn default_login_works_without_tls_and_with_nothing_cached() {
     database.execute("FLUSH PRIVILEGES").await;
     let wrong = read(&database, &crate::database::config(&url.replace("a-secret", "another"), ""), [plain()]).await;
     assert!(wrong.unwrap_err().to_string().contains("Access denied"));
+}
+
+/// After a restart the server knows no login, and the first user to come is ours.
+#[tokio::test]
+async fn default_login_works_after_a_restart_of_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = || OwnServer::start(Kind::MySql, directory.path(), "LC_ALL", "C");
+    let server = start();
+    let mut administrator = MySqlConnection::connect(server.url.as_str()).await.unwrap();
+    let statements = [
+        "CREATE USER scaler IDENTIFIED WITH caching_sha2_password BY 'a-secret'",
+        "GRANT SELECT ON jobrunr.* TO scaler",
+        "CREATE TABLE jobrunr.jobrunr_jobs (id CHAR(36) PRIMARY KEY)",
+    ];
+    for statement in statements {
+        sqlx::query(statement).execute(&mut administrator).await.unwrap();
+    }
+    administrator.close().await.unwrap();
+    drop(server);
+    let server = start();
+    let url = server.url.as_str().replace("jobrunr:jobrunr@", "scaler:a-secret@");
+    for attempt in ["first", "second"] {
+        // The login succeeds: what the scaler misses then is JobRunr's other table.
+        let error = crate::database::config(&url, "").connect().await.err();
+        assert!(matches!(error, Some(StorageError::Schema(_))), "{attempt}: {error:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ import com.mongodb.client.MongoClients;
 import org.jobrunr.jobs.mappers.JobMapper;
 import org.jobrunr.storage.StorageProvider;
 import org.jobrunr.storage.nosql.documentdb.AmazonDocumentDBStorageProvider;
+import org.jobrunr.storage.nosql.mongo.MongoDBStorageProvider;
 import org.springframework.beans.factory.annotation.Value;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnProperty;
 import org.springframework.context.annotation.Bean;
@@ -25,8 +26,13 @@ class MongoDb {
 
     @Bean(destroyMethod = "close")
     StorageProvider storageProvider(
-            MongoClient client, JobMapper mapper, @Value("${mongodb.database:jobrunr}") String database) {
-        StorageProvider provider = new AmazonDocumentDBStorageProvider(client, database);
+            MongoClient client,
+            JobMapper mapper,
+            @Value("${mongodb.database:jobrunr}") String database,
+            @Value("${mongodb.provider:mongodb}") String name) {
+        StorageProvider provider = name.equals("documentdb")
+                ? new AmazonDocumentDBStorageProvider(client, database)
+                : new MongoDBStorageProvider(client, database);
         provider.setJobMapper(mapper);
         return provider;
     }
