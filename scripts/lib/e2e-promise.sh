@@ -42,7 +42,7 @@ promise() {
   longest=$(dashboard_jobs SUCCEEDED 3000 | jq "$JQ_INSTANT"'[.items[].jobHistory
     | (map(select(.state == "PROCESSING"))[0].createdAt | instant) - (.[0].createdAt | instant)] | max')
   simulated=$(with_storage "$scaler" simulate --filename "$manifest" --workload history --since PT1H \
-    --workers-per-pod $SIMULATED_WORKERS --pod-start "PT${pod_start}S" --poll-interval "PT${SIMULATED_POLL_INTERVAL}S" \
+    --workers-per-pod "$SIMULATED_WORKERS" --pod-start "PT${pod_start}S" --poll-interval "PT${SIMULATED_POLL_INTERVAL}S" \
     --await-on-stop "PT${SIMULATED_AWAIT}S" --output json 2>>"$work/logs/simulate.log" | jq '.results[0].max_pods')
   echo "Pods took $pod_start s to start. The longest wait was $longest s, promised were $PROMISED. Most pods: $peak, simulated $simulated."
   jq --null-input --exit-status "$longest <= $PROMISED" >/dev/null || fail "a job waited for $longest s, promised were $PROMISED"
