@@ -86,7 +86,7 @@ pub async fn run(
     if let Some(address) = http.or(loaded.config.http) {
         let listener = TcpListener::bind(address).await.map_err(|cause| ProtectError::Http { address, cause })?;
         info!(%address, "health and metrics");
-        tasks.spawn("health and metrics", http::serve(listener, metrics.clone(), stop.clone()));
+        tasks.spawn("health and metrics", http::serve(listener, metrics.clone(), None, stop.clone()));
     }
     tokio::select! {
         result = protect(cluster, &loaded.config, options, &metrics, &tasks, stop) => result?,
