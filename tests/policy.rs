@@ -68,7 +68,7 @@ fn policy_rejects_a_trigger_with_the_reason() {
     check(&[("keepWhileProcessing", "yes")], "`keepWhileProcessing` must be \"true\" or \"false\"");
     check(&[("pushInactive", "1")], "`pushInactive` must be");
     check(&[("keepBusyPods", "on")], "`keepBusyPods` must be \"true\" or \"false\"");
-    check(&[("keepBusyPods", "true"), ("metric", "worker-usage")], "`keepBusyPods` is `true` for worker-usage");
+    check(&[("keepBusyPods", "true"), ("metric", "total-workers")], "`keepBusyPods` is `true` for total-workers");
     check(&[("serverTag", "a\tb")], "`serverTag` and `dynamicQueue`");
     let long = "q".repeat(129);
     check(&[("dynamicQueue", &long)], "`serverTag` and `dynamicQueue`");

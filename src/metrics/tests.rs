@@ -67,6 +67,9 @@ async fn metrics_read_like_this() {
     record(&metrics, &key("worker"), &hostile, &truncated);
     metrics.lines_dropped(LineDropped::Budget).inc();
     let _ = metrics.lines_dropped(LineDropped::Unread);
+    let protect = metrics.protect();
+    protect.record(ProtectFigures { busy_pods: 3, idle_pods: 2, servers_without_pod: 1, ..ProtectFigures::default() });
+    protect.record_write("ok");
     tokio::time::advance(Duration::from_secs(7)).await;
     let text = metrics.text().unwrap();
     insta::assert_snapshot!(in_order(&text));

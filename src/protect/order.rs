@@ -69,6 +69,11 @@ impl Place<'_> {
         Some(Place { candidate, class: class as usize, cost, wanted })
     }
 
+    /// How many classes its cost is away from what it wants.
+    fn urgency(&self) -> u32 {
+        u32::try_from(self.class).unwrap_or(0).abs_diff(class_of(self.cost))
+    }
+
     fn change(&self) -> Option<Change> {
         let written = match self.candidate.cost {
             Cost::Ours(cost) => cost,
@@ -89,10 +94,10 @@ pub fn changes(candidates: &[Candidate]) -> Vec<Change> {
     let mut places: Vec<Place<'_>> = candidates.iter().filter_map(Place::new).collect();
     // Each round puts at least one pod right, and two pods that are right are in order.
     while let Some(limits) = Limits::violated(&places) {
-        for place in &mut places {
-            if !limits.allow(place) {
-                place.cost = place.wanted;
-            }
+        let wrong = |place: &Place<'_>| !limits.allow(place) && place.cost != place.wanted;
+        let Some(worst) = places.iter().filter(|place| wrong(place)).map(Place::urgency).max() else { break };
+        for place in places.iter_mut().filter(|place| wrong(place) && place.urgency() == worst) {
+            place.cost = place.wanted;
         }
     }
     let mut changes: Vec<Change> = places.iter().filter_map(Place::change).collect();
@@ -176,7 +181,7 @@ mod tests {
         check(&[(0, 0), (3, 100)], &[]);
         check(&[(0, 0), (3, 100), (5, 200)], &[]);
         // The one that lasts longer is above the other.
-        check(&[(0, 0), (3, 100), (2, 100)], &[(1, Some(300)), (2, Some(200))]);
+        check(&[(0, 0), (3, 100), (2, 100)], &[(1, Some(300))]);
         // It ends: where all pods are idle nothing is left to order.
         check(&[(0, 0), (0, 300)], &[]);
         check(&[(0, 300), (1, 0)], &[(0, None), (1, Some(100))]);

@@ -35,6 +35,18 @@ struct StoredPod {
     managers: BTreeMap<String, String>,
 }
 
+impl StoredPod {
+    fn new(name: &str) -> Self {
+        Self {
+            uid: format!("uid-of-{name}"),
+            replica_set: Some("rs".to_owned()),
+            is_terminating: false,
+            cost: None,
+            managers: BTreeMap::new(),
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     pods: BTreeMap<String, StoredPod>,
@@ -87,15 +99,7 @@ impl Api {
 
     /// Creates a pod of a ReplicaSet.
     pub(crate) fn add_pod(&self, name: &str) {
-        let replica_set = Some("rs".to_owned());
-        let pod = StoredPod {
-            uid: format!("uid-of-{name}"),
-            replica_set,
-            is_terminating: false,
-            cost: None,
-            managers: BTreeMap::new(),
-        };
-        self.state().pods.insert(name.to_owned(), pod);
+        self.state().pods.insert(name.to_owned(), StoredPod::new(name));
         self.notify("ADDED", name);
     }
 
@@ -126,10 +130,12 @@ impl Api {
         self.state().failures.len()
     }
 
-    /// Ends all watches, and forgets what has happened.
-    pub(crate) fn forget(&self) {
+    /// Creates a pod while no watch is open, and forgets that it has.
+    pub(crate) fn add_pod_unseen(&self, name: &str) {
         {
             let mut state = self.state();
+            state.pods.insert(name.to_owned(), StoredPod::new(name));
+            state.events.push(json!({}));
             state.forgotten = state.events.len();
             state.n_cuts += 1;
         }
