@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The scaler against real JobRunr, in three parts.
+# The scaler against real JobRunr, in four parts.
 #
 # 1. The numbers. JobRunr 8 on PostgreSQL, MariaDB, MySQL and SQLite, 7 and 6 on PostgreSQL, and all three on FerretDB, with
 #    MongoDB's protocol and JobRunr's provider for Amazon DocumentDB, are brought into several situations, and what the scaler says of each is compared with what JobRunr's own dashboard says.
@@ -7,9 +7,10 @@
 #    them run once, the workers go. Real workers, and a loop in the place of KEDA and the HPA.
 # 3. Zero. With the metric demand, zero workers lose nothing: recurring jobs wake them (JobRunr 8 and 7), the job of a
 #    worker that was killed is rescued, and a long job is not cut.
+# 4. Busy pods. `protect` finds the pods of real workers by their names, and a played ReplicaSet that follows deletion costs cuts no job.
 #
 # Needs a JDK of Java 17 or later, Maven, curl, jq, PostgreSQL, MariaDB, MySQL and FerretDB; as root on Debian it installs what is missing.
-# With the argument `numbers`, `walk-through` or `zero` it does that part alone; `numbers "mongodb *"` those combinations. JOBRUNR_SCALER_BIN names a scaler that is
+# With the argument `numbers`, `walk-through`, `zero` or `protect` it does that part alone; `numbers "mongodb *"` those combinations. JOBRUNR_SCALER_BIN names a scaler that is
 # built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -25,6 +26,8 @@ source scripts/lib/e2e-compare.sh
 source scripts/lib/e2e-autoscale.sh
 # shellcheck source=scripts/lib/e2e-zero.sh
 source scripts/lib/e2e-zero.sh
+# shellcheck source=scripts/lib/e2e-protect.sh
+source scripts/lib/e2e-protect.sh
 
 readonly APP=examples/jobrunr-app
 differences=0
@@ -66,6 +69,7 @@ require_tools() {
   command -v mvn >/dev/null || missing+=(maven)
   command -v curl >/dev/null || missing+=(curl)
   command -v jq >/dev/null || missing+=(jq)
+  command -v python3 >/dev/null || missing+=(python3)
   ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
   local java
   java=$(javac -version 2>&1 | grep --only-matching --max-count 1 '[0-9]\+' | head -n 1)
@@ -95,7 +99,7 @@ build_scaler() {
   unset JOBRUNR_SCALER_BIN
   if [[ -z $scaler ]]; then
     require_rust
-    cargo build --locked --quiet
+    cargo build --locked --quiet --features protect
     scaler=${CARGO_TARGET_DIR:-target}/debug/jobrunr-scaler
   fi
   "$scaler" --version
@@ -216,7 +220,7 @@ check() {
 }
 
 part=${1:-all}
-[[ $part =~ ^(all|numbers|walk-through|zero)$ ]] || fail "usage: $0 [numbers|walk-through|zero]"
+[[ $part =~ ^(all|numbers|walk-through|zero|protect)$ ]] || fail "usage: $0 [numbers|walk-through|zero|protect]"
 
 step "Tools"
 require_tools
@@ -250,6 +254,10 @@ fi
 if [[ $part == all || $part == zero ]]; then
   step "Zero workers"
   zero
+fi
+if [[ $part == all || $part == protect ]]; then
+  step "Busy pods"
+  protect_pods
 fi
 
 step "The scaler agrees with JobRunr"
