@@ -95,11 +95,11 @@ fn thousand_pods_need_no_more_writes_than_the_budget() {
     for (seconds_per_job, most_at_risk) in [(10.0, 0.5), (40.0, 0.1)] {
         let mut load = Load::new();
         let (mut n_writes, mut n_at_risk, mut n_busy) = (0, 0, 0);
-        for second in 0..90 {
+        for second in 0..180 {
             load.step(second, seconds_per_job);
             let (written, at_risk) = load.protect(second);
             assert!(written <= WRITES_PER_SECOND);
-            if 30 <= second {
+            if 120 <= second {
                 n_writes += written;
                 n_at_risk += at_risk;
                 n_busy += load.running.iter().filter(|jobs| !jobs.is_empty()).count();
