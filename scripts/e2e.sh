@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The scaler against real JobRunr, in five parts.
+# The scaler against real JobRunr, in six parts.
 #
 # 1. The numbers. JobRunr 8 on PostgreSQL, MariaDB, MySQL and SQLite, 7 and 6 on PostgreSQL, and all three on FerretDB, with
 #    MongoDB's protocol and JobRunr's provider for Amazon DocumentDB, 8 also with that for MongoDB, are brought into several
@@ -10,10 +10,12 @@
 #    worker that was killed is rescued, and a long job is not cut. On PostgreSQL, the first and the third on FerretDB too.
 # 4. The simulation. What `simulate` makes of the finished jobs of some bursts is compared with what really happened.
 # 5. The promise. With `maxLatency`, no job waits longer, and no more pods come than the simulation says plus one.
+# 6. Busy pods. `protect` finds the pods of real workers by their names, and a played ReplicaSet that follows deletion costs cuts
+#    no job.
 #
 # Needs a JDK of Java 17 or later, Maven, curl, jq, PostgreSQL, MariaDB, MySQL and FerretDB; as root on Debian it installs what is missing.
-# With the argument `numbers`, `walk-through`, `zero`, `simulation` or `promise` it does that part alone; `numbers "documentdb *"` those
-# combinations, `walk-through` and `zero` with `postgresql` or `documentdb` that one. JOBRUNR_SCALER_BIN names a scaler that is
+# With the argument `numbers`, `walk-through`, `zero`, `simulation`, `promise` or `protect` it does that part alone; `numbers "documentdb *"`
+# those combinations, `walk-through` and `zero` with `postgresql` or `documentdb` that one. JOBRUNR_SCALER_BIN names a scaler that is
 # built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,6 +35,8 @@ source scripts/lib/e2e-simulate.sh
 source scripts/lib/e2e-promise.sh
 # shellcheck source=scripts/lib/e2e-zero.sh
 source scripts/lib/e2e-zero.sh
+# shellcheck source=scripts/lib/e2e-protect.sh
+source scripts/lib/e2e-protect.sh
 
 readonly APP=examples/jobrunr-app
 differences=0
@@ -74,6 +78,7 @@ require_tools() {
   command -v mvn >/dev/null || missing+=(maven)
   command -v curl >/dev/null || missing+=(curl)
   command -v jq >/dev/null || missing+=(jq)
+  command -v python3 >/dev/null || missing+=(python3)
   ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
   local java
   java=$(javac -version 2>&1 | grep --only-matching --max-count 1 '[0-9]\+' | head -n 1)
@@ -84,7 +89,7 @@ require_tools() {
 declare -A jars versions
 build_app() {
   local major found majors=(8 7 6)
-  [[ ! $part =~ ^(walk-through|simulation|promise)$ ]] || majors=(8)
+  [[ ! $part =~ ^(walk-through|simulation|promise|protect)$ ]] || majors=(8)
   for major in "${majors[@]}"; do
     rm -f "$APP/target/jobrunr-$major"/*.jar
     # Maven's own words only when it fails.
@@ -104,7 +109,7 @@ build_scaler() {
   unset JOBRUNR_SCALER_BIN
   if [[ -z $scaler ]]; then
     require_rust
-    cargo build --locked --quiet
+    cargo build --locked --quiet --features protect
     scaler=${CARGO_TARGET_DIR:-target}/debug/jobrunr-scaler
   fi
   "$scaler" --version
@@ -239,7 +244,7 @@ check() {
 }
 
 part=${1:-all}
-[[ $part =~ ^(all|numbers|walk-through|zero|simulation|promise)$ ]] || fail "usage: $0 [numbers|walk-through|zero|simulation|promise]"
+[[ $part =~ ^(all|numbers|walk-through|zero|simulation|promise|protect)$ ]] || fail "usage: $0 [numbers|walk-through|zero|simulation|promise|protect]"
 
 step "Tools"
 require_tools
@@ -288,6 +293,10 @@ fi
 if [[ $part == all || $part == promise ]]; then
   step "A promise"
   promise
+fi
+if [[ $part == all || $part == protect ]]; then
+  step "Busy pods"
+  protect_pods
 fi
 
 step "The scaler agrees with JobRunr"

@@ -10,6 +10,10 @@ use super::Snapshot;
 
 /// The key that only the state PROCESSING has (`ProcessingState`). In a JSON text it is unescaped only as a key or a whole value.
 pub(crate) const SERVER_ID_KEY: &str = "\"serverId\"";
+/// Keys that are looked at, from the end: a record may be made to have very many.
+const MAX_KEYS: usize = 16;
+/// Bytes of a state that is read. The longest of JobRunr's own has some hundred.
+const MAX_STATE_BYTES: usize = 4_096;
 /// Hexadecimal digits of a UUID.
 const UUID_DIGITS: usize = 32;
 /// Characters of an id that is not a UUID.
@@ -108,13 +112,15 @@ impl ProcessingState {
     /// Users' own objects are in the record as well, before or after the history, depending on the JSON mapper. So this takes the
     /// last object that is a state PROCESSING and the last element of an array.
     pub(crate) fn find(json: &str) -> Option<Self> {
-        json.rmatch_indices(SERVER_ID_KEY).find_map(|(at, _)| Self::around(json, at))
+        json.rmatch_indices(SERVER_ID_KEY).take(MAX_KEYS).find_map(|(at, _)| Self::around(json, at))
     }
 
     /// Reads the object that contains the position.
     fn around(json: &str, at: usize) -> Option<Self> {
-        let begin = json.get(..at)?.rfind('{')?;
-        let length = json.get(begin..)?.find('}')?;
+        let bytes = json.as_bytes();
+        let first = at.saturating_sub(MAX_STATE_BYTES);
+        let begin = bytes.get(first..at)?.iter().rposition(|byte| *byte == b'{')?.checked_add(first)?;
+        let length = bytes.get(begin..)?.iter().take(MAX_STATE_BYTES).position(|byte| *byte == b'}')?;
         let end = begin.checked_add(length)?.checked_add(1)?;
         // The object may be all there is of the record.
         if !matches!(json.get(end..)?.trim_start().chars().next(), None | Some(']')) {
@@ -201,6 +207,9 @@ mod tests {
         {
             check(json, None);
         }
+        // As many keys as fit take no time.
+        check(&SERVER_ID_KEY.repeat(1_000_000), None);
+        check(&format!("{{{}", SERVER_ID_KEY.repeat(1_000_000)), None);
         // An escaped quote is no key.
         let text = jackson(B, 1).replace('"', "\\\"");
         check(&format!(r#"{{"jobHistory":[{}],"metadata":{{"note":"{text}"}}}}"#, jackson(A, 1)), Some(A));

@@ -135,7 +135,8 @@ impl fmt::Display for NoPod {
 impl<'a> PodNames<'a> {
     /// Indexes pods by name.
     pub fn new(pattern: &'a NamePattern, pods: impl IntoIterator<Item = &'a Pod>) -> Self {
-        let (mut by_name, mut by_cut_name): (HashMap<&str, Vec<&Pod>>, HashMap<&str, Vec<&Pod>>) = Default::default();
+        let mut by_name: HashMap<&str, Vec<&Pod>> = HashMap::new();
+        let mut by_cut_name: HashMap<&str, Vec<&Pod>> = HashMap::new();
         for pod in pods {
             by_name.entry(&pod.name).or_default().push(pod);
             if let Some(cut) = pod.name.get(..MAX_HOST_NAME).filter(|cut| cut.len() < pod.name.len()) {
