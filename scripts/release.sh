@@ -42,6 +42,8 @@ step() {
 
 require_rust
 require_manifest_tools >/dev/null
+command -v kubectl >/dev/null || install_packages kubernetes-client
+command -v python3 >/dev/null || install_packages python3
 scripts/version.sh --check
 folder=target/release-$version
 rm -rf "$folder"
@@ -66,7 +68,7 @@ sbom "$folder/jobrunr-scaler-$version.cdx.json"
 
 step "Chart"
 helm package --destination "$folder" k8s/helm/jobrunr-scaler
-helm template scaler "$folder/jobrunr-scaler-$version.tgz" --values k8s/helm/tests/every-value.yaml >/dev/null
+helm template scaler "$folder/jobrunr-scaler-$version.tgz" --kube-version "$KUBERNETES_VERSION" --values k8s/helm/tests/every-value.yaml >/dev/null
 kubectl kustomize k8s/base >"$folder/jobrunr-scaler-$version.yaml"
 
 step "Checksums"

@@ -139,7 +139,7 @@ fn items(problems: &[&Problem]) -> Markup {
 fn marked(text: &str) -> Markup {
     let parts: Vec<&str> = text.split('`').collect();
     // A backtick without another one stays as it is.
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return html! { (text) };
     }
     html! {
