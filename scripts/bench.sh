@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the benchmarks, against a PostgreSQL and a MariaDB server of its own:
 #
-#   scripts/bench.sh                     all of them: calls, growth, activation, fleet, footprint, simulate, recommend; a quarter of an hour
+#   scripts/bench.sh                     all of them: calls, growth, activation, fleet, footprint, promise, simulate,
+#                                        recommend; a quarter of an hour
 #   scripts/bench.sh calls growth        these
 #   scripts/bench.sh --full growth       up to ten million rows
 #   scripts/bench.sh --profile=release   with what `cargo build --release` builds; without it, what is deployed (`dist`)
@@ -21,7 +22,7 @@ for argument in "$@"; do
   *) benches+=(--bench "$argument") ;;
   esac
 done
-((${#benches[@]})) || benches=(--bench calls --bench growth --bench activation --bench fleet --bench footprint --bench simulate --bench recommend)
+((${#benches[@]})) || benches=(--bench calls --bench growth --bench activation --bench fleet --bench footprint --bench promise --bench simulate --bench recommend)
 
 work=$(mktemp -d)
 trap 'stop_databases; rm -rf "$work"' EXIT

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The scaler against real JobRunr, in four parts.
+# The scaler against real JobRunr, in five parts.
 #
 # 1. The numbers. JobRunr 8 on PostgreSQL, MariaDB, MySQL and SQLite, 7 and 6 on PostgreSQL, and all three on FerretDB, with
 #    MongoDB's protocol and JobRunr's provider for Amazon DocumentDB, 8 also with that for MongoDB, are brought into several
@@ -9,9 +9,10 @@
 # 3. Zero. With the metric demand, zero workers lose nothing: recurring jobs wake them (JobRunr 8 and 7), the job of a
 #    worker that was killed is rescued, and a long job is not cut. On PostgreSQL, the first and the third on FerretDB too.
 # 4. The simulation. What `simulate` makes of the finished jobs of some bursts is compared with what really happened.
+# 5. The promise. With `maxLatency`, no job waits longer, and no more pods come than the simulation says plus one.
 #
 # Needs a JDK of Java 17 or later, Maven, curl, jq, PostgreSQL, MariaDB, MySQL and FerretDB; as root on Debian it installs what is missing.
-# With the argument `numbers`, `walk-through`, `zero` or `simulation` it does that part alone; `numbers "documentdb *"` those
+# With the argument `numbers`, `walk-through`, `zero`, `simulation` or `promise` it does that part alone; `numbers "documentdb *"` those
 # combinations, `walk-through` and `zero` with `postgresql` or `documentdb` that one. JOBRUNR_SCALER_BIN names a scaler that is
 # built already.
 set -euo pipefail
@@ -28,6 +29,8 @@ source scripts/lib/e2e-compare.sh
 source scripts/lib/e2e-autoscale.sh
 # shellcheck source=scripts/lib/e2e-simulate.sh
 source scripts/lib/e2e-simulate.sh
+# shellcheck source=scripts/lib/e2e-promise.sh
+source scripts/lib/e2e-promise.sh
 # shellcheck source=scripts/lib/e2e-zero.sh
 source scripts/lib/e2e-zero.sh
 
@@ -81,7 +84,7 @@ require_tools() {
 declare -A jars versions
 build_app() {
   local major found majors=(8 7 6)
-  [[ ! $part =~ ^(walk-through|simulation)$ ]] || majors=(8)
+  [[ ! $part =~ ^(walk-through|simulation|promise)$ ]] || majors=(8)
   for major in "${majors[@]}"; do
     rm -f "$APP/target/jobrunr-$major"/*.jar
     # Maven's own words only when it fails.
@@ -236,7 +239,7 @@ check() {
 }
 
 part=${1:-all}
-[[ $part =~ ^(all|numbers|walk-through|zero|simulation)$ ]] || fail "usage: $0 [numbers|walk-through|zero|simulation]"
+[[ $part =~ ^(all|numbers|walk-through|zero|simulation|promise)$ ]] || fail "usage: $0 [numbers|walk-through|zero|simulation|promise]"
 
 step "Tools"
 require_tools
@@ -281,6 +284,10 @@ fi
 if [[ $part == all || $part == simulation ]]; then
   step "The simulation and a real course"
   simulation
+fi
+if [[ $part == all || $part == promise ]]; then
+  step "A promise"
+  promise
 fi
 
 step "The scaler agrees with JobRunr"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks everything that is applied to a cluster: the Kustomize folders, the Helm chart with all of its values, and the alerts,
-# against the schemas of Kubernetes, KEDA and the Prometheus operator. Needs no cluster. What it needs it installs.
+# against the schemas of Kubernetes, KEDA, the Prometheus operator and cert-manager. Needs no cluster. What it needs it installs.
 set -euo pipefail
 shopt -s extglob
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -72,10 +72,30 @@ fi
 echo "The chart refuses $n_refused wrong values as it should."
 
 # A release changes all of them, or manifests would run the one before.
-version=$(cargo pkgid)
-version=${version##*[#@]}
-for file in k8s/base/scaler.yaml "$chart/Chart.yaml"; do
-  grep --quiet "jobrunr-scaler:$version\$" "$file" || fail "the image in $file is not of version $version, which Cargo.toml has"
+scripts/version.sh --check
+
+# What OpenShift's restricted-v2 accepts: no user, no group, nothing else that it would have to allow.
+render --values k8s/helm/tests/least.yaml --set openshift=always --show-only templates/deployment.yaml |
+  "$python" -c '
+import sys, yaml
+pod = yaml.safe_load(sys.stdin)["spec"]["template"]["spec"]
+container, = pod["containers"]
+assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}, pod["securityContext"]
+assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]} and not container["securityContext"]["allowPrivilegeEscalation"]
+assert all(set(volume) - {"name"} <= {"configMap", "secret", "projected", "emptyDir"} for volume in pod["volumes"])
+'
+# And what the Pod Security Standard `restricted` asks for, in the base and the whole example, PostgreSQL included.
+for folder in k8s/base k8s/overlays/example; do
+  kubectl kustomize "$folder" | "$python" -c '
+import sys, yaml
+for manifest in filter(None, yaml.safe_load_all(sys.stdin)):
+    if manifest["kind"] != "Deployment":
+        continue
+    pod, name = manifest["spec"]["template"]["spec"], manifest["metadata"]["name"]
+    assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+    for container in pod["containers"]:
+        context = container["securityContext"]
+        assert not context["allowPrivilegeEscalation"] and context["capabilities"] == {"drop": ["ALL"]}, name
+        assert not container["image"].endswith(":latest"), name
+'
 done
-[[ $(sed -n 's/^\(version\|appVersion\): //p' "$chart/Chart.yaml" | sort --unique) == "$version" ]] ||
-  fail "version and appVersion in $chart/Chart.yaml are not $version, which Cargo.toml has"

@@ -4,6 +4,7 @@ pub mod check;
 mod error;
 pub mod grants_sql;
 pub mod health;
+pub mod help;
 pub mod model_args;
 pub mod next_run;
 pub mod notify_sql;
@@ -58,6 +59,10 @@ pub enum Command {
     GrantsSql(grants_sql::GrantsSqlArgs),
     /// Print the SQL that makes PostgreSQL notify the scaler of new jobs at once.
     NotifySql(notify_sql::NotifySqlArgs),
+    /// Print the script that completes this command line in a shell.
+    Completions(help::CompletionsArgs),
+    /// Print a manual page, for man.
+    Man(help::ManArgs),
 }
 
 /// The options of `serve`.
@@ -91,8 +96,10 @@ pub fn run(command: Command) -> Result<(), CommandError> {
             Ok(next_run::run(&args, io::stdin().lock(), io::stdout().lock(), jiff::Timestamp::now())?)
         }
         Command::Health(args) => Ok(block_on(health::run(args))??),
-        Command::GrantsSql(args) => print(&grants_sql::run(&args)?),
-        Command::NotifySql(args) => print(&notify_sql::run(&args)?),
+        Command::GrantsSql(args) => print(grants_sql::run(&args)?),
+        Command::NotifySql(args) => print(notify_sql::run(&args)?),
+        Command::Completions(args) => print(help::completions(&args)),
+        Command::Man(args) => print(help::man(&args)?),
     }
 }
 
@@ -141,8 +148,8 @@ fn healthy(is_healthy: bool) -> Result<(), CommandError> {
     if is_healthy { Ok(()) } else { Err(CommandError::Reported) }
 }
 
-fn print(text: &str) -> Result<(), CommandError> {
-    Ok(io::stdout().write_all(text.as_bytes())?)
+fn print(text: impl AsRef<[u8]>) -> Result<(), CommandError> {
+    Ok(io::stdout().write_all(text.as_ref())?)
 }
 
 /// Loads the configuration from the file, if given, and the environment, for a command that connects to databases.

@@ -241,7 +241,7 @@ fn variables_and_defaults_of_the_configuration_are_as_documented() {
 #[test]
 fn every_relative_link_leads_somewhere() {
     let mut pages = Page::all();
-    pages.extend(["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(Page::read));
+    pages.extend(["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(Page::read));
     let mut broken = Vec::new();
     for page in &pages {
         for link in page.links() {
@@ -258,6 +258,17 @@ fn every_relative_link_leads_somewhere() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// What mdBook makes a site of.
+#[test]
+fn the_site_has_every_page() {
+    let summary = Page::read("docs/SUMMARY.md");
+    let links = summary.links();
+    for page in Page::all().iter().filter(|page| page.path.starts_with("docs")) {
+        let name = page.path.file_name().unwrap().to_str().unwrap();
+        assert!(name == "SUMMARY.md" || links.contains(&name), "docs/SUMMARY.md does not have {name}");
+    }
 }
 
 /// A path beside another one, `..` resolved.

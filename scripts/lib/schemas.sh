@@ -1,11 +1,12 @@
 # shellcheck shell=bash
-# JSON schemas for kubeconform, made from what Kubernetes, KEDA and the Prometheus operator publish themselves as Go modules.
+# JSON schemas for kubeconform, made from what Kubernetes, KEDA, the Prometheus operator and cert-manager publish themselves as Go modules.
 # A library, to be sourced after packages.sh.
 
 # The version of each that the manifests are checked against.
 KUBERNETES_VERSION=1.36.3
 KEDA_VERSION=2.21.0
 PROMETHEUS_OPERATOR_VERSION=0.85.0
+CERT_MANAGER_VERSION=1.21.2
 KUBECONFORM_VERSION=0.8.0
 HELM_VERSION=3.22.0
 
@@ -45,6 +46,7 @@ make_schemas() {
   done
   kubeconform=$(go_module "github.com/yannh/kubeconform@v$KUBECONFORM_VERSION")
   crds=("$(go_module "github.com/kedacore/keda/v2@v$KEDA_VERSION")"/config/crd/bases/keda.sh_*.yaml
-    "$(go_module "github.com/prometheus-operator/prometheus-operator@v$PROMETHEUS_OPERATOR_VERSION")"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml)
+    "$(go_module "github.com/prometheus-operator/prometheus-operator@v$PROMETHEUS_OPERATOR_VERSION")"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml
+    "$(go_module "github.com/cert-manager/cert-manager@v$CERT_MANAGER_VERSION")"/deploy/crds/cert-manager.io_certificates.yaml)
   (cd "$folder" && FILENAME_FORMAT='{kind}-{fullgroup}-{version}' "$python" "$kubeconform/scripts/openapi2jsonschema.py" "${crds[@]}" >/dev/null)
 }

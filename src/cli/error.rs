@@ -5,6 +5,7 @@ use std::io;
 use super::check::CheckError;
 use super::grants_sql::GrantsSqlError;
 use super::health::HealthError;
+use super::help::ManError;
 use super::model_args::ModelError;
 use super::next_run::NextRunFailure;
 use super::notify_sql::NotifySqlError;
@@ -86,4 +87,5 @@ from_errors! {
     GrantsSqlError { Configuration },
     NotifySqlError { Configuration },
     NextRunFailure { Output },
+    ManError {},
 }

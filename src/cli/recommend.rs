@@ -94,20 +94,21 @@ fn text(found: &Recommendation) -> String {
     }
     text.push('\n');
     let _ = writeln!(text, "{}", painted("Candidates that no other beats, on the first two thirds", BOLD));
-    let headings = "  pod-hours     p50 s     p95 s     p99 s  cut  target  ahead  cooldown  window  min  max";
+    let headings = "  pod-hours   p50 s   p95 s   p99 s  cut  target  wait  ahead  cool  window  min  max";
     let _ = writeln!(text, "{}", painted(headings, DIM));
     for rated in front(found) {
         let (candidate, latency) = (rated.candidate, rated.latency_seconds);
         let mark = if rated.candidate == found.chosen.candidate { '>' } else { ' ' };
         let _ = writeln!(
             text,
-            "{mark} {:>9} {:>9} {:>9} {:>9} {:>4} {:>7} {:>6} {:>9} {:>7} {:>4} {:>4}",
+            "{mark} {:>9} {:>7} {:>7} {:>7} {:>4} {:>7} {:>5} {:>6} {:>5} {:>7} {:>4} {:>4}",
             number(rated.pod_hours, 2),
             number(latency.p50, 1),
             number(latency.p95, 1),
             number(latency.p99, 1),
             rated.jobs_interrupted,
             candidate.target,
+            if candidate.max_latency == 0 { "–".to_owned() } else { candidate.max_latency.to_string() },
             candidate.scheduled_in,
             candidate.cooldown,
             candidate.stabilization,

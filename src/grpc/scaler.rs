@@ -93,7 +93,12 @@ impl Scaler {
 
     fn find<'a>(&self, storages: &'a StorageHandles, named: &NamedTrigger) -> Result<&'a StorageHandle, Status> {
         let storage = storages.find(&named.trigger.storage, named.key.namespace());
-        storage.map_err(|error| self.rejected(Some(&named.key), convert::answer_status(&error)))
+        storage.map_err(|error| {
+            let status = convert::answer_status(&error);
+            self.warnings.warn(Some(&named.key), status.message());
+            self.decisions.record_failure(named, status.message());
+            status
+        })
     }
 
     async fn decision(&self, named: &NamedTrigger) -> Result<Decision, Status> {

@@ -87,7 +87,12 @@ impl Page {
 
     fn json(&self, uri: &Uri) -> Response {
         let query = Query::parse(uri.query().unwrap_or_default());
-        match serde_json::to_string(&self.view().selected(&query)) {
+        let mut selected = self.view().selected(&query);
+        if query.scaled_object.is_none() {
+            // Of a thousand triggers it would have megabytes.
+            selected.triggers.iter_mut().for_each(|trigger| trigger.columns.clear());
+        }
+        match serde_json::to_string(&selected) {
             Ok(json) => respond("application/json", json),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
         }

@@ -1,12 +1,14 @@
 //! The last half hour of a trigger, in columns of equal width: a fixed amount of memory, however often it is asked.
 
+use serde::Serialize;
+
 /// The seconds of a column.
 pub const COLUMN_SECONDS: u64 = 10;
 /// The columns of half an hour.
 pub const N_COLUMNS: usize = 180;
 
 /// What happened to a trigger within one column.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Column {
     /// The largest value ÷ target of the answers; `None` without an answer.
     pub ratio: Option<f32>,

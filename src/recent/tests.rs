@@ -1,3 +1,5 @@
+//! What is remembered, for how long, and how much of it.
+
 use super::*;
 use crate::metrics::Metrics;
 use crate::scaling::Reason;

@@ -157,7 +157,7 @@ pub fn recommend(
     let all: Vec<Rated> = search.rated.into_values().collect();
     let front = front(&all, options.slo);
 
-    let manifest = chosen.candidate.manifest(options);
+    let manifest = chosen.candidate.manifest(options, settings);
     let mut policies = vec![policy(&manifest, "recommended")?];
     policies.extend(others.iter().cloned());
     policies.push(guide(options)?);
@@ -233,7 +233,8 @@ impl Search<'_> {
     /// Simulates candidates on all processors.
     fn rate(&mut self, candidates: &[Candidate]) -> Result<(), RecommendError> {
         let new: Vec<&Candidate> = candidates.iter().filter(|candidate| !self.rated.contains_key(candidate)).collect();
-        let policies = new.iter().map(|candidate| policy(&candidate.manifest(self.options), "candidate"));
+        let policies =
+            new.iter().map(|candidate| policy(&candidate.manifest(self.options, self.settings), "candidate"));
         let policies = policies.collect::<Result<Vec<_>, _>>()?;
         let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(new.len())));
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(new.len());

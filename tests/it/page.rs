@@ -142,7 +142,14 @@ async fn json_is_the_same_and_can_be_filtered() {
         (&json!("up"), &json!(1), &json!(8))
     );
     assert!(storages[1]["next"].to_string().contains("nightly-report"), "{}", storages[1]);
-    assert_eq!(all["problems"][0]["severity"], "error");
+    let problem = all["problems"].as_array().unwrap().iter().find(|problem| problem["scaledObject"] == "typo").unwrap();
+    assert_eq!((&problem["severity"], &problem["namespace"]), (&json!("error"), &json!("shop")));
+    // The last half hour of one ScaledObject.
+    assert!(demand["lastHalfHour"].is_null(), "{demand}");
+    let one = json_of(&scene.process, "/api/triggers?namespace=shop&scaledObject=jobrunr-workers");
+    let columns = one["triggers"][0]["lastHalfHour"].as_array().unwrap();
+    assert_eq!(columns.len(), 180);
+    assert!(columns.iter().any(|column| column["ratio"] == json!(5.375) && column["active"] == json!(true)), "{one}");
     for (query, expected) in [
         ("namespace=shop", vec!["gpu", "jobrunr-workers", "orders", "usage"]),
         ("namespace=nowhere", vec![]),

@@ -15,7 +15,8 @@ const BAND: f64 = 4.0;
 
 /// Returns the line of a trigger. `name` is the trigger's, for those who cannot see it.
 pub(super) fn line(name: &str, columns: &[Column]) -> Markup {
-    let ratios = held(columns);
+    let columns = &held(columns);
+    let ratios: Vec<Option<f32>> = columns.iter().map(|column| column.ratio).collect();
     let most = ratios.iter().flatten().copied().fold(0.0, f32::max);
     let top = f64::from(scale_top(most));
     let band = HEIGHT - BAND;
@@ -54,16 +55,21 @@ fn summary(columns: &[Column], most: f32) -> String {
     words
 }
 
-/// The ratio of each column; that of an earlier one if it is not long ago.
-fn held(columns: &[Column]) -> Vec<Option<f32>> {
-    let mut last: Option<(usize, f32)> = None;
+/// The columns, those without an answer with that of an earlier one if it is not long ago.
+fn held(columns: &[Column]) -> Vec<Column> {
+    let mut last: Option<(usize, Column)> = None;
     let held = columns.iter().enumerate().map(|(at, column)| {
-        if let Some(ratio) = column.ratio {
-            last = Some((at, ratio));
-        } else if column.failed {
+        if column.ratio.is_some() {
+            last = Some((at, *column));
+            return *column;
+        }
+        if column.failed {
             last = None;
         }
-        last.filter(|(since, _)| at - since <= HOLD).map(|(_, ratio)| ratio)
+        match last.filter(|(since, _)| at - since <= HOLD) {
+            Some((_, answer)) => Column { ratio: answer.ratio, active: answer.active, ..*column },
+            None => *column,
+        }
     });
     held.collect()
 }
@@ -140,10 +146,11 @@ mod tests {
     #[test]
     fn answer_is_held_until_it_is_too_old() {
         let mut columns = vec![Column::default(); 20];
-        columns[2] = answered(3.0);
+        columns[2] = Column { active: true, pushed: true, ..answered(3.0) };
         let held = held(&columns);
-        assert_eq!(held.iter().position(Option::is_some), Some(2));
-        assert_eq!(held.iter().rposition(Option::is_some), Some(2 + HOLD));
+        let is_held = |column: &Column| *column == Column { active: true, ..answered(3.0) };
+        assert_eq!(held.iter().position(is_held), Some(3));
+        assert_eq!(held.iter().rposition(is_held), Some(2 + HOLD));
     }
 
     #[test]

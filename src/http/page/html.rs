@@ -6,7 +6,7 @@ use std::time::Duration;
 use maud::{DOCTYPE, Markup, html};
 
 use super::course;
-use super::problems::{Problem, Severity};
+use super::problems::{Key, Problem, Severity};
 use super::query::Query;
 use super::view::{NextView, State, StorageState, StorageView, TriggerView, View};
 use super::words::{instant, span};
@@ -152,8 +152,8 @@ fn marked(text: &str) -> Markup {
 fn item(problem: &Problem) -> Markup {
     html! {
         li {
-            @if let Some((namespace, name)) = &problem.scaled_object {
-                a href=(Query::of_scaled_object(namespace, name)) { (namespace) "/" (name) } ": "
+            @if let Some(Key { namespace, scaled_object }) = &problem.key {
+                a href=(Query::of_scaled_object(namespace, scaled_object)) { (namespace) "/" (scaled_object) } ": "
             } @else if let Some(storage) = &problem.storage {
                 strong { "storage " (storage) } ": "
             }

@@ -25,13 +25,21 @@ pub(super) struct Problem {
     /// The storage that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) storage: Option<String>,
-    /// Namespace and name of the ScaledObject that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) scaled_object: Option<(String, String)>,
+    /// The ScaledObject that it is about.
+    #[serde(flatten)]
+    pub(super) key: Option<Key>,
     /// What.
     pub(super) text: String,
     /// What that means, or what to do.
     pub(super) remedy: String,
+}
+
+/// Names a ScaledObject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Key {
+    pub(super) namespace: String,
+    pub(super) scaled_object: String,
 }
 
 /// Finds what is wrong, the worst first.
@@ -50,7 +58,7 @@ fn of_storage(storage: &StorageView) -> Vec<Problem> {
     let problem = |severity, text: String, remedy: &str| Problem {
         severity,
         storage: Some(storage.name.clone()),
-        scaled_object: None,
+        key: None,
         text,
         remedy: remedy.to_owned(),
     };
@@ -90,7 +98,10 @@ fn of_rejection(rejection: &Rejection) -> Problem {
     Problem {
         severity: Severity::Error,
         storage: None,
-        scaled_object: Some((rejection.key.namespace().to_owned(), rejection.key.name().to_owned())),
+        key: Some(Key {
+            namespace: rejection.key.namespace().to_owned(),
+            scaled_object: rejection.key.name().to_owned(),
+        }),
         text: printable(&rejection.why, MAX_TEXT),
         remedy: "KEDA's call was rejected, so this trigger does not scale. Correct its metadata, then check it with \
                  `jobrunr-scaler explain -f FILE`."
@@ -102,7 +113,7 @@ fn of_trigger(trigger: &TriggerView, severity: Severity, text: &str, remedy: &st
     Problem {
         severity,
         storage: Some(trigger.storage.clone()),
-        scaled_object: Some((trigger.namespace.clone(), trigger.scaled_object.clone())),
+        key: Some(Key { namespace: trigger.namespace.clone(), scaled_object: trigger.scaled_object.clone() }),
         text: text.to_owned(),
         remedy: remedy.to_owned(),
     }

@@ -151,7 +151,8 @@ pub(super) struct TriggerView {
     /// What in the metadata is valid but likely not intended.
     pub(super) warnings: Vec<String>,
     pub(super) asked_seconds_ago: f64,
-    #[serde(skip)]
+    /// Ten seconds each, the oldest first.
+    #[serde(rename = "lastHalfHour", skip_serializing_if = "Vec::is_empty")]
     pub(super) columns: Vec<Column>,
 }
 
@@ -204,8 +205,8 @@ impl View {
             Some(storage) => storage == name,
             None => triggers.iter().any(|trigger| trigger.storage == name),
         };
-        let is_selected = |problem: &&Problem| match (&problem.scaled_object, &problem.storage) {
-            (Some((namespace, name)), _) => query.selects_key(namespace, name),
+        let is_selected = |problem: &&Problem| match (&problem.key, &problem.storage) {
+            (Some(key), _) => query.selects_key(&key.namespace, &key.scaled_object),
             (None, Some(storage)) => is_shown(storage),
             (None, None) => true,
         };

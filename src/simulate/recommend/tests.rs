@@ -22,7 +22,7 @@ fn every_candidate_is_a_scaled_object_without_warnings() {
     for start in Candidate::starts(12, &settings) {
         for setting in 0..Candidate::SETTINGS {
             for candidate in start.variants(setting, 12, &settings) {
-                let text = candidate.manifest(&options);
+                let text = candidate.manifest(&options, &settings);
                 let object = manifest::read("x", &text).unwrap().scaled_objects.remove(0);
                 assert_eq!(manifest::warnings(&object), Vec::<String>::new(), "{text}");
                 let metadata = object.triggers[0].metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));

@@ -91,6 +91,7 @@ fn table(found: &Recommendation) -> Markup {
         "longest wait",
         "interrupted",
         "target",
+        "maxLatency",
         "scheduledIn",
         "cooldown",
         "window",
@@ -112,6 +113,7 @@ fn table(found: &Recommendation) -> Markup {
                             td { (seconds(latency.max)) }
                             td { (rated.jobs_interrupted) }
                             td { (candidate.target) }
+                            td { @if candidate.max_latency == 0 { "–" } @else { (candidate.max_latency) " s" } }
                             td { (candidate.scheduled_in) " s" }
                             td { (candidate.cooldown) " s" }
                             td { (candidate.stabilization) " s" }

@@ -89,6 +89,32 @@ async fn read_of_a_large_table_touches_few_rows(kind: Kind) {
     assert!(first < 2 * MOST_ROWS + i64::from(N_SCHEDULED + N_DONE), "{kind:?}: the first read touched {first} rows");
     assert!((five - first) / 4 < MOST_ROWS, "{kind:?}: four more reads touched {} rows", five - first);
     running_jobs_of_a_large_table_touch_few_rows(&mut database).await;
+    work_of_a_large_table_touches_few_rows(&mut database).await;
+}
+
+/// The kinds of waiting jobs are three samples of a thousand, and a first look at finished jobs has at most 125.
+async fn work_of_a_large_table_touches_few_rows(database: &mut Database) {
+    const N_READS: u32 = 3;
+    const N_SAMPLED: u32 = 3 * 1_000;
+    const N_FINISHED: u32 = 125;
+    let mut touched = Vec::new();
+    for work in [false, true] {
+        let questions = Questions::from_iter([Question { work, ..plain() }]);
+        let before = rows_read(database).await;
+        let mut session = database.config().connect().await.unwrap();
+        for _ in 0..N_READS {
+            let snapshot = session.read(&questions, database.now).await.unwrap();
+            assert_eq!(snapshot.service_times.is_some(), work);
+            assert_eq!(!queue(&snapshot, &Filter::default()).waiting.is_empty(), work);
+        }
+        session.close().await;
+        touched.push(touched_since(database, before).await);
+    }
+    let more = touched[1] - touched[0];
+    println!("{:?}: {N_READS} looks at the work touched {more} rows", database.kind);
+    // A row is touched in the index and in the table.
+    let most = i64::from(2 * (N_READS * N_SAMPLED + N_FINISHED + 200));
+    assert!(more <= most, "{:?}: {N_READS} looks at the work touched {more} rows", database.kind);
 }
 
 /// The list of the running jobs touches those jobs, and each once more when it is looked up.

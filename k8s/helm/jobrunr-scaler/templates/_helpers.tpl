@@ -21,6 +21,53 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 app.kubernetes.io/component: scaler
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Whether OpenShift chooses user and groups. */}}
+{{- define "jobrunr-scaler.isOpenshift" -}}
+{{- $isThere := .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- if or (eq .Values.openshift "always") (and (eq .Values.openshift "auto") $isThere) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "jobrunr-scaler.podSecurityContext" -}}
+{{- $default := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- if not (include "jobrunr-scaler.isOpenshift" .) -}}
+{{- /* The mounted secrets belong to the group, so that they need not be world-readable. */ -}}
+{{- $default = merge $default (dict "runAsUser" 65532 "runAsGroup" 65532 "fsGroup" 65532) -}}
+{{- end -}}
+{{- include "jobrunr-scaler.merged" (list $default .Values.podSecurityContext) -}}
+{{- end -}}
+
+{{- define "jobrunr-scaler.securityContext" -}}
+{{- $default := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) -}}
+{{- include "jobrunr-scaler.merged" (list $default .Values.securityContext) -}}
+{{- end -}}
+
+{{/* A map with the keys of another in place of its own; keys that are null are removed. */}}
+{{- define "jobrunr-scaler.merged" -}}
+{{- $merged := mergeOverwrite (first . | deepCopy) (last . | deepCopy) -}}
+{{- range $key, $value := $merged -}}
+  {{- if kindIs "invalid" $value }}{{ $_ := unset $merged $key }}{{ end -}}
+{{- end -}}
+{{- toYaml $merged -}}
+{{- end -}}
+
+{{/* What a probe asks; its argument is the path over HTTP, the service over gRPC, and the root. */}}
+{{- define "jobrunr-scaler.probe" -}}
+{{- $path := index . 0 -}}
+{{- $service := index . 1 -}}
+{{- if (index . 2).Values.tls.secretName -}}
+httpGet:
+  port: http
+  path: {{ $path }}
+{{- else -}}
+grpc:
+  port: 9090
+  service: {{ $service }}
+{{- end -}}
 {{- end -}}
 
 {{- define "jobrunr-scaler.serviceAccountName" -}}
@@ -47,7 +94,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* The settings that need a restart; the program notices changes of `storages` by itself. */}}
 {{- define "jobrunr-scaler.settings" -}}
 listen: {{ printf "%s:9090" .Values.listenAddress | quote }}
-http: {{ .Values.http.enabled | ternary (printf "%s:8080" .Values.listenAddress) "off" | quote }}
+http:
+  address: {{ .Values.http.enabled | ternary (printf "%s:8080" .Values.listenAddress) "off" | quote }}
+  page: {{ .Values.http.page }}
 log:
   format: {{ .Values.log.format }}
   filter: {{ .Values.log.filter | quote }}

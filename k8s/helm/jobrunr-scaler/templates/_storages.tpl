@@ -1,6 +1,7 @@
-{{/* The environment: users that are in Secrets, because a user cannot be a file. */}}
+{{/* The environment: where the configuration is, for commands run in the pod; and users that are in Secrets, because a user cannot be
+     a file. */}}
 {{- define "jobrunr-scaler.env" -}}
-{{- $env := list -}}
+{{- $env := list (dict "name" "JOBRUNR_SCALER_CONFIG" "value" "/etc/jobrunr-scaler/config/config.yaml") -}}
 {{- range $name, $storage := .Values.storages -}}
   {{- with ($storage.secret | default dict).usernameKey -}}
     {{- $variable := printf "JOBRUNR_SCALER_STORAGES_%s_USERNAME" ($name | upper | replace "-" "_") -}}
@@ -39,4 +40,47 @@ env:
 {{- with $sources -}}
 {{ toYaml . }}
 {{- end -}}
+{{- end -}}
+
+{{/* The volumes of a pod that reads the configuration. */}}
+{{- define "jobrunr-scaler.volumes" -}}
+- name: config
+  configMap:
+    name: {{ include "jobrunr-scaler.fullname" . }}
+{{- with include "jobrunr-scaler.sources" . }}
+- name: storages
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- . | nindent 6 }}
+{{- end }}
+{{- with .Values.tls.secretName }}
+- name: tls
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "jobrunr-scaler.volumeMounts" -}}
+# Directories, not subPath: Kubernetes never updates files that are mounted with subPath.
+- name: config
+  mountPath: /etc/jobrunr-scaler/config
+  readOnly: true
+{{- if include "jobrunr-scaler.sources" . }}
+- name: storages
+  mountPath: /etc/jobrunr-scaler/storages
+  readOnly: true
+{{- end }}
+{{- if .Values.tls.secretName }}
+- name: tls
+  mountPath: /etc/jobrunr-scaler/tls
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# The version: Cargo.toml has it, and everything else follows.
+#
+#   scripts/version.sh              prints it
+#   scripts/version.sh --check      fails if a file has another one
+#   scripts/version.sh --set 0.2.0  writes it everywhere, Cargo.lock and the changelog included
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/lib/packages.sh
+source scripts/lib/packages.sh
+
+readonly CHART=k8s/helm/jobrunr-scaler/Chart.yaml
+# Files that name the image, each as often as it does.
+readonly IMAGES=(k8s/base/scaler.yaml "$CHART" artifacthub/external-scaler/artifacthub-pkg.yml)
+
+current() {
+  sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml
+}
+
+check() {
+  local version=$1 file
+  for file in "${IMAGES[@]}"; do
+    grep --quiet "jobrunr-scaler:$version\"\?\$" "$file" || fail "the image in $file is not of version $version, which Cargo.toml has"
+    ! grep --only-matching 'jobrunr-scaler:[0-9][^" ]*' "$file" | grep --invert-match --quiet "jobrunr-scaler:$version\$" ||
+      fail "$file names another version of the image than $version, which Cargo.toml has"
+  done
+  [[ $(sed -n 's/^\(version\|appVersion\): //p' "$CHART" | sort --unique) == "$version" ]] ||
+    fail "version and appVersion in $CHART are not $version, which Cargo.toml has"
+  [[ $(sed -n 's/^version: //p' artifacthub/external-scaler/artifacthub-pkg.yml) == "$version" ]] ||
+    fail "the version in artifacthub/external-scaler/artifacthub-pkg.yml is not $version, which Cargo.toml has"
+  [[ $(grep --after-context=1 '^name = "jobrunr-scaler"$' Cargo.lock | sed -n 's/^version = "\(.*\)"$/\1/p') == "$version" ]] ||
+    fail "Cargo.lock does not have $version: cargo update --workspace"
+}
+
+set_version() {
+  local old=$1 new=$2 file
+  [[ $new =~ ^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?$ ]] || fail "$new is not a version, such as 0.2.0 or 0.2.0-rc.1"
+  sed -i "/^\[package\]/,/^\[/s/^version = \"$old\"\$/version = \"$new\"/" Cargo.toml
+  for file in "${IMAGES[@]}"; do
+    sed -i "s/jobrunr-scaler:$old\b/jobrunr-scaler:$new/; s/^\(version\|appVersion\): $old\$/\1: $new/" "$file"
+  done
+  # What is not released yet becomes the release, below an empty section for what comes after it.
+  sed -i "s/^## \[Unreleased\]\$/## [Unreleased]\n\n## [$new] - $(date --utc +%F)/" CHANGELOG.md
+  cargo update --quiet --workspace
+}
+
+case ${1:-} in
+'') current ;;
+--check) check "$(current)" ;;
+--set)
+  set_version "$(current)" "${2:?"usage: $0 --set VERSION"}"
+  check "$(current)"
+  ;;
+*) fail "usage: $0 [--check | --set VERSION]" ;;
+esac

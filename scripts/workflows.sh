@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Checks the workflows of GitHub Actions with actionlint (and shellcheck within them), and that every action is pinned to a commit and
+# every workflow begins with few rights. Needs Go.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/lib/packages.sh
+source scripts/lib/packages.sh
+
+readonly ACTIONLINT_VERSION=1.7.12
+
+command -v shellcheck >/dev/null || install_packages shellcheck
+command -v go >/dev/null || install_packages golang-go
+PATH=$PATH:$(go env GOPATH)/bin
+command -v actionlint >/dev/null || go install "github.com/rhysd/actionlint/cmd/actionlint@v$ACTIONLINT_VERSION"
+actionlint -color
+
+for file in .github/workflows/*.yml; do
+  # The release behind each commit stands beside it.
+  ! grep --extended-regexp '^ *(- )?uses:' "$file" | grep --invert-match --extended-regexp '@[0-9a-f]{40} # v[0-9]+\.[0-9]+\.[0-9]+$' ||
+    fail "$file: an action is not pinned to a commit"
+  grep --quiet --line-regexp 'permissions:' "$file" || fail "$file: there are no permissions for all of it"
+  [[ $(sed -n '/^permissions:$/,/^[a-z]/p' "$file" | grep '^  ') == "  contents: read" ]] || fail "$file: all of it may do more than read"
+  ! grep --extended-regexp 'uses: actions/checkout' --after-context 2 "$file" | grep --quiet 'persist-credentials: true' ||
+    fail "$file: a checkout leaves the token behind"
+done
+echo "The workflows are as they should be."
