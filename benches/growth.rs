@@ -15,7 +15,7 @@ use jobrunr_scaler::jobrunr::{Filter, Question, Questions};
 use jobrunr_scaler::storage::Storage;
 use mongodb::bson::doc;
 use sqlx::Connection;
-use support::database::{Database, Kind};
+use support::database::{Database, Kind, numbers_of_mysql};
 use support::rows::{job, server};
 
 /// The default `countLimit`, and one for a workload with few pods.
@@ -53,10 +53,7 @@ async fn fill(database: &mut Database, first: u64, n_jobs: u64, state: &str) {
             format!("'{base}' - INTERVAL 12 DAY + INTERVAL (n % 10000000) * 100000 MICROSECOND"),
         ),
         Kind::MySql => (
-            format!(
-                "(WITH RECURSIVE series(n) AS (SELECT {first} + 1 UNION ALL SELECT n + 1 FROM series \
-                 WHERE n < {first} + {n_jobs}) SELECT n FROM series) numbers"
-            ),
+            format!("(SELECT {first} + n AS n FROM {}) numbers_from", numbers_of_mysql(n_jobs)),
             "LPAD(n, 36, '0')".to_owned(),
             format!("'{base}' - INTERVAL 12 DAY + INTERVAL (n % 10000000) * 100000 MICROSECOND"),
         ),

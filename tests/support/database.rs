@@ -141,11 +141,7 @@ impl Database {
                 let statement = format!("CREATE DATABASE {name}{encoding}");
                 sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut maker).await.unwrap();
                 url.set_path(&name);
-                let mut admin = MySqlConnection::connect(url.as_str()).await.unwrap();
-                if kind == Kind::MySql {
-                    let statement = "SET SESSION cte_max_recursion_depth = 20000000";
-                    sqlx::raw_sql(statement).execute(&mut admin).await.unwrap();
-                }
+                let admin = MySqlConnection::connect(url.as_str()).await.unwrap();
                 (Admin::MySql(admin), url.to_string())
             }
             Kind::MongoDb => {
@@ -321,7 +317,7 @@ impl Database {
             Kind::Postgres => format!("generate_series(1, {n_rows}) AS numbers(n)"),
             Kind::MariaDb => format!("(SELECT CAST(seq AS SIGNED) AS n FROM seq_1_to_{n_rows}) numbers"),
             Kind::MongoDb => panic!("MongoDB takes no SQL"),
-            Kind::MySql => numbers_of_mysql(n_rows),
+            Kind::MySql => numbers_of_mysql(n_rows.into()),
             Kind::Sqlite => format!(
                 "(WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {n_rows}) \
                  SELECT n FROM series) numbers"
@@ -446,12 +442,12 @@ impl Database {
 }
 
 /// The numbers from 1 on, digit by digit: MySQL 5.7 knows neither `WITH` nor MariaDB's sequences.
-fn numbers_of_mysql(n_rows: u32) -> String {
+pub(crate) fn numbers_of_mysql(n_rows: u64) -> String {
     let places = 0..n_rows.to_string().len();
     let ten = "SELECT 0 AS digit UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 \
                UNION SELECT 7 UNION SELECT 8 UNION SELECT 9";
     let number: Vec<String> =
-        places.clone().map(|place| format!("{} * d{place}.digit", 10_u32.pow(place as u32))).collect();
+        places.clone().map(|place| format!("{} * d{place}.digit", 10_u64.pow(place as u32))).collect();
     let digits: Vec<String> = places.map(|place| format!("({ten}) d{place}")).collect();
     let all = format!("SELECT CAST({} AS SIGNED) AS n FROM {}", number.join(" + "), digits.join(", "));
     format!("(SELECT n FROM ({all}) counted WHERE n BETWEEN 1 AND {n_rows}) numbers")
