@@ -50,7 +50,9 @@ impl Log {
         let buffer = Arc::new(Buffer::new(metrics));
         let writer = Arc::clone(&buffer);
         std::thread::spawn(move || writer.run(io::stderr(), report));
-        let filter = config.filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+        let filter: Targets = config.filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+        // It logs each request that fails as an error. `protect` logs an outage once.
+        let filter = filter.with_target("kube_client", LevelFilter::OFF);
         let colors = shows_colors(&io::stderr());
         let builder = tracing_subscriber::fmt()
             // The filter decides.
