@@ -101,7 +101,7 @@ impl ServiceTime {
         seconds.sort_unstable_by(f64::total_cmp);
         let samples = seconds.len();
         let mean = seconds.iter().sum::<f64>() / samples as f64;
-        let p95 = *seconds.get((samples * 95).div_ceil(100).saturating_sub(1))?;
+        let p95 = *seconds.get(samples.saturating_mul(95).div_ceil(100).saturating_sub(1))?;
         Some(Self { samples, mean, p95 })
     }
 }
