@@ -184,7 +184,9 @@ fn the_reference_states_the_defaults_of_a_trigger() {
     let defaults: Vec<(&str, &str)> = rows.filter_map(|row| Some((code(row[0])?, code(row[1])?))).collect();
     assert!(4 < defaults.len(), "{defaults:?}");
     for default in defaults {
-        assert_eq!(metadata(&[default]), metadata(&[]), "{default:?}");
+        // A key that belongs to another gets a warning, whatever its value.
+        let given = Trigger { warnings: Vec::new(), ..metadata(&[default]) };
+        assert_eq!(given, Trigger { warnings: Vec::new(), ..metadata(&[]) }, "{default:?}");
     }
 }
 
@@ -266,7 +268,7 @@ fn the_site_has_every_page() {
     let summary = Page::read("docs/SUMMARY.md");
     let links = summary.links();
     for page in Page::all().iter().filter(|page| page.path.starts_with("docs")) {
-        let name = page.path.file_name().unwrap().to_str().unwrap();
+        let name = page.path.strip_prefix("docs").unwrap().to_str().unwrap();
         assert!(name == "SUMMARY.md" || links.contains(&name), "docs/SUMMARY.md does not have {name}");
     }
 }

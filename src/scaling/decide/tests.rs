@@ -353,7 +353,7 @@ fn promise_asks_for_the_fewest_workers_and_says_why() {
         10_000,
         400,
         Some(0.05),
-        17.0,
+        18.0,
         &["maxLatency is exceeded: the oldest job has waited 400 s"],
     );
     check("maxLatency=PT5M", 12, 0, Some(3600.0), 12.0, &["43200 s of work"]);

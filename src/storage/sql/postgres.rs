@@ -182,6 +182,8 @@ fn settings(address: &ServerAddress, config: &StorageConfig) -> Vec<(&'static st
         // row, and stale statistics make a table scan look cheap.
         ("enable_seqscan", "off".to_owned()),
         ("enable_bitmapscan", "off".to_owned()),
+        // For the same reason: the first rows in an order are cheap only from the index that has it.
+        ("enable_sort", "off".to_owned()),
         ("plan_cache_mode", "force_custom_plan".to_owned()),
         ("max_parallel_workers_per_gather", "0".to_owned()),
         ("jit", "off".to_owned()),
