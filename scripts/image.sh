@@ -62,12 +62,12 @@ build_program() {
   mkdir "$work/build"
   if { rustup target list --installed | grep --quiet --line-regexp "$musl" || rustup target add "$musl"; } 2>/dev/null; then
     command -v musl-gcc >/dev/null || install_packages musl-tools
-    cargo build --locked --profile "$profile" --target "$musl" --bin jobrunr-scaler
+    cargo build --locked --profile "$profile" --features protect --target "$musl" --bin jobrunr-scaler
     cp "$target_folder/$musl/$folder/jobrunr-scaler" "$work/build/"
     is_static=1
   else
     echo "The target $musl cannot be had: this image has the program of this machine and its libraries. It is for the test only."
-    cargo build --locked --profile "$profile" --bin jobrunr-scaler
+    cargo build --locked --profile "$profile" --features protect --bin jobrunr-scaler
     cp "$target_folder/$folder/jobrunr-scaler" "$work/build/"
     is_static=0
   fi

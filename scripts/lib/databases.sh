@@ -94,7 +94,7 @@ start_server() {
     (cd "$directory" && export LC_ALL=C TMPDIR=$directory && exec "${@//@PORT@/$server_port}") >>"$log" 2>&1 </dev/null &
     server_pid=$!
     database_pids[$server_pid]=$stop_signal
-    deadline=$((SECONDS + 60))
+    deadline=$((SECONDS + 180))
     while kill -0 "$server_pid" 2>/dev/null; do
       ! "$is_ready" "$log" || return 0
       ((SECONDS < deadline)) || break 2
