@@ -27,17 +27,8 @@ promise() {
   local jar=${jars[8]} manifest=$work/promise.yaml pod_start longest simulated
   local -A brought=()
   polling_interval=5 cooldown_period=28 down_stabilization=60 up_pods=6 up_percent=100
-  new_database postgresql promise
-  start_web guide-web "$jar"
-  start_scaler guide-scaler
   write_promise_manifest >"$manifest"
-  rm -f "$work/pods.tsv" "$work/replicas.tsv" "$work/logs"/guide-workers-*.log
-  on_scale=true
-  on_second=bring_promised_work
-  autoscale "$manifest" "$jar" 600
-  wait_for 60 "the end of the last pod" pods_have_ended
-  measure_pod_starts >"$work/starts"
-  pod_start=$(awk '{sum += $1} END {if (!NR) exit 1; printf "%.1f", sum / NR}' "$work/starts")
+  play_course promise "$manifest" "$jar" bring_promised_work 600
 
   longest=$(dashboard_jobs SUCCEEDED 3000 | jq "$JQ_INSTANT"'[.items[].jobHistory
     | (map(select(.state == "PROCESSING"))[0].createdAt | instant) - (.[0].createdAt | instant)] | max')

@@ -33,18 +33,8 @@ simulation() {
   polling_interval=5 cooldown_period=28 down_stabilization=25
   # One pod after the other: Java's virtual machines that start together take each other's time, and the simulation has one time for all.
   up_pods=1 up_percent=0
-  new_database postgresql simulation
-  start_web guide-web "$jar"
-  start_scaler guide-scaler
   write_simulated_manifest >"$manifest"
-  rm -f "$work/pods.tsv" "$work/replicas.tsv" "$work/logs"/guide-workers-*.log
-  on_scale=true
-  on_second=bring_work
-  autoscale "$manifest" "$jar" 400
-  wait_for 60 "the end of the last pod" pods_have_ended
-
-  measure_pod_starts >"$work/starts"
-  pod_start=$(awk '{sum += $1} END {if (!NR) exit 1; printf "%.1f", sum / NR}' "$work/starts")
+  play_course simulation "$manifest" "$jar" bring_work 400
   echo "Until their servers announced themselves, pods took $(paste --serial --delimiters=, "$work/starts") s; $pod_start s on average."
   measure_course >"$work/real.json"
   simulate_history "$manifest" "$pod_start" >"$work/simulated.json"
@@ -60,6 +50,21 @@ simulation() {
   simulate_history "$manifest" "$(awk "BEGIN {print $pod_start + 30}")" >"$work/late.json"
   compare_course "$work/late.json" >/dev/null
   ((wrong > 0)) || fail "the comparison does not notice pods that take half a minute more"
+}
+
+# play_course DATABASE MANIFEST JAR BRING SECONDS: plays the ScaledObject on a new database until all pods have ended; BRING brings the
+# work. Sets pod_start, the mean of what is in $work/starts.
+play_course() {
+  new_database postgresql "$1"
+  start_web guide-web "$3"
+  start_scaler guide-scaler
+  rm -f "$work/pods.tsv" "$work/replicas.tsv" "$work/logs"/guide-workers-*.log
+  on_scale=true
+  on_second=$4
+  autoscale "$2" "$3" "$5"
+  wait_for 60 "the end of the last pod" pods_have_ended
+  measure_pod_starts >"$work/starts"
+  pod_start=$(awk '{sum += $1} END {if (!NR) exit 1; printf "%.1f", sum / NR}' "$work/starts")
 }
 
 # The ScaledObject, with the played KEDA's times.

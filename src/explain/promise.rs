@@ -33,7 +33,7 @@ pub(super) fn short_jobs(trigger: &Trigger, snapshot: &Snapshot) -> Option<Strin
         .overall()
         .filter(|_| is_plain && trigger.question.filter == Filter::default())?;
     let queue = snapshot.queues.get(&trigger.question.filter)?.as_ref().ok()?;
-    let n_workers: u64 = snapshot.live_servers().map(|server| server.worker_pool_size).sum();
+    let n_workers = snapshot.n_workers(&trigger.question.filter);
     let start = trigger.promise.pod_start;
     (time.mean < start.as_secs_f64() && n_workers < queue.enqueued.n_jobs).then(|| {
         format!(

@@ -135,7 +135,7 @@ impl ProcessingState {
     }
 }
 
-/// Returns an id as all databases shall show it: a UUID in lower case with hyphens, whether it is stored as text or as bytes; any
+/// Returns an id in the one form for all databases: a UUID in lower case with hyphens, whether it is stored as text or as bytes; any
 /// other text bounded and printable. `None` if it is empty.
 pub(crate) fn normalized_id(text: &str) -> Option<Arc<str>> {
     let text = text.trim();

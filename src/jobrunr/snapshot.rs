@@ -199,6 +199,13 @@ impl Snapshot {
         self.servers.iter().filter(|server| server.is_alive(self.read_at, self.heartbeat_multiplicand))
     }
 
+    /// The workers of the live servers that run the jobs which a filter selects.
+    #[must_use]
+    pub fn n_workers(&self, filter: &Filter) -> u64 {
+        let servers = self.live_servers().filter(|server| server.is_for(filter));
+        servers.map(|server| server.worker_pool_size).fold(0, u64::saturating_add)
+    }
+
     /// Returns the first due time beyond the question's look-ahead, as far as known.
     #[must_use]
     pub fn next_scheduled_at(&self, question: &Question) -> Option<Timestamp> {

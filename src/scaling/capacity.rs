@@ -79,9 +79,10 @@ impl Backlog {
     /// One job more, a longer job, a longer wait or a tighter promise never need fewer.
     pub(super) fn workers(&self, existing: f64, promise: &Promise) -> f64 {
         let mut needed: f64 = 0.0;
-        for deadline in self.instants() {
-            needed = needed.max(self.workers_until(f64::NEG_INFINITY, deadline, existing, promise));
-            for begin in self.instants().into_iter().filter(|begin| 0.0 < *begin && *begin <= deadline) {
+        let instants = self.instants();
+        for &deadline in &instants {
+            let later = instants.iter().copied().filter(|begin| 0.0 < *begin && *begin <= deadline);
+            for begin in std::iter::once(f64::NEG_INFINITY).chain(later) {
                 needed = needed.max(self.workers_until(begin, deadline, existing, promise));
             }
         }

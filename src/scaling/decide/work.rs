@@ -120,8 +120,7 @@ impl<'a> Work<'a> {
                 self.add(due.min(0.0), jobs, Some(&group.kind));
             }
         }
-        let oldest = self.queue.oldest_enqueued_at.map_or(0.0, |oldest| self.seconds_until(oldest).min(0.0));
-        self.add(oldest, n_jobs - n_grouped, None);
+        self.add(-self.waited(), n_jobs - n_grouped, None);
     }
 
     /// Adds the scheduled jobs that are due within the trigger's look-ahead. The groups are a sample up to the longest one.
@@ -164,10 +163,9 @@ impl<'a> Work<'a> {
         instant.duration_since(self.snapshot.read_at).as_secs_f64()
     }
 
-    /// The workers of the live servers.
-    fn n_workers(&self) -> u64 {
-        let servers = self.snapshot.live_servers().filter(|server| server.is_for(&self.trigger.question.filter));
-        servers.map(|server| server.worker_pool_size).fold(0, u64::saturating_add)
+    /// How long the oldest job in the queue has waited, in seconds.
+    fn waited(&self) -> f64 {
+        self.queue.oldest_enqueued_at.map_or(0.0, |oldest| -self.seconds_until(oldest)).max(0.0)
     }
 
     /// How often idle servers look for jobs, in seconds.
@@ -187,7 +185,7 @@ impl<'a> Work<'a> {
             start: (self.trigger.promise.pod_start + SYNC_PERIOD).as_secs_f64(),
             foreseen: self.trigger.question.look_ahead.as_secs_f64(),
         };
-        let needed = self.backlog.workers(float(self.n_workers()), &promise);
+        let needed = self.backlog.workers(float(self.snapshot.n_workers(&self.trigger.question.filter)), &promise);
         let in_use = self.queue.processing_alive.n_jobs;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the number of jobs")]
         let workers = (needed - 1e-6).ceil().clamp(0.0, float(n_jobs)) as u64;
@@ -195,7 +193,7 @@ impl<'a> Work<'a> {
         if 0 < n_jobs {
             let work_seconds = Some(self.backlog.work()).filter(|work| work.is_finite());
             reasons.push(Reason::Promise { max_latency, workers, in_use, work_seconds });
-            let waited = self.queue.oldest_enqueued_at.map_or(0.0, |oldest| -self.seconds_until(oldest));
+            let waited = self.waited();
             if promised < waited {
                 reasons.push(Reason::PromiseBroken { seconds: waited });
             }
@@ -206,7 +204,7 @@ impl<'a> Work<'a> {
 
     /// How long until a job that is enqueued now starts, or until all jobs are done, in seconds.
     pub(super) fn time(&self, reasons: &mut Vec<Reason>) -> f64 {
-        let n_workers = self.n_workers();
+        let n_workers = self.snapshot.n_workers(&self.trigger.question.filter);
         let n_jobs: f64 = self.backlog.n_jobs();
         let (workers, start) = if 0 < n_workers {
             (n_workers, SignedDuration::ZERO)
@@ -220,8 +218,7 @@ impl<'a> Work<'a> {
             _ => self.backlog.wait(float(workers)) + start.as_secs_f64(),
         };
         // Without any estimate, what has been waited so far is the best guess.
-        let waited = self.queue.oldest_enqueued_at.map_or(0.0, |oldest| -self.seconds_until(oldest)).max(0.0);
-        let seconds = if seconds.is_finite() { seconds } else { waited }.clamp(0.0, LONGEST);
+        let seconds = if seconds.is_finite() { seconds } else { self.waited() }.clamp(0.0, LONGEST);
         reasons.push(if is_drain {
             Reason::DrainTime { seconds, workers }
         } else {

@@ -20,7 +20,7 @@ impl Workers {
         let reported = if *filter == Filter::default() { servers().try_fold(0, sum) } else { None };
         let n_servers = servers().count() as u64;
         Self {
-            total: servers().map(|server| server.worker_pool_size).fold(0, u64::saturating_add),
+            total: snapshot.n_workers(filter),
             occupied: reported.filter(|_| 0 < n_servers).unwrap_or(queue.processing_alive.n_jobs),
             n_servers,
         }
