@@ -20,7 +20,7 @@ pub use question::{Details, Filter, LookAheads, Question, Questions};
 pub use recurring::{Definition, Recurring, RecurringJob, RunScheduling, Timing};
 pub(crate) use running::{ProcessingState, SERVER_ID_KEY, normalized_id};
 pub use running::{RunningJob, RunningJobs, loss_class};
-pub use snapshot::{Count, NextDue, QuestionError, Queue, Server, Snapshot, UnsupportedFilter};
+pub use snapshot::{Count, Mutexes, NextDue, QuestionError, Queue, Server, Snapshot, UnsupportedFilter};
 pub use work::{FINISHED_SAMPLE, FinishedRun, JobGroup, QUEUE_SAMPLE, ServiceTime, ServiceTimes};
 
 /// JobRunr's default poll interval, seconds (`BackgroundJobServerConfiguration.DEFAULT_POLL_INTERVAL_IN_SECONDS`).

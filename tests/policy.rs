@@ -71,6 +71,7 @@ fn policy_rejects_a_trigger_with_the_reason() {
     check(&[("serviceTime", "2")], "`serviceTime` must be an ISO-8601 duration");
     check(&[("keepWhileProcessing", "yes")], "`keepWhileProcessing` must be \"true\" or \"false\"");
     check(&[("pushInactive", "1")], "`pushInactive` must be");
+    check(&[("includeBlocked", "0")], "`includeBlocked` must be \"true\" or \"false\"");
     check(&[("keepBusyPods", "on")], "`keepBusyPods` must be \"true\" or \"false\"");
     check(&[("keepBusyPods", "true"), ("metric", "total-workers")], "`keepBusyPods` is `true` for total-workers");
     check(&[("serverTag", "a\tb")], "`serverTag` and `dynamicQueue`");
@@ -246,7 +247,7 @@ proptest! {
         key in proptest::sample::select(vec![
             "metric", "targetValue", "activationTargetValue", "priority", "serverTag", "dynamicQueue", "scheduledIn",
             "keepWhileProcessing", "keepBusyPods", "pushInactive", "targetUsage", "workersPerPod", "maxLatency", "podStart",
-            "serviceTime",
+            "serviceTime", "includeBlocked",
             "somethingElse",
         ]),
         text in value(),

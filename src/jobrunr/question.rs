@@ -19,17 +19,26 @@ pub struct Filter {
     pub server_tag: Option<Arc<str>>,
     /// The job's `dynamicQueue`, compared as a whole.
     pub dynamic_queue: Option<Arc<str>>,
+    /// Only jobs with a higher priority, which is a lower number: those that servers run first. No trigger asks for them alone.
+    pub above_priority: Option<i32>,
 }
 
 impl Filter {
     /// Returns the keys of a trigger's metadata that the filter uses, which are also the names of Pro's columns.
     pub fn keys(&self) -> impl Iterator<Item = &'static str> {
         let keys = [
-            self.priority.map(|_| "priority"),
+            self.priority.or(self.above_priority).map(|_| "priority"),
             self.server_tag.as_ref().map(|_| "serverTag"),
             self.dynamic_queue.as_ref().map(|_| "dynamicQueue"),
         ];
         keys.into_iter().flatten()
+    }
+
+    /// Selects the jobs that servers run before those of this filter; `None` if there are none.
+    #[must_use]
+    pub fn ahead(&self) -> Option<Self> {
+        let priority = self.priority.filter(|priority| 0 < *priority)?;
+        Some(Self { priority: None, above_priority: Some(priority), ..self.clone() })
     }
 }
 
@@ -40,6 +49,7 @@ impl fmt::Display for Filter {
             self.priority.map(|p| format!("priority {p}")),
             self.server_tag.as_ref().map(|t| format!("serverTag {t}")),
             self.dynamic_queue.as_ref().map(|q| format!("dynamicQueue {q}")),
+            self.above_priority.map(|p| format!("a higher priority than {p}")),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         if parts.is_empty() { Ok(()) } else { write!(f, " with {}", parts.join(" and ")) }
@@ -72,7 +82,8 @@ pub struct Question {
     pub look_ahead: SignedDuration,
     /// Whether everything that needs a server is counted: also recurring jobs, and jobs that await a deadline.
     pub demand: bool,
-    /// Whether it matters how much work the jobs are: what kinds of jobs wait, and how long finished ones of each kind ran.
+    /// Whether it matters how much work the jobs are: what kinds of jobs wait, and how long finished ones of each kind ran. Also the
+    /// work [ahead](Filter::ahead) of them.
     pub work: bool,
     /// Whether the running jobs are asked for one by one: [`Snapshot::running`](super::Snapshot::running).
     pub running: bool,
@@ -137,6 +148,12 @@ impl Questions {
         self.any(|details| details.work)
     }
 
+    fn add(&mut self, filter: Filter, look_ahead: SignedDuration, details: Details) {
+        let known = self.queues.entry(filter).or_default().entry(look_ahead).or_default();
+        known.demand |= details.demand;
+        known.work |= details.work;
+    }
+
     fn any(&self, wants: impl Fn(&Details) -> bool) -> bool {
         self.queues.values().any(|look_aheads| look_aheads.values().any(&wants))
     }
@@ -158,10 +175,10 @@ impl FromIterator<Question> for Questions {
     fn from_iter<I: IntoIterator<Item = Question>>(questions: I) -> Self {
         let mut all = Self::default();
         for question in questions {
-            let look_aheads = all.queues.entry(question.filter).or_default();
-            let details: &mut Details = look_aheads.entry(question.look_ahead).or_default();
-            details.demand |= question.demand;
-            details.work |= question.work;
+            if let Some(ahead) = question.filter.ahead().filter(|_| question.work) {
+                all.add(ahead, question.look_ahead, Details { demand: false, work: true });
+            }
+            all.add(question.filter, question.look_ahead, Details { demand: question.demand, work: question.work });
             all.running |= question.running;
         }
         all

@@ -75,7 +75,10 @@ pub struct Queue {
     pub enqueued: Count,
     /// When the job at the head of the queue was enqueued. Workers fetch jobs in the order of `updatedAt`.
     pub oldest_enqueued_at: Option<Timestamp>,
-    /// The jobs in state ENQUEUED by kind; together as many as counted. Only where their work is asked for.
+    /// What mutexes do to the jobs in state ENQUEUED; `None` if the storage knows no mutexes, as only JobRunr Pro's does.
+    pub mutexes: Option<Mutexes>,
+    /// The jobs in state ENQUEUED by kind, those that share a mutex as one; together as many as then count. Only where their work is
+    /// asked for.
     pub waiting: Vec<JobGroup>,
     /// Jobs in state PROCESSING, whether or not their server is alive.
     pub processing: Count,
@@ -98,7 +101,31 @@ pub struct Queue {
     pub is_partial: bool,
 }
 
+/// What mutexes do to the jobs in state ENQUEUED. Of the jobs that share a mutex, servers run one at a time, and the others stay in
+/// that state however many workers there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mutexes {
+    /// Jobs that wait for another one in the queue: all but one of each mutex.
+    pub n_blocked: u64,
+    /// When the oldest job was enqueued whose mutex, if it has any, no running job holds.
+    pub oldest_free_at: Option<Timestamp>,
+}
+
 impl Queue {
+    /// Jobs in state ENQUEUED. Those that share a mutex count as one, unless `with_blocked`.
+    #[must_use]
+    pub fn enqueued(&self, with_blocked: bool) -> Count {
+        let n_blocked = self.mutexes.filter(|_| !with_blocked).map_or(0, |mutexes| mutexes.n_blocked);
+        Count { n_jobs: self.enqueued.n_jobs.saturating_sub(n_blocked), ..self.enqueued }
+    }
+
+    /// When the oldest job was enqueued that a worker could run now, or whatever blocks it with `with_blocked`.
+    #[must_use]
+    pub fn oldest_enqueued_at(&self, with_blocked: bool) -> Option<Timestamp> {
+        let mutexes = self.mutexes.filter(|_| !with_blocked);
+        mutexes.map_or(self.oldest_enqueued_at, |mutexes| mutexes.oldest_free_at)
+    }
+
     /// Returns the number of jobs in state PROCESSING whose heartbeat has stopped. JobRunr requeues them as soon as a server is
     /// alive (`ProcessOrphanedJobsTask`); without one they stay in that state.
     #[must_use]
@@ -287,7 +314,9 @@ impl Snapshot {
         match self.queues.get(&question.filter) {
             Some(Ok(queue)) => {
                 let due = if question.demand { &queue.awaiting } else { &queue.scheduled };
-                due.contains_key(&question.look_ahead) && (!question.work || self.service_times.is_some())
+                let has_ahead = || question.filter.ahead().is_none_or(|ahead| self.queues.contains_key(&ahead));
+                due.contains_key(&question.look_ahead)
+                    && (!question.work || self.service_times.is_some() && has_ahead())
             }
             Some(Err(_)) => true,
             None => false,

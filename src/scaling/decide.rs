@@ -82,17 +82,20 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
 
 fn value(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reasons: &mut Vec<Reason>) -> f64 {
     let (filter, look_ahead) = (&trigger.question.filter, trigger.question.look_ahead);
-    let enqueued = || JobCount::new(queue.enqueued, filter);
+    let enqueued = queue.enqueued(trigger.include_blocked);
     match trigger.metric {
         Metric::EnqueuedLatency => {
-            let latency = latency(snapshot, queue);
-            let seconds = queue.oldest_enqueued_at.map(|_| latency);
-            reasons.push(Reason::OldestEnqueued { jobs: enqueued(), seconds });
+            let oldest = queue.oldest_enqueued_at(trigger.include_blocked);
+            let latency = latency(snapshot, enqueued.n_jobs, oldest);
+            let (jobs, seconds) = (JobCount::new(enqueued, filter), oldest.map(|_| latency));
+            reasons.push(Reason::OldestEnqueued { jobs, seconds });
+            reasons.extend(blocked(trigger, queue));
             latency
         }
         Metric::EnqueuedCount => {
-            reasons.push(Reason::Enqueued(enqueued()));
-            float(queue.enqueued.n_jobs)
+            reasons.push(Reason::Enqueued(JobCount::new(enqueued, filter)));
+            reasons.extend(blocked(trigger, queue));
+            float(enqueued.n_jobs)
         }
         Metric::ScheduledCount => {
             let scheduled = queue.scheduled_within(look_ahead);
@@ -113,11 +116,20 @@ fn value(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reasons: &mut Ve
         }
         Metric::Demand => float(demand::demand(trigger, snapshot, queue, reasons)),
         Metric::ExpectedLatency | Metric::DrainTime => {
-            let (enqueued, processing) = (queue.enqueued.n_jobs, queue.processing_alive.n_jobs);
+            let (enqueued, processing) = (enqueued.n_jobs, queue.processing_alive.n_jobs);
             let parts = DemandParts { enqueued, processing, orphans: queue.n_orphans(), ..DemandParts::default() };
             Work::new(trigger, snapshot, queue, &parts).time(reasons)
         }
     }
+}
+
+/// What mutexes do to the jobs in the queue.
+fn blocked(trigger: &Trigger, queue: &Queue) -> impl Iterator<Item = Reason> {
+    let mutexes = queue.mutexes.filter(|_| !trigger.include_blocked);
+    let jobs = mutexes.map_or(0, |mutexes| mutexes.n_blocked);
+    let is_all = mutexes.is_some_and(|mutexes| mutexes.oldest_free_at.is_none()) && 0 < queue.enqueued.n_jobs;
+    let reasons = [(0 < jobs).then_some(Reason::Blocked { jobs }), is_all.then_some(Reason::AllBlocked)];
+    reasons.into_iter().flatten()
 }
 
 /// Whether a count that the value comes from was truncated.
@@ -135,13 +147,13 @@ fn is_truncated(trigger: &Trigger, queue: &Queue) -> bool {
     }
 }
 
-/// Returns how many seconds the oldest job in the queue has waited; 0 only if no job waits. If the application's clock is ahead of
+/// Returns how many seconds the oldest job in the queue that can start has waited; 0 only if the queue is empty. If the application's clock is ahead of
 /// ours, its jobs seem to come from the future. They must start the workload all the same.
-fn latency(snapshot: &Snapshot, queue: &Queue) -> f64 {
-    if queue.enqueued.n_jobs == 0 {
+fn latency(snapshot: &Snapshot, n_enqueued: u64, oldest: Option<Timestamp>) -> f64 {
+    if n_enqueued == 0 {
         return 0.0;
     }
-    let waited = queue.oldest_enqueued_at.map_or(0.0, |oldest| snapshot.read_at.duration_since(oldest).as_secs_f64());
+    let waited = oldest.map_or(0.0, |oldest| snapshot.read_at.duration_since(oldest).as_secs_f64());
     waited.max(MIN_LATENCY)
 }
 

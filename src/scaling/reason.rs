@@ -31,6 +31,13 @@ pub enum Reason {
         /// How long the oldest has waited.
         seconds: Option<f64>,
     },
+    /// Jobs in the queue that do not count, because each shares a mutex with one that does.
+    Blocked {
+        /// How many.
+        jobs: u64,
+    },
+    /// No job in the queue can start, because running jobs hold the mutexes of all.
+    AllBlocked,
     /// The scheduled jobs that are due within the look-ahead, or overdue.
     Scheduled {
         /// The jobs.
@@ -85,12 +92,20 @@ pub enum Reason {
         /// The promise.
         #[serde(serialize_with = "as_text")]
         max_latency: SignedDuration,
+        /// How long a new pod takes to start.
+        #[serde(serialize_with = "as_text")]
+        pod_start: SignedDuration,
         /// The workers: at least those in use, at most one per job.
         workers: u64,
         /// The workers in use.
         in_use: u64,
         /// The work of all jobs, in seconds of one worker; `None` if nothing is known of it.
         work_seconds: Option<f64>,
+    },
+    /// Jobs of higher priority go before those that the trigger counts.
+    Ahead {
+        /// How many run, wait, or are due within the look-ahead.
+        jobs: u64,
     },
     /// A job has waited longer than promised.
     PromiseBroken {
@@ -267,9 +282,19 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Enqueued(jobs) => write!(f, "{jobs} enqueued"),
-            Self::OldestEnqueued { jobs, seconds: None } => write!(f, "no job{} is enqueued", jobs.filter),
+            Self::OldestEnqueued { jobs, seconds: None } if jobs.n_jobs == 0 => {
+                write!(f, "no job{} is enqueued", jobs.filter)
+            }
+            Self::OldestEnqueued { jobs, seconds: None } => write!(f, "{jobs} enqueued"),
             Self::OldestEnqueued { jobs, seconds: Some(seconds) } => {
                 write!(f, "{jobs} {} enqueued, the oldest for {seconds:.1} s", jobs.verb())
+            }
+            Self::Blocked { jobs } => {
+                let wait = if *jobs == 1 { "waits" } else { "wait" };
+                write!(f, "{jobs} more job{} {wait} for a mutex: they run one at a time", plural(*jobs))
+            }
+            Self::AllBlocked => {
+                f.write_str("running jobs hold the mutexes of all jobs in the queue: none can start yet")
             }
             Self::Scheduled { jobs, look_ahead } => write!(f, "{jobs} due within {look_ahead}"),
             Self::Workers { occupied, total, servers } => {
@@ -296,10 +321,14 @@ impl fmt::Display for Reason {
                 }
                 write!(f, ", {source}")
             }
-            Self::Promise { max_latency, workers, in_use, work_seconds } => {
+            Self::Promise { max_latency, workers, in_use, work_seconds, .. } => {
                 let needed = counted(*workers, "worker");
                 write!(f, "maxLatency {max_latency}: {needed} needed, {in_use} in use")?;
                 work_seconds.map_or(Ok(()), |work| write!(f, "; {} s of work", number(work, 1)))
+            }
+            Self::Ahead { jobs } => {
+                let go = if *jobs == 1 { "goes" } else { "go" };
+                write!(f, "{} of higher priority {go} before", counted(*jobs, "job"))
             }
             Self::PromiseBroken { seconds } => {
                 write!(f, "maxLatency is exceeded: the oldest job has waited {} s", number(*seconds, 1))

@@ -27,6 +27,8 @@ pub struct Trigger {
     pub promise: Promise,
     /// Which jobs are counted, and how far ahead.
     pub question: Question,
+    /// Whether jobs count that wait for a mutex, which JobRunr Pro has.
+    pub include_blocked: bool,
     /// Whether the trigger stays active while jobs that match its filter are being processed.
     pub keep_while_processing: bool,
     /// Whether the value is at least what keeps a pod for each server that runs a job.
@@ -39,7 +41,7 @@ pub struct Trigger {
 
 impl Trigger {
     /// The metadata keys that this scaler reads.
-    pub const KEYS: [&'static str; 16] = metadata::KEYS;
+    pub const KEYS: [&'static str; 17] = metadata::KEYS;
 
     /// The metadata keys that KEDA itself reads and also sends.
     pub const KEDA_KEYS: [&'static str; 7] = metadata::KEDA_KEYS;
@@ -69,6 +71,7 @@ impl Trigger {
             work: is_work,
             running: is_work || keep_busy_pods,
         };
+        let include_blocked = reader.include_blocked();
         let (keep_while_processing, push_inactive) = (reader.keep_while_processing(), reader.push_inactive());
         let warnings = reader.warnings(metric, target);
         match (metric, target) {
@@ -80,6 +83,7 @@ impl Trigger {
                     activation_target,
                     promise,
                     question,
+                    include_blocked,
                     keep_while_processing,
                     keep_busy_pods,
                     push_inactive,

@@ -37,6 +37,7 @@ fn queue(row: &QueueRow, look_aheads: &LookAheads, limit: Option<u64>) -> Queue 
     let mut queue = Queue {
         enqueued: counted(row.n_enqueued, true, limit),
         oldest_enqueued_at: row.oldest_enqueued_at,
+        mutexes: row.mutexes,
         processing: counted(row.n_processing, true, limit),
         processing_alive: counted(row.n_processing_alive, true, limit),
         oldest_heartbeat_at: row.oldest_heartbeat_at,
@@ -44,7 +45,8 @@ fn queue(row: &QueueRow, look_aheads: &LookAheads, limit: Option<u64>) -> Queue 
         ..Queue::default()
     };
     if let Some(kinds) = &row.kinds {
-        queue.waiting = JobGroup::of_queue(kinds.oldest.clone(), kinds.newest.clone(), queue.enqueued.n_jobs);
+        let n_jobs = queue.enqueued(false).n_jobs;
+        queue.waiting = JobGroup::of_queue(kinds.oldest.clone(), kinds.newest.clone(), n_jobs);
         queue.due.clone_from(&kinds.due);
     }
     for (index, (&look_ahead, details)) in look_aheads.iter().enumerate() {

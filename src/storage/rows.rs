@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, JobGroup, Server, normalized_id};
+use crate::jobrunr::{DEFAULT_POLL_INTERVAL_SECONDS, JobGroup, Mutexes, Server, normalized_id};
 use crate::text::printable;
 
 /// The answer to a [`ReadPlan`](super::plan::ReadPlan).
@@ -31,6 +31,8 @@ pub(crate) struct QueueRow {
     pub(crate) n_enqueued: u64,
     /// The `updatedAt` of the oldest of them.
     pub(crate) oldest_enqueued_at: Option<Timestamp>,
+    /// What mutexes do to them, if the storage knows any.
+    pub(crate) mutexes: Option<Mutexes>,
     /// PROCESSING jobs, counted up to the limit.
     pub(crate) n_processing: u64,
     /// Those of them with a fresh heartbeat.

@@ -293,13 +293,16 @@ impl Database {
                 job.recurring_job.as_ref().map_or("NULL".to_owned(), |id| format!("'{id}'"))
             );
             if self.layout.pro {
-                let queue = job.dynamic_queue.as_ref().map_or("NULL".to_owned(), |queue| format!("'{queue}'"));
-                row += &format!(", {}, '{}', {queue}", job.priority, job.server_tag.replace('\'', "''"));
+                let text = |text: Option<&String>| text.map_or("NULL".to_owned(), |text| format!("'{text}'"));
+                let (queue, mutex) = (text(job.dynamic_queue.as_ref()), text(job.mutex.as_ref()));
+                let in_use = text(job.mutex.as_ref().filter(|_| job.state == "PROCESSING"));
+                let tag = job.server_tag.replace('\'', "''");
+                row += &format!(", {}, '{tag}', {queue}, {mutex}, {in_use}", job.priority);
             }
             rows.push(row + ")");
         }
         if !rows.is_empty() {
-            let pro = if self.layout.pro { ", priority, serverTag, dynamicQueue" } else { "" };
+            let pro = if self.layout.pro { ", priority, serverTag, dynamicQueue, mutex, mutexInUse" } else { "" };
             let statement = format!(
                 "INSERT INTO {} (id, version, jobAsJson, jobSignature, state, createdAt, updatedAt, scheduledAt, \
                  recurringJobId{pro}) VALUES {}",

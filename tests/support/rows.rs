@@ -11,6 +11,8 @@ pub(crate) struct Job {
     pub(crate) priority: i32,
     pub(crate) server_tag: String,
     pub(crate) dynamic_queue: Option<String>,
+    /// JobRunr Pro's mutex, which a job in state PROCESSING holds.
+    pub(crate) mutex: Option<String>,
     pub(crate) recurring_job: Option<String>,
     /// Its `jobAsJson`.
     pub(crate) json: String,
@@ -28,6 +30,7 @@ pub(crate) fn job(state: &str, updated_ago: f64) -> Job {
         priority: 0,
         server_tag: "DEFAULT".to_owned(),
         dynamic_queue: None,
+        mutex: None,
         recurring_job: None,
         json: "{}".to_owned(),
         kind: "App.run()".to_owned(),
@@ -76,6 +79,11 @@ impl Job {
 
     pub(crate) fn queue(mut self, queue: &str) -> Self {
         self.dynamic_queue = Some(queue.to_owned());
+        self
+    }
+
+    pub(crate) fn mutex(mut self, mutex: &str) -> Self {
+        self.mutex = Some(mutex.to_owned());
         self
     }
 }

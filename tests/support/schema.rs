@@ -68,7 +68,7 @@ fn adapted(statement: &str, types: &Types, layout: Layout, table_prefix: &str) -
         .replace(
             "recurringJobId VARCHAR(128) NULL",
             "recurringJobId VARCHAR(128) NULL, priority int NOT NULL, serverTag VARCHAR(128) NOT NULL, \
-             dynamicQueue VARCHAR(128) NULL",
+             dynamicQueue VARCHAR(128) NULL, mutex VARCHAR(128) NULL, mutexInUse VARCHAR(128) NULL",
         )
         .replace(
             "name VARCHAR(128) NULL",

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::blocked;
 use super::work::Work;
 use crate::jobrunr::{Count, Filter, Queue, Recurring, RecurringJob, RunScheduling, Snapshot};
 use crate::scaling::{DemandParts, JobCount, Reason, RecurringReason, Trigger};
@@ -15,7 +16,7 @@ pub(super) fn demand(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reas
     let due = || snapshot.recurring.iter().flat_map(|all| all.due(snapshot.read_at, look_ahead));
     let (scheduled, awaiting) = (queue.scheduled_within(look_ahead), queue.awaiting_within(look_ahead));
     let parts = DemandParts {
-        enqueued: queue.enqueued.n_jobs,
+        enqueued: queue.enqueued(trigger.include_blocked).n_jobs,
         due: scheduled.n_jobs,
         awaiting: awaiting.n_jobs,
         processing: queue.processing.n_jobs.saturating_sub(queue.n_orphans()),
@@ -25,6 +26,7 @@ pub(super) fn demand(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reas
     let limited = [queue.enqueued, queue.processing, scheduled, awaiting].iter().any(|count| count.limited);
     let jobs = JobCount::new(Count { n_jobs: parts.total(), limited }, filter);
     reasons.push(Reason::Demand { jobs, look_ahead, parts });
+    reasons.extend(blocked(trigger, queue));
     if 0 < parts.orphans {
         reasons.push(Reason::Orphans { jobs: parts.orphans });
     }

@@ -1,5 +1,7 @@
 //! What each metric comes to, and why.
 
+mod work;
+
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,7 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::jobrunr::{
-    Count, Filter, FinishedRun, JobGroup, LastSeenServers, Recurring, RecurringJob, RunScheduling, Server, ServiceTimes,
+    Count, Filter, FinishedRun, JobGroup, LastSeenServers, Mutexes, Recurring, RecurringJob, RunScheduling, Server,
+    ServiceTimes,
 };
 use crate::scaling::RecurringReason;
 use crate::text::joined;
@@ -310,103 +313,24 @@ proptest! {
     }
 }
 
-/// A trigger with a promise, and a queue of jobs of one kind that have waited for so long.
-fn promised(metadata: &str, n_jobs: u64, waited: i64, service: Option<f64>, servers: Vec<Server>) -> Decision {
-    let first = now() - SignedDuration::from_secs(waited);
-    let waiting = JobGroup { kind: "a.B.c()".into(), jobs: float(n_jobs), first, last: first };
-    let queue = Queue {
-        enqueued: exactly(n_jobs),
-        oldest_enqueued_at: Some(first),
-        waiting: vec![waiting],
-        scheduled: [(SignedDuration::from_mins(1), exactly(0))].into(),
-        ..Queue::default()
-    };
-    let run = |seconds| FinishedRun { id: "1".into(), kind: "a.B.c()".into(), ended_at: now(), seconds };
-    let times = ServiceTimes::from_runs(&service.map(run).into_iter().collect::<Vec<_>>());
-    let snapshot = Snapshot { service_times: Some(Arc::new(times)), ..snapshot(queue, servers) };
-    decide(&trigger(metadata), &snapshot, now()).unwrap()
-}
-
 #[test]
-fn promise_asks_for_the_fewest_workers_and_says_why() {
-    let check = |metadata: &str, n_jobs: u64, waited: i64, service: Option<f64>, value: f64, reasons: &[&str]| {
-        let metadata = format!("metric=demand targetValue=auto workersPerPod=8 {metadata}");
-        let decision = promised(&metadata, n_jobs, waited, service, Vec::new());
-        assert_eq!((decision.value, decision.active), (value, true), "{metadata} {:?}", decision.reasons);
+fn jobs_that_share_a_mutex_count_once_unless_asked_for() {
+    let check = |metadata: &str, free: Option<i64>, value: f64, reasons: &[&str]| {
+        let oldest_free_at = free.map(|seconds| now() - SignedDuration::from_secs(seconds));
+        let queue = Queue { mutexes: Some(Mutexes { n_blocked: 2, oldest_free_at }), ..queue() };
+        let decision = decide(&trigger(metadata), &snapshot(queue, Vec::new()), now()).unwrap();
+        assert_eq!((decision.value, decision.active), (value, true), "{metadata}");
         let words = joined(&decision.reasons, "\n");
         reasons.iter().for_each(|reason| assert!(words.contains(reason), "{metadata}: {words}"));
+        assert_eq!(reasons.len() <= 1, !words.contains("mutex"), "{metadata}: {words}");
     };
-    let learnt = "a job runs 0.05 s on average, 95 % up to 0.05 s: 1 finished job of 1 kind, the newest 0 s old";
-    check("", 10_000, 0, Some(0.05), 10_000.0, &[]);
-    check(
-        "maxLatency=PT5M",
-        10_000,
-        0,
-        Some(0.05),
-        3.0,
-        &["maxLatency PT5M: 3 workers needed, 0 in use; 500 s of work", learnt],
-    );
-    // A minute is less than a pod takes to start, so what is there is cleared within 15 s of its start.
-    check("maxLatency=PT1M", 10_000, 0, Some(0.05), 34.0, &[learnt]);
-    check(
-        "maxLatency=PT5M",
-        10_000,
-        400,
-        Some(0.05),
-        18.0,
-        &["maxLatency is exceeded: the oldest job has waited 400 s"],
-    );
-    check("maxLatency=PT5M", 12, 0, Some(3600.0), 12.0, &["43200 s of work"]);
-    check("maxLatency=PT5M", 12, 0, None, 12.0, &["no finished job shows how long jobs run: one worker per job"]);
-    check("maxLatency=PT5M serviceTime=PT0.05S", 10_000, 0, None, 3.0, &["a job runs 0.05 s, as serviceTime says"]);
-    check("maxLatency=PT5M", 1, 0, Some(0.05), 1.0, &[]);
-}
-
-#[test]
-fn estimates_are_seconds_with_the_workers_there_are() {
-    let check = |metric: &str, n_jobs: u64, service: Option<f64>, servers: Vec<Server>, value: f64, reason: &str| {
-        let decision = promised(&format!("metric={metric} targetValue=60"), n_jobs, 30, service, servers);
-        assert!((decision.value - value).abs() < 0.02 + value / 100.0, "{metric} {n_jobs}: {}", decision.value);
-        let words = joined(&decision.reasons, "\n");
-        assert!(words.contains(reason), "{words}");
-    };
-    let servers = || vec![server(4, 1), server(4, 1)];
-    check("expected-latency", 800, Some(2.0), servers(), 200.0, "a job enqueued now starts within about 200");
-    check("drain-time", 800, Some(2.0), servers(), 200.0, "all jobs are done in about 200 s with 8 workers");
-    check(
-        "expected-latency",
-        3,
-        Some(2.0),
-        servers(),
-        0.0,
-        "a job enqueued now starts within about 0 s with 8 workers",
-    );
-    // At zero pods one pod of 8 workers is to come.
-    check("expected-latency", 800, Some(2.0), Vec::new(), 245.0, "no server is alive: a pod starts within PT45S");
-    check("expected-latency", 0, Some(2.0), Vec::new(), 0.0, "starts within about 0 s");
-    // Nothing is known of the jobs but how long the oldest has waited.
-    check("expected-latency", 800, None, servers(), 30.0, "no finished job shows how long jobs run");
-}
-
-proptest! {
-    /// One job more, a second longer, a second more of waiting, a tighter promise: never fewer workers.
-    #[test]
-    fn promise_never_asks_for_fewer_because_of_more(
-        n_jobs in 1..3_000_u64, waited in 0..900_i64, service in 0.01..600.0_f64, promise in 2..1_200_u32, pods in 0..5_usize,
-        more in 0..4,
-    ) {
-        let value = |n_jobs, waited, service, promise: u32| {
-            let metadata = format!("metric=demand targetValue=auto workersPerPod=8 maxLatency=PT{promise}S");
-            promised(&metadata, n_jobs, waited, Some(service), vec![server(8, 1); pods]).value
-        };
-        let before = value(n_jobs, waited, service, promise);
-        let after = match more {
-            0 => value(n_jobs + 1, waited, service, promise),
-            1 => value(n_jobs, waited, service + 1.0, promise),
-            2 => value(n_jobs, waited + 1, service, promise),
-            _ => value(n_jobs, waited, service, promise - 1),
-        };
-        prop_assert!(before <= after, "{before} then {after}");
-        prop_assert!(1.0 <= before && before <= float(n_jobs));
-    }
+    let blocked = "2 more jobs wait for a mutex: they run one at a time";
+    check("metric=enqueued-count targetValue=8", Some(5), 1.0, &["1 job enqueued", blocked]);
+    check("metric=enqueued-count targetValue=8 includeBlocked=true", Some(5), 3.0, &["3 jobs enqueued"]);
+    check("metric=enqueued-latency targetValue=8", Some(5), 5.0, &["1 job is enqueued, the oldest for 5.0 s", blocked]);
+    check("metric=enqueued-latency targetValue=8 includeBlocked=true", Some(5), 34.25, &["3 jobs are enqueued"]);
+    // The workload must not go away, but a pod more would not help.
+    check("metric=enqueued-latency targetValue=8", None, 0.001, &["1 job enqueued", blocked, "none can start yet"]);
+    check("metric=demand targetValue=8 scheduledIn=PT1M", Some(5), 8.0, &["1 enqueued", blocked]);
+    check("metric=demand targetValue=8 scheduledIn=PT1M includeBlocked=true", Some(5), 10.0, &["3 enqueued"]);
 }

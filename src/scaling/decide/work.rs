@@ -31,6 +31,8 @@ pub(super) struct Work<'a> {
     overdue: BTreeMap<&'a str, (f64, f64)>,
     /// Jobs of kinds of which none has finished lately.
     n_unknown: f64,
+    /// The jobs of higher priority, if the trigger's jobs have one: servers run them first.
+    ahead: Option<&'a Queue>,
 }
 
 impl<'a> Work<'a> {
@@ -38,10 +40,12 @@ impl<'a> Work<'a> {
     pub(super) fn new(trigger: &'a Trigger, snapshot: &'a Snapshot, queue: &'a Queue, parts: &DemandParts) -> Self {
         let times = snapshot.service_times.as_deref();
         let (backlog, overdue) = (Backlog::default(), BTreeMap::new());
-        let mut work = Self { trigger, snapshot, queue, times, backlog, overdue, n_unknown: 0.0 };
+        let ahead = trigger.question.filter.ahead().and_then(|ahead| snapshot.queues.get(&ahead)?.as_ref().ok());
+        let mut work = Self { trigger, snapshot, queue, times, backlog, overdue, n_unknown: 0.0, ahead };
         work.add_running(float(parts.processing));
-        work.add_waiting(float(parts.enqueued));
-        work.add_due(float(parts.due));
+        work.add_waiting(queue, float(parts.enqueued), 0.0);
+        work.add_due(queue, float(parts.due));
+        work.add_ahead();
         // Nothing more is known of them: they can start at once.
         let others = [parts.orphans, parts.awaiting, parts.recurring].map(float).into_iter().sum();
         work.add(0.0, others, None);
@@ -110,24 +114,46 @@ impl<'a> Work<'a> {
             .collect();
     }
 
-    /// Adds the jobs in the queue. Those that are in no group came with the oldest.
-    fn add_waiting(&mut self, n_jobs: f64) {
+    /// Adds the jobs in a queue, as due at `latest` or before. Those that are in no group came with the oldest.
+    fn add_waiting(&mut self, queue: &Queue, n_jobs: f64, latest: f64) {
         let mut n_grouped = 0.0;
-        for group in &self.queue.waiting {
+        for group in &queue.waiting {
             n_grouped += group.jobs;
             self.count_unknown(group, group.jobs);
             for (due, jobs) in self.spread(group) {
-                self.add(due.min(0.0), jobs, Some(&group.kind));
+                self.add(due.min(latest), jobs, Some(&group.kind));
             }
         }
         self.add(-self.waited(), n_jobs - n_grouped, None);
     }
 
+    /// Adds the jobs of higher priority: those that wait start before the trigger's oldest job.
+    fn add_ahead(&mut self) {
+        let Some(ahead) = self.ahead else { return };
+        let (jobs, left) = (float(ahead.processing_alive.n_jobs), self.service(None));
+        self.backlog.running.push(Running { jobs, left });
+        self.add_waiting(ahead, float(self.n_enqueued(ahead)), -self.waited());
+        self.add_due(ahead, float(self.n_due(ahead)));
+    }
+
+    fn n_enqueued(&self, queue: &Queue) -> u64 {
+        queue.enqueued(self.trigger.include_blocked).n_jobs
+    }
+
+    fn n_due(&self, queue: &Queue) -> u64 {
+        queue.scheduled_within(self.trigger.question.look_ahead).n_jobs
+    }
+
+    /// The jobs of higher priority that run, wait or become due.
+    fn n_ahead(&self) -> u64 {
+        let n_jobs = |ahead: &Queue| ahead.processing_alive.n_jobs + self.n_enqueued(ahead) + self.n_due(ahead);
+        self.ahead.map_or(0, n_jobs)
+    }
+
     /// Adds the scheduled jobs that are due within the trigger's look-ahead. The groups are a sample up to the longest one.
-    fn add_due(&mut self, n_jobs: f64) {
+    fn add_due(&mut self, queue: &Queue, n_jobs: f64) {
         let look_ahead = self.trigger.question.look_ahead.as_secs_f64();
-        let spread: Vec<(&JobGroup, f64, f64)> = self
-            .queue
+        let spread: Vec<(&JobGroup, f64, f64)> = queue
             .due
             .iter()
             .flat_map(|group| self.spread(group).map(move |(due, jobs)| (group, due, jobs)))
@@ -165,7 +191,8 @@ impl<'a> Work<'a> {
 
     /// How long the oldest job in the queue has waited, in seconds.
     fn waited(&self) -> f64 {
-        self.queue.oldest_enqueued_at.map_or(0.0, |oldest| -self.seconds_until(oldest)).max(0.0)
+        let oldest = self.queue.oldest_enqueued_at(self.trigger.include_blocked);
+        oldest.map_or(0.0, |oldest| -self.seconds_until(oldest)).max(0.0)
     }
 
     /// How often idle servers look for jobs, in seconds.
@@ -175,8 +202,13 @@ impl<'a> Work<'a> {
         slowest.unwrap_or(DEFAULT_POLL_INTERVAL_SECONDS.into())
     }
 
-    /// The fewest workers that keep the promise: at least those in use, so that nobody is asked to stop, and at most one per job.
+    /// The fewest workers that keep the promise for `n_jobs`, and run what goes before them: at least those in use, so that nobody is
+    /// asked to stop, and at most one per job.
     pub(super) fn demand(&self, max_latency: SignedDuration, n_jobs: u64, reasons: &mut Vec<Reason>) -> u64 {
+        if n_jobs == 0 {
+            return 0;
+        }
+        let n_jobs = n_jobs.saturating_add(self.n_ahead());
         let promised = max_latency.as_secs_f64();
         // An idle server looks for jobs once per poll interval.
         let max_latency_seconds = promised - self.poll_interval().min(promised / 4.0);
@@ -186,19 +218,19 @@ impl<'a> Work<'a> {
             foreseen: self.trigger.question.look_ahead.as_secs_f64(),
         };
         let needed = self.backlog.workers(float(self.snapshot.n_workers(&self.trigger.question.filter)), &promise);
-        let in_use = self.queue.processing_alive.n_jobs;
+        let in_use =
+            [Some(self.queue), self.ahead].into_iter().flatten().map(|queue| queue.processing_alive.n_jobs).sum();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the number of jobs")]
         let workers = (needed - 1e-6).ceil().clamp(0.0, float(n_jobs)) as u64;
         let workers = workers.max(in_use).max(1).min(n_jobs);
-        if 0 < n_jobs {
-            let work_seconds = Some(self.backlog.work()).filter(|work| work.is_finite());
-            reasons.push(Reason::Promise { max_latency, workers, in_use, work_seconds });
-            let waited = self.waited();
-            if promised < waited {
-                reasons.push(Reason::PromiseBroken { seconds: waited });
-            }
-            self.explain(reasons);
+        let work_seconds = Some(self.backlog.work()).filter(|work| work.is_finite());
+        let pod_start = self.trigger.promise.pod_start;
+        reasons.push(Reason::Promise { max_latency, pod_start, workers, in_use, work_seconds });
+        let waited = self.waited();
+        if promised < waited {
+            reasons.push(Reason::PromiseBroken { seconds: waited });
         }
+        self.explain(reasons);
         workers
     }
 
@@ -238,8 +270,10 @@ impl<'a> Work<'a> {
         workers_per_pod(&self.trigger.question.filter, Some(self.snapshot), metadata).0
     }
 
-    /// Where the service times come from.
+    /// What goes before, and where the service times come from.
     fn explain(&self, reasons: &mut Vec<Reason>) {
+        let jobs = self.n_ahead();
+        reasons.extend((0 < jobs).then_some(Reason::Ahead { jobs }));
         if let Some(given) = self.trigger.promise.service_time {
             return reasons.push(Reason::ServiceTimeGiven { seconds: given.as_secs_f64() });
         }

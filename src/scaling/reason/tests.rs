@@ -14,13 +14,23 @@ fn at(minute: i64) -> Timestamp {
 
 fn reasons() -> Vec<Reason> {
     let look_ahead = SignedDuration::from_mins(1);
-    let filter = Filter { priority: Some(1), server_tag: Some("gpu".into()), dynamic_queue: Some("a".into()) };
+    let filter = Filter {
+        priority: Some(1),
+        server_tag: Some("gpu".into()),
+        dynamic_queue: Some("a".into()),
+        ..Filter::default()
+    };
     let target = |workers_per_pod, usage, source| Reason::Target { workers_per_pod, usage, source };
     vec![
         Reason::Enqueued(jobs(1)),
         Reason::Enqueued(JobCount { n_jobs: 10_000, truncated: true, filter: filter.clone() }),
         Reason::OldestEnqueued { jobs: jobs(1), seconds: Some(34.25) },
         Reason::OldestEnqueued { jobs: JobCount { filter: filter.clone(), ..jobs(0) }, seconds: None },
+        Reason::Blocked { jobs: 1 },
+        Reason::Blocked { jobs: 7 },
+        Reason::AllBlocked,
+        Reason::Ahead { jobs: 1 },
+        Reason::Ahead { jobs: 7 },
         Reason::Scheduled { jobs: jobs(5), look_ahead },
         Reason::Workers { occupied: 1, total: 4, servers: 1 },
         Reason::UsageCapped,

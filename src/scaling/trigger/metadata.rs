@@ -24,6 +24,7 @@ const DYNAMIC_QUEUE: &str = "dynamicQueue";
 pub(super) const SCHEDULED_IN: &str = "scheduledIn";
 pub(super) const KEEP_WHILE_PROCESSING: &str = "keepWhileProcessing";
 pub(super) const KEEP_BUSY_PODS: &str = "keepBusyPods";
+pub(super) const INCLUDE_BLOCKED: &str = "includeBlocked";
 pub(super) const PUSH_INACTIVE: &str = "pushInactive";
 pub(super) const TARGET_USAGE: &str = "targetUsage";
 pub(super) const WORKERS_PER_POD: &str = "workersPerPod";
@@ -32,7 +33,7 @@ pub(super) const POD_START: &str = "podStart";
 pub(super) const SERVICE_TIME: &str = "serviceTime";
 
 /// The keys that this scaler reads.
-pub(super) const KEYS: [&str; 16] = [
+pub(super) const KEYS: [&str; 17] = [
     STORAGE,
     METRIC,
     TARGET,
@@ -43,6 +44,7 @@ pub(super) const KEYS: [&str; 16] = [
     SCHEDULED_IN,
     KEEP_WHILE_PROCESSING,
     KEEP_BUSY_PODS,
+    INCLUDE_BLOCKED,
     PUSH_INACTIVE,
     TARGET_USAGE,
     WORKERS_PER_POD,
@@ -144,6 +146,10 @@ impl<'a> MetadataReader<'a> {
             self.invalid(STORAGE, name, allowed);
         }
         name.to_owned()
+    }
+
+    pub(super) fn include_blocked(&mut self) -> bool {
+        self.boolean(INCLUDE_BLOCKED, false)
     }
 
     pub(super) fn keep_while_processing(&mut self) -> bool {
@@ -279,7 +285,8 @@ impl<'a> MetadataReader<'a> {
             }
             parsed
         });
-        Filter { priority, server_tag: self.filter_text(SERVER_TAG), dynamic_queue: self.filter_text(DYNAMIC_QUEUE) }
+        let (server_tag, dynamic_queue) = (self.filter_text(SERVER_TAG), self.filter_text(DYNAMIC_QUEUE));
+        Filter { priority, server_tag, dynamic_queue, ..Filter::default() }
     }
 
     fn filter_text(&mut self, key: &'static str) -> Option<Arc<str>> {

@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 
 use super::Trigger;
 use super::metadata::{
-    ACTIVATION_TARGET, AUTO, DEFAULT_LOOK_AHEAD, KEEP_BUSY_PODS, KEEP_WHILE_PROCESSING, MAX_LATENCY, POD_START,
-    PUSH_INACTIVE, SCHEDULED_IN, SERVICE_TIME, TARGET, TARGET_USAGE, WORKERS_PER_POD,
+    ACTIVATION_TARGET, AUTO, DEFAULT_LOOK_AHEAD, INCLUDE_BLOCKED, KEEP_BUSY_PODS, KEEP_WHILE_PROCESSING, MAX_LATENCY,
+    POD_START, PUSH_INACTIVE, SCHEDULED_IN, SERVICE_TIME, TARGET, TARGET_USAGE, WORKERS_PER_POD,
 };
 use crate::duration;
 use crate::scaling::{Promise, Target};
@@ -23,6 +23,7 @@ pub struct Settings {
     look_ahead: Option<SignedDuration>,
     activation_target: Number,
     promise: Promise,
+    include_blocked: bool,
     keep_while_processing: bool,
     keep_busy_pods: bool,
     push_inactive: bool,
@@ -69,6 +70,7 @@ impl Settings {
             look_ahead: look_ahead.filter(|look_ahead| *look_ahead != DEFAULT_LOOK_AHEAD),
             activation_target: Number::new(trigger.activation_target),
             promise: if trigger.question.work { trigger.promise } else { Promise::default() },
+            include_blocked: trigger.include_blocked,
             keep_while_processing: trigger.keep_while_processing,
             keep_busy_pods: trigger.keep_busy_pods,
             push_inactive: trigger.push_inactive,
@@ -102,6 +104,9 @@ impl fmt::Display for Settings {
             if let Some(length) = length {
                 write!(f, " {key}={}", duration::format(length))?;
             }
+        }
+        if self.include_blocked {
+            write!(f, " {INCLUDE_BLOCKED}=true")?;
         }
         if !self.keep_while_processing {
             write!(f, " {KEEP_WHILE_PROCESSING}=false")?;
@@ -154,6 +159,7 @@ mod tests {
                     "activationTargetValue=1",
                     "keepWhileProcessing=false",
                     "keepBusyPods=true",
+                    "includeBlocked=true",
                 ] {
                     let metadata = format!("metric=demand targetValue={target} {look_ahead} {more}");
                     all.push((settings(&metadata), metadata));

@@ -6,6 +6,7 @@
 //! | kind | queue | a | b | c | d | text |
 //! |---|---|---|---|---|---|---|
 //! | enqueued | queue | jobs | oldest, µs | 1: the cursor is wrong | | |
+//! | mutex | queue | blocked jobs | oldest that is free, µs | | | |
 //! | processing | queue | jobs | with a fresh heartbeat | oldest heartbeat, µs | 1: the cursor is wrong | |
 //! | due | queue | jobs | interval | earliest, µs | scan | |
 //! | server | – | workers | poll interval, s | last heartbeat, µs | occupied workers | id, first heartbeat in µs, server tags and name, a line each |
@@ -35,6 +36,7 @@ use crate::storage::rows::CALENDAR_MICROS;
 
 mod decode;
 mod due;
+mod mutexes;
 mod parts;
 mod running;
 #[cfg(test)]
@@ -106,6 +108,9 @@ impl<'a> Writer<'a> {
         for (index, queue) in plan.queues.iter().enumerate() {
             self.break_if_long();
             self.enqueued(index, queue, plan.count_limit);
+            if self.schema.jobs_have("mutex") {
+                self.mutexes(index, queue, plan.count_limit);
+            }
             self.processing(index, queue, plan);
             self.due(index, queue, DueState::Scheduled, &queue.scheduled, plan);
             if queue.work {

@@ -1,9 +1,9 @@
 //! How much work jobs are, on every database: kinds of those that wait, and how long finished ones ran.
 
-use jobrunr_scaler::jobrunr::{Filter, JobGroup, Question, ServiceTimes, Snapshot};
+use jobrunr_scaler::jobrunr::{Filter, JobGroup, Mutexes, Question, ServiceTimes, Snapshot};
 
 use super::{on_every_database, plain, queue, read};
-use crate::database::{Database, Kind};
+use crate::database::{Database, Kind, Layout};
 use crate::rows::{Job, job, scheduled};
 
 on_every_database!(
@@ -13,6 +13,8 @@ on_every_database!(
     finished_jobs_tell_how_long_they_ran,
     hostile_records_of_finished_jobs_affect_no_other,
     question_without_work_reads_none,
+    jobs_that_share_a_mutex_count_once,
+    jobs_of_higher_priority_are_read_as_well,
 );
 
 fn work() -> Question {
@@ -145,4 +147,49 @@ async fn question_without_work_reads_none(kind: Kind) {
     let snapshot = read(&database, &database.config(), [plain()]).await.unwrap();
     assert_eq!(queue(&snapshot, &Filter::default()).waiting, Vec::new());
     assert_eq!(snapshot.service_times, None);
+}
+
+async fn jobs_that_share_a_mutex_count_once(kind: Kind) {
+    let mut database = Database::with(kind, Layout { pro: true, ..Layout::default() }).await;
+    let waiting = |ago: f64, mutex: &str| job("ENQUEUED", ago).mutex(mutex).kind("a()");
+    let jobs = [waiting(90.0, "held"), waiting(80.0, "held"), waiting(50.0, "free"), waiting(40.0, "free")];
+    database.insert_jobs(&jobs).await;
+    let holder = job("PROCESSING", 1.0).mutex("held");
+    database.insert_jobs(&[holder, job("ENQUEUED", 30.0).kind("b()"), job("ENQUEUED", 20.0).kind("b()")]).await;
+    let check = async |expected: &str, groups: &[&str]| {
+        let snapshot = ask(&database).await;
+        let queue = queue(&snapshot, &Filter::default());
+        let oldest = queue.oldest_enqueued_at(false).map(|at| database.now.duration_since(at).as_secs());
+        let of_all = queue.oldest_enqueued_at(true).map(|at| database.now.duration_since(at).as_secs());
+        let found = (queue.enqueued(false).n_jobs, oldest, queue.enqueued(true).n_jobs, of_all);
+        assert_eq!(format!("{found:?}"), expected, "{kind:?}");
+        assert_eq!(words(&database, &queue.waiting), groups, "{kind:?}");
+    };
+    if kind == Kind::MongoDb {
+        // Not supported with JobRunr Pro.
+        return check("(6, Some(90), 6, Some(90))", &["2 b() -30..-20", "4 a() -90..-40"]).await;
+    }
+    check("(4, Some(50), 6, Some(90))", &["2 a() -90..-40", "2 b() -30..-20"]).await;
+    database.move_jobs("ENQUEUED", "SUCCEEDED").await;
+    database.insert_jobs(&[waiting(70.0, "held"), waiting(60.0, "held")]).await;
+    let snapshot = ask(&database).await;
+    let mutexes = queue(&snapshot, &Filter::default()).mutexes;
+    assert_eq!(mutexes, Some(Mutexes { n_blocked: 1, oldest_free_at: None }), "{kind:?}");
+}
+
+async fn jobs_of_higher_priority_are_read_as_well(kind: Kind) {
+    if kind == Kind::MongoDb {
+        // Not supported with JobRunr Pro.
+        return;
+    }
+    let mut database = Database::with(kind, Layout { pro: true, ..Layout::default() }).await;
+    let jobs = [0, 0, 1, 2, 2, 2].map(|priority| job("ENQUEUED", 10.0).priority(priority));
+    database.insert_jobs(&jobs).await;
+    let filter = Filter { priority: Some(2), ..Filter::default() };
+    let question = Question { filter: filter.clone(), ..work() };
+    let snapshot = read(&database, &database.config(), [question.clone()]).await.unwrap();
+    assert!(snapshot.answers(&question));
+    let ahead = filter.ahead().unwrap();
+    assert_eq!(queue(&snapshot, &filter).enqueued.n_jobs, 3, "{kind:?}");
+    assert_eq!(words(&database, &queue(&snapshot, &ahead).waiting), ["3 App.run() -10..-10"], "{kind:?}");
 }

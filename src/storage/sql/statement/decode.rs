@@ -29,6 +29,7 @@ pub(super) enum RowKind {
     Finished = 12,
     Kind = 15,
     Duration = 16,
+    Mutex = 17,
     Running = 13,
     Excerpt = 14,
 }
@@ -110,6 +111,7 @@ pub(crate) fn decode(plan: &ReadPlan<'_>, state_scan: StateScan, rows: &[Row]) -
         let Some(queue) = queue else { continue };
         match row.kind {
             kind if kind == RowKind::Enqueued as i64 => add_enqueued(queue, row),
+            kind if kind == RowKind::Mutex as i64 => add_mutexes(queue, row),
             kind if kind == RowKind::Processing as i64 => add_processing(queue, row),
             kind if kind == RowKind::Due as i64 => add_due(queue, row),
             _ => {}
@@ -158,6 +160,12 @@ fn add_enqueued(queue: &mut QueueRow, row: &Row) {
     queue.n_enqueued = queue.n_enqueued.max(number(row.a));
     queue.oldest_enqueued_at = queue.oldest_enqueued_at.into_iter().chain(instant(row.b)).min();
     queue.is_cursor_wrong |= row.c == Some(1);
+}
+
+fn add_mutexes(queue: &mut QueueRow, row: &Row) {
+    let mutexes = queue.mutexes.get_or_insert_default();
+    mutexes.n_blocked = mutexes.n_blocked.max(number(row.a));
+    mutexes.oldest_free_at = mutexes.oldest_free_at.into_iter().chain(instant(row.b)).min();
 }
 
 fn add_processing(queue: &mut QueueRow, row: &Row) {

@@ -60,6 +60,9 @@ impl Writer<'_> {
         if let Some(priority) = filter.priority {
             condition += &format!(" AND priority = {}", self.bind(Bind::Int(i64::from(priority))));
         }
+        if let Some(priority) = filter.above_priority {
+            condition += &format!(" AND priority < {}", self.bind(Bind::Int(i64::from(priority))));
+        }
         if let Some(tag) = &filter.server_tag {
             condition += &format!(" AND serverTag = {}", self.bind(Bind::Text(tag.to_string())));
         }
@@ -101,7 +104,7 @@ impl Writer<'_> {
     }
 
     /// The earliest `updatedAt` among the jobs of one state, of one class of values.
-    fn oldest(&mut self, state: &str, filter: &Filter, cursor: Option<Timestamp>, class: &str) -> String {
+    pub(super) fn oldest(&mut self, state: &str, filter: &Filter, cursor: Option<Timestamp>, class: &str) -> String {
         let condition = self.condition(state, filter) + &self.since_cursor(cursor);
         let and = if class.is_empty() { "" } else { " AND " };
         let (jobs, micros) = (&self.schema.jobs, self.dialect.micros("oldest"));

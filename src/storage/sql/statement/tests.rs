@@ -119,7 +119,12 @@ fn schema() -> Schema {
 fn statements(schema: &Schema) -> Vec<Statement> {
     let writer = || Writer::new(&TopDialect, schema, 4);
     let now = Timestamp::UNIX_EPOCH;
-    let filter = Filter { priority: Some(1), server_tag: Some("gpu".into()), dynamic_queue: Some("a".into()) };
+    let filter = Filter {
+        priority: Some(1),
+        server_tag: Some("gpu".into()),
+        dynamic_queue: Some("a".into()),
+        ..Filter::default()
+    };
     let due = DuePlan { scan_by_time: true, earliest: Some(now) };
     let cursor = crate::storage::plan::QueueCursor { enqueued: now, processing: now };
     let until = vec![now, now + SignedDuration::from_mins(1)];

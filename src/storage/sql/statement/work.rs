@@ -47,12 +47,16 @@ impl Writer<'_> {
         until: Option<Timestamp>,
     ) {
         let dialect = self.dialect;
-        let columns = format!("{} AS kind, {} AS micros", self.kind(), dialect.micros(time));
+        // Of the jobs in the queue that share a mutex, one counts.
+        let has_mutexes = sample != Sample::Due && self.schema.jobs_have("mutex");
+        let (mutex, count) =
+            if has_mutexes { (", mutex", "count(*) - count(mutex) + count(DISTINCT mutex)") } else { ("", "count(*)") };
+        let columns = format!("{} AS kind, {} AS micros{mutex}", self.kind(), dialect.micros(time));
         let from = format!("{} WHERE {condition}", self.schema.jobs);
         let jobs = Select { columns: &columns, from: &from, order_by, limit: Some(QUEUE_SAMPLE as u64) };
         let until = until.map_or_else(String::new, |until| format!(" WHERE micros <= {}", until.as_microsecond()));
         let from = format!("({}) sample{until} GROUP BY kind", dialect.select(&jobs));
-        let [count, first, last] = ["count(*)", "min(micros)", "max(micros)"].map(|column| dialect.int(column));
+        let [count, first, last] = [count, "min(micros)", "max(micros)"].map(|column| dialect.int(column));
         let which = dialect.int(&(sample as i64).to_string());
         let numbers = [Some(&*count), Some(&*first), Some(&*last), Some(&*which)];
         self.part(RowKind::Kind, &Part { queue: index, numbers, text: Some("kind"), from: &from, ..Part::default() });

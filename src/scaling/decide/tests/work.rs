@@ -1,0 +1,138 @@
+//! What triggers of work come to: promises, and estimates of time.
+
+use super::*;
+
+/// A trigger with a promise, and a queue of jobs of one kind that have waited for so long.
+fn promised(metadata: &str, n_jobs: u64, waited: i64, service: Option<f64>, servers: Vec<Server>) -> Decision {
+    let first = now() - SignedDuration::from_secs(waited);
+    let waiting = JobGroup { kind: "a.B.c()".into(), jobs: float(n_jobs), first, last: first };
+    let queue = Queue {
+        enqueued: exactly(n_jobs),
+        oldest_enqueued_at: Some(first),
+        waiting: vec![waiting],
+        scheduled: [(SignedDuration::from_mins(1), exactly(0))].into(),
+        ..Queue::default()
+    };
+    let run = |seconds| FinishedRun { id: "1".into(), kind: "a.B.c()".into(), ended_at: now(), seconds };
+    let times = ServiceTimes::from_runs(&service.map(run).into_iter().collect::<Vec<_>>());
+    let snapshot = Snapshot { service_times: Some(Arc::new(times)), ..snapshot(queue, servers) };
+    decide(&trigger(metadata), &snapshot, now()).unwrap()
+}
+
+#[test]
+fn promise_asks_for_the_fewest_workers_and_says_why() {
+    let check = |metadata: &str, n_jobs: u64, waited: i64, service: Option<f64>, value: f64, reasons: &[&str]| {
+        let metadata = format!("metric=demand targetValue=auto workersPerPod=8 {metadata}");
+        let decision = promised(&metadata, n_jobs, waited, service, Vec::new());
+        assert_eq!((decision.value, decision.active), (value, true), "{metadata} {:?}", decision.reasons);
+        let words = joined(&decision.reasons, "\n");
+        reasons.iter().for_each(|reason| assert!(words.contains(reason), "{metadata}: {words}"));
+    };
+    let learnt = "a job runs 0.05 s on average, 95 % up to 0.05 s: 1 finished job of 1 kind, the newest 0 s old";
+    check("", 10_000, 0, Some(0.05), 10_000.0, &[]);
+    check(
+        "maxLatency=PT5M",
+        10_000,
+        0,
+        Some(0.05),
+        3.0,
+        &["maxLatency PT5M: 3 workers needed, 0 in use; 500 s of work", learnt],
+    );
+    // A minute is less than a pod takes to start, so what is there is cleared within 15 s of its start.
+    check("maxLatency=PT1M", 10_000, 0, Some(0.05), 34.0, &[learnt]);
+    check(
+        "maxLatency=PT5M",
+        10_000,
+        400,
+        Some(0.05),
+        18.0,
+        &["maxLatency is exceeded: the oldest job has waited 400 s"],
+    );
+    check("maxLatency=PT5M", 12, 0, Some(3600.0), 12.0, &["43200 s of work"]);
+    check("maxLatency=PT5M", 12, 0, None, 12.0, &["no finished job shows how long jobs run: one worker per job"]);
+    check("maxLatency=PT5M serviceTime=PT0.05S", 10_000, 0, None, 3.0, &["a job runs 0.05 s, as serviceTime says"]);
+    check("maxLatency=PT5M", 1, 0, Some(0.05), 1.0, &[]);
+}
+
+#[test]
+fn jobs_of_higher_priority_are_work_ahead() {
+    let decide = |metadata: &str, n_own: u64, n_ahead: u64| {
+        let waiting = |n_jobs: u64| {
+            let group = JobGroup { kind: "a()".into(), jobs: float(n_jobs), first: now(), last: now() };
+            let oldest_enqueued_at = (0 < n_jobs).then(now);
+            let scheduled = [(SignedDuration::from_mins(1), exactly(0))].into();
+            Queue { enqueued: exactly(n_jobs), oldest_enqueued_at, waiting: vec![group], scheduled, ..Queue::default() }
+        };
+        let trigger = trigger(&format!("{metadata} priority=1 serviceTime=PT1S"));
+        let own = trigger.question.filter.clone();
+        let ahead = own.ahead().unwrap();
+        assert_eq!(ahead.to_string(), " with a higher priority than 1");
+        let snapshot = Snapshot {
+            queues: [(own, Ok(waiting(n_own))), (ahead, Ok(waiting(n_ahead)))].into(),
+            ..snapshot(Queue::default(), vec![server(4, 1)])
+        };
+        decide(&trigger, &snapshot, now()).unwrap()
+    };
+    let check = |metadata: &str, n_own: u64, n_ahead: u64, expected: f64| {
+        let decision = decide(metadata, n_own, n_ahead);
+        assert!((decision.value - expected).abs() < 0.1, "{metadata} {n_own} {n_ahead}: {}", decision.value);
+        let words = joined(&decision.reasons, "\n");
+        let is_said = words.contains(&format!("{n_ahead} jobs of higher priority go before"));
+        assert_eq!(is_said, 0 < n_ahead && 0 < n_own, "{words}");
+    };
+    let demand = "metric=demand targetValue=4 maxLatency=PT100S";
+    check(demand, 340, 0, 4.0);
+    check(demand, 170, 170, 4.0);
+    // Another trigger counts these.
+    check(demand, 0, 170, 0.0);
+    check("metric=expected-latency targetValue=60", 40, 360, 100.0);
+}
+
+#[test]
+fn estimates_are_seconds_with_the_workers_there_are() {
+    let check = |metric: &str, n_jobs: u64, service: Option<f64>, servers: Vec<Server>, value: f64, reason: &str| {
+        let decision = promised(&format!("metric={metric} targetValue=60"), n_jobs, 30, service, servers);
+        assert!((decision.value - value).abs() < 0.02 + value / 100.0, "{metric} {n_jobs}: {}", decision.value);
+        let words = joined(&decision.reasons, "\n");
+        assert!(words.contains(reason), "{words}");
+    };
+    let servers = || vec![server(4, 1), server(4, 1)];
+    check("expected-latency", 800, Some(2.0), servers(), 200.0, "a job enqueued now starts within about 200");
+    check("drain-time", 800, Some(2.0), servers(), 200.0, "all jobs are done in about 200 s with 8 workers");
+    check(
+        "expected-latency",
+        3,
+        Some(2.0),
+        servers(),
+        0.0,
+        "a job enqueued now starts within about 0 s with 8 workers",
+    );
+    // At zero pods one pod of 8 workers is to come.
+    check("expected-latency", 800, Some(2.0), Vec::new(), 245.0, "no server is alive: a pod starts within PT45S");
+    check("expected-latency", 0, Some(2.0), Vec::new(), 0.0, "starts within about 0 s");
+    // Nothing is known of the jobs but how long the oldest has waited.
+    check("expected-latency", 800, None, servers(), 30.0, "no finished job shows how long jobs run");
+}
+
+proptest! {
+    /// One job more, a second longer, a second more of waiting, a tighter promise: never fewer workers.
+    #[test]
+    fn promise_never_asks_for_fewer_because_of_more(
+        n_jobs in 1..3_000_u64, waited in 0..900_i64, service in 0.01..600.0_f64, promise in 2..1_200_u32, pods in 0..5_usize,
+        more in 0..4,
+    ) {
+        let value = |n_jobs, waited, service, promise: u32| {
+            let metadata = format!("metric=demand targetValue=auto workersPerPod=8 maxLatency=PT{promise}S");
+            promised(&metadata, n_jobs, waited, Some(service), vec![server(8, 1); pods]).value
+        };
+        let before = value(n_jobs, waited, service, promise);
+        let after = match more {
+            0 => value(n_jobs + 1, waited, service, promise),
+            1 => value(n_jobs, waited, service + 1.0, promise),
+            2 => value(n_jobs, waited + 1, service, promise),
+            _ => value(n_jobs, waited, service, promise - 1),
+        };
+        prop_assert!(before <= after, "{before} then {after}");
+        prop_assert!(1.0 <= before && before <= float(n_jobs));
+    }
+}
