@@ -174,6 +174,30 @@ async fn rarely_intended_values_get_warnings() {
 }
 
 #[tokio::test]
+async fn promises_that_cannot_be_kept_are_warned_of() {
+    let workspace = Workspace::new().await;
+    workspace.server(1).await;
+    workspace.jobs(40, "ENQUEUED", 1).await;
+    let check = |max_latency: &str, scale_up: &str, max: &str, expected: &str| {
+        let trigger = format!("demand, targetValue: '1', maxLatency: {max_latency}, serviceTime: PT1M");
+        let manifest = COUNT.replace("enqueued-count, targetValue: '10'", &trigger);
+        let manifest = manifest.replace("maxReplicaCount: 10", &format!("maxReplicaCount: {max}"));
+        workspace.file("promise.yaml", &manifest.replace("scaleDown: {", &format!("{scale_up}scaleDown: {{")));
+        let said = workspace.explain(&["-f", "promise.yaml", "--replicas", "1"]);
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(said.contains("jobs will wait longer"), !expected.is_empty(), "{said}");
+        assert!(said.contains(expected), "{said}");
+    };
+    let slow = "scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 60}]}, ";
+    let fast = "scaleUp: {policies: [{type: Pods, value: 50, periodSeconds: 15}]}, ";
+    check("PT10M", fast, "50", "");
+    check("PT4M", fast, "50", "");
+    check("PT4M", slow, "50", "the HPA's scaleUp policies need");
+    check("PT4M", slow, "50", "add a scaleUp policy of type Pods with value");
+    check("PT4M", slow, "5", "pods, and maxReplicaCount is 5");
+}
+
+#[tokio::test]
 async fn unusable_addresses_and_types_end_with_1() {
     let workspace = Workspace::new().await;
     workspace.file("url.yaml", &COUNT.replace("scaler:9090", "http://scaler:9090"));

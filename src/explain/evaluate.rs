@@ -43,7 +43,7 @@ pub(super) fn evaluate(
         paused: object.paused.map(|paused| paused.annotation),
         needs_keda: manifest::keda_requirements(object),
         active,
-        warnings: [manifest::warnings(object), promise::warnings(object, &triggers)].concat(),
+        warnings: [manifest::warnings(object), promise::warnings(object, &triggers, hpa_replicas)].concat(),
         errors: triggers.iter().filter_map(error).collect(),
         summary: summary(object, &Situation { triggers: ours(&triggers).collect(), active, now, wanted }),
         triggers,

@@ -1,27 +1,56 @@
 //! What keeps a promise from being kept, or makes one advisable.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::report::TriggerReport;
 use crate::jobrunr::{Filter, Snapshot};
+use crate::kubernetes::hpa::{Hpa, MetricReading, MetricType, Replicas, SYNC_PERIOD};
 use crate::kubernetes::manifest::ScaledObject;
 use crate::scaling::{Metric, Reason, Trigger};
 use crate::text::number;
 
-/// Warns of promises that need more pods than there may be.
-pub(super) fn warnings(object: &ScaledObject, triggers: &[TriggerReport]) -> Vec<String> {
-    let max = object.rules.bounds.max;
-    let of_trigger = |trigger: &TriggerReport| {
-        let promise = trigger.details.iter().find_map(|reason| match reason {
-            Reason::Promise { max_latency, .. } => Some(max_latency),
-            _ => None,
-        })?;
-        let pods = trigger.pods_wanted.filter(|pods| max < *pods)?;
-        Some(format!(
-            "{}: to start every job within {promise} takes {pods} pods, and maxReplicaCount is {max}: jobs will wait longer; allow \
-             {pods} pods, or promise less",
-            trigger.label
-        ))
-    };
-    triggers.iter().filter_map(of_trigger).collect()
+/// Warns of promises that need more pods than there may be, or sooner than the HPA adds them. `replicas` is what the HPA begins with.
+pub(super) fn warnings(object: &ScaledObject, triggers: &[TriggerReport], replicas: u32) -> Vec<String> {
+    triggers.iter().filter_map(|trigger| warning(object, trigger, replicas)).collect()
+}
+
+fn warning(object: &ScaledObject, trigger: &TriggerReport, replicas: u32) -> Option<String> {
+    let (max_latency, pod_start) = trigger.details.iter().find_map(|reason| match reason {
+        Reason::Promise { max_latency, pod_start, .. } => Some((*max_latency, *pod_start)),
+        _ => None,
+    })?;
+    let (label, max, pods) = (&trigger.label, object.rules.bounds.max, trigger.pods_wanted?);
+    if max < pods {
+        return Some(format!(
+            "{label}: to start every job within {max_latency} takes {pods} pods, and maxReplicaCount is {max}: jobs will wait longer; \
+             allow {pods} pods, or promise less"
+        ));
+    }
+    let rise = rise(object, replicas, pods);
+    let missing = pods.saturating_sub(replicas);
+    (SYNC_PERIOD < rise && max_latency < rise + pod_start).then(|| {
+        format!(
+            "{label}: to start every job within {max_latency} takes {pods} pods, and the HPA's scaleUp policies need {rise} to ask for \
+             them, beside {pod_start} for a pod to start: jobs will wait longer; add a scaleUp policy of type Pods with value {missing} \
+             and periodSeconds 15, or promise less"
+        )
+    })
+}
+
+/// How long the HPA takes until it asks for so many pods, from its next evaluation on. An hour if it takes longer.
+fn rise(object: &ScaledObject, replicas: u32, pods: u32) -> SignedDuration {
+    const LONGEST: i32 = 240;
+    let bounds = object.rules.bounds;
+    let mut hpa = Hpa::new(bounds.hpa_min(), bounds.max, object.behavior.clone());
+    let wanted = MetricReading { metric_type: MetricType::AverageValue, target: 1.0, value: Some(pods.into()) };
+    let mut there = replicas;
+    let mut n_syncs = 0;
+    while there < pods && n_syncs < LONGEST {
+        let now = Timestamp::UNIX_EPOCH + SYNC_PERIOD * n_syncs;
+        there = hpa.sync(now, Replicas::settled(there, there), &[wanted]).replicas;
+        n_syncs += 1;
+    }
+    SYNC_PERIOD * n_syncs
 }
 
 /// Warns if one worker per job starts pods that have nothing left to do when they work.
