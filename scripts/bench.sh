@@ -16,7 +16,8 @@ require_rust
 options=() profile=(--profile dist) benches=()
 for argument in "$@"; do
   case $argument in
-  --quick) options+=(--quick) profile=(--profile test) ;;
+  # With the features of the tests, so that little is compiled again.
+  --quick) options+=(--quick) profile=(--profile test --features protect) ;;
   --full) options+=(--full) ;;
   --profile=*) profile=(--profile "${argument#*=}") ;;
   *) benches+=(--bench "$argument") ;;

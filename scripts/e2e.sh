@@ -15,8 +15,8 @@
 #
 # Needs a JDK of Java 17 or later, Maven, curl, jq, PostgreSQL, MariaDB, MySQL and FerretDB; as root on Debian it installs what is missing.
 # With the argument `numbers`, `walk-through`, `zero`, `simulation`, `promise` or `protect` it does that part alone; `numbers "documentdb *"`
-# those combinations, `walk-through` and `zero` with `postgresql` or `documentdb` that one. JOBRUNR_SCALER_BIN names a scaler that is
-# built already.
+# those combinations, `walk-through` and `zero` with `postgresql` or `documentdb` that one. `courses` is everything but the numbers: what
+# takes time to happen. JOBRUNR_SCALER_BIN names a scaler that is built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib/packages.sh
@@ -244,7 +244,13 @@ check() {
 }
 
 part=${1:-all}
-[[ $part =~ ^(all|numbers|walk-through|zero|simulation|promise|protect)$ ]] || fail "usage: $0 [numbers|walk-through|zero|simulation|promise|protect]"
+[[ $part =~ ^(all|courses|numbers|walk-through|zero|simulation|promise|protect)$ ]] ||
+  fail "usage: $0 [courses|numbers|walk-through|zero|simulation|promise|protect]"
+
+# does PART: whether that part is to be done.
+does() {
+  [[ $part == "$1" || $part == all || ($part == courses && $1 != numbers) ]]
+}
 
 step "Tools"
 require_tools
@@ -259,7 +265,7 @@ build_app
 step "Build the scaler"
 build_scaler
 
-if [[ $part == all || $part == numbers ]]; then
+if does numbers; then
   step "The scaler's numbers and the dashboard's"
   printf '%-10s  %-7s  %-15s  %-20s  %9s  %9s\n' database JobRunr situation metric dashboard scaler
   for combination in "postgresql 8" "mariadb 8" "mysql 8" "sqlite 8" "documentdb 8" "mongodb 8" "postgresql 7" "postgresql 6" \
@@ -271,7 +277,7 @@ if [[ $part == all || $part == numbers ]]; then
   done
   ((differences == 0)) || fail "the scaler and the dashboard differ in $differences numbers"
 fi
-if [[ $part == all || $part == walk-through ]]; then
+if does walk-through; then
   for backend in postgresql documentdb; do
     # shellcheck disable=SC2053 # a pattern
     [[ $backend == ${2:-*} ]] || continue
@@ -279,22 +285,22 @@ if [[ $part == all || $part == walk-through ]]; then
     walk_through "$backend"
   done
 fi
-if [[ $part == all || $part == zero ]]; then
+if does zero; then
   step "Zero workers"
   # shellcheck disable=SC2053 # a pattern
   [[ postgresql != ${2:-*} ]] || zero postgresql recurring cron killed long
   # shellcheck disable=SC2053 # a pattern
   [[ documentdb != ${2:-*} ]] || zero documentdb recurring killed
 fi
-if [[ $part == all || $part == simulation ]]; then
+if does simulation; then
   step "The simulation and a real course"
   simulation
 fi
-if [[ $part == all || $part == promise ]]; then
+if does promise; then
   step "A promise"
   promise
 fi
-if [[ $part == all || $part == protect ]]; then
+if does protect; then
   step "Busy pods"
   protect_pods
 fi

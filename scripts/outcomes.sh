@@ -16,7 +16,7 @@ workloads=(burst steady sinusoid batch long-tail short-jobs recurring)
 build=(cargo run --quiet --release --)
 if [[ ${1:-} == --quick ]]; then
   workloads=(burst batch)
-  build=(cargo run --quiet --)
+  build=(cargo run --quiet --features protect --)
 fi
 if [[ -n ${JOBRUNR_SCALER:-} ]]; then
   build=("$JOBRUNR_SCALER")

@@ -27,7 +27,7 @@ for version; do
     "use_$database" "$work/$number" "$number"
     "start_$database" "$work/$number"
     export TEST_POSTGRES_URL=${PG_URL:-} TEST_MARIADB_URL=${MARIADB_URL:-} TEST_MYSQL_URL=${MYSQL_URL:-} TEST_ONLY=$database
-    cargo test --quiet --locked --test it -- storage::model "storage::plans::$database" "storage::encodings::$database" \
+    cargo test --quiet --locked --features protect --test it -- storage::model "storage::plans::$database" "storage::encodings::$database" \
       "${MODULES[@]/%/::$database::}"
   )
 done
