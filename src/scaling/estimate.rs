@@ -46,6 +46,7 @@ impl KindEstimate {
 impl fmt::Display for KindEstimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, jobs, service_time } = self;
+        let kind = if kind.is_empty() { "unknown kind" } else { kind };
         write!(f, "{} of {kind}: ", counted(jobs.round() as u64, "job"))?;
         match service_time {
             None => f.write_str("none has finished lately"),

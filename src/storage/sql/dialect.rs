@@ -86,6 +86,13 @@ pub(super) trait Dialect: Send + Sync {
     /// The last characters of a text that is longer.
     fn last_characters(&self, expression: &str, n: usize) -> String;
 
+    /// A condition that the text in a column is at most so long, told without reading it; `None` where a long one costs nothing if
+    /// only other columns are read.
+    fn is_short(&self, column: &str, max_bytes: usize) -> Option<String> {
+        let _ = (column, max_bytes);
+        None
+    }
+
     /// The beginning of what a finished job's JSON has as its `processDuration`, in `n` characters; something else if it has none,
     /// and `NULL` if it is longer than `max_bytes`. The last one counts: `jobHistory` comes after the job's parameters, which may
     /// have a field of that name, and a text in JSON cannot contain the pattern unescaped.

@@ -246,6 +246,11 @@ impl Dialect for SqliteDialect {
         format!("substr({expression}, -{n})")
     }
 
+    fn is_short(&self, column: &str, max_bytes: usize) -> Option<String> {
+        // Columns after a long text are at the end of a chain of pages.
+        Some(format!("octet_length({column}) <= {max_bytes}"))
+    }
+
     fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String {
         let duration = format!("json_extract({json}, '$.jobHistory[#-1].processDuration')");
         let is_readable = format!("length({json}) <= {max_bytes} AND json_valid({json})");

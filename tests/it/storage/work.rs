@@ -13,6 +13,7 @@ on_every_database!(
     finished_jobs_tell_how_long_they_ran,
     hostile_records_of_finished_jobs_affect_no_other,
     question_without_work_reads_none,
+    long_records_hide_their_kind_only_where_it_is_expensive,
     jobs_that_share_a_mutex_count_once,
     jobs_of_higher_priority_are_read_as_well,
 );
@@ -192,4 +193,14 @@ async fn jobs_of_higher_priority_are_read_as_well(kind: Kind) {
     let ahead = filter.ahead().unwrap();
     assert_eq!(queue(&snapshot, &filter).enqueued.n_jobs, 3, "{kind:?}");
     assert_eq!(words(&database, &queue(&snapshot, &ahead).waiting), ["3 App.run() -10..-10"], "{kind:?}");
+}
+
+async fn long_records_hide_their_kind_only_where_it_is_expensive(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    let long = record(&format!("\"{}\"", "x".repeat(70_000)), r#""state":"ENQUEUED""#, "");
+    database.insert_jobs(&[job("ENQUEUED", 3.0).kind("long()").json(long), job("ENQUEUED", 3.0).kind("short()")]).await;
+    let snapshot = ask(&database).await;
+    let found = words(&database, &queue(&snapshot, &Filter::default()).waiting);
+    let long = if kind == Kind::Sqlite { "1  -3..-3" } else { "1 long() -3..-3" };
+    assert_eq!(found, [long, "1 short() -3..-3"], "{kind:?}");
 }

@@ -9,7 +9,7 @@ use crate::jobrunr::{FinishedRun, JobGroup, QUEUE_SAMPLE};
 use crate::storage::plan::{QueuePlan, ReadPlan};
 use crate::storage::rows::{KIND_CHARACTERS, KindRows, duration_seconds};
 
-/// The longest record whose duration is searched for, in bytes. Longer ones take the database too long.
+/// The longest record whose duration is searched for, in bytes, and on some databases whose kind is read. Longer ones take too long.
 const MAX_RECORD_BYTES: usize = 65_536;
 /// Characters of a duration that are read.
 const DURATION_CHARACTERS: usize = 40;
@@ -62,12 +62,21 @@ impl Writer<'_> {
         self.part(RowKind::Kind, &Part { queue: index, numbers, text: Some("kind"), from: &from, ..Part::default() });
     }
 
-    /// A job's kind. Tables made by hand may lack it.
+    /// A job's kind; empty where it would take the database too long to read. Tables made by hand may lack it.
     fn kind(&self) -> String {
-        if self.schema.jobs_have("jobSignature") {
-            self.dialect.first_characters(&self.dialect.text("jobSignature"), KIND_CHARACTERS)
-        } else {
-            "''".to_owned()
+        if !self.schema.jobs_have("jobSignature") {
+            return "''".to_owned();
+        }
+        let kind = self.dialect.first_characters(&self.dialect.text("jobSignature"), KIND_CHARACTERS);
+        self.of_short_records(&kind, "''")
+    }
+
+    /// An expression about a job, or another one if its record is so long that reading it takes the database too long.
+    fn of_short_records(&self, expression: &str, otherwise: &str) -> String {
+        let is_short = self.dialect.is_short("jobAsJson", MAX_RECORD_BYTES);
+        match is_short.filter(|_| self.schema.jobs_have("jobAsJson")) {
+            Some(is_short) => format!("CASE WHEN {is_short} THEN {expression} ELSE {otherwise} END"),
+            None => expression.to_owned(),
         }
     }
 
@@ -77,6 +86,7 @@ impl Writer<'_> {
         let (micros, kind) = (dialect.micros("updatedAt"), self.kind());
         let json = dialect.text("jobAsJson");
         let duration = dialect.process_duration(&json, MAX_RECORD_BYTES, DURATION_CHARACTERS);
+        let duration = self.of_short_records(&duration, "NULL");
         let text = dialect.concatenated(&["id", "'\n'", &format!("COALESCE({duration}, '')"), "'\n'", &kind]);
         let conditions = match since {
             Some(since) => dialect.after("updatedAt", since).into_iter().map(Some).collect(),
