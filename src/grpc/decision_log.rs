@@ -61,7 +61,7 @@ impl DecisionLog {
 
     /// Records a decision. Its reasons are put into words only if it is a change.
     pub(super) fn record(&self, named: &NamedTrigger, decision: &Decision) {
-        let NamedTrigger { key, trigger, id } = named;
+        let NamedTrigger { key, trigger, id, .. } = named;
         self.metrics.record_decision(*id, key, trigger, decision);
         self.recent.record(*id, key, trigger, decision);
         let pods = decision.pods();

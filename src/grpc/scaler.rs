@@ -10,14 +10,14 @@ use tonic::{Request, Response, Status};
 use super::decision_log::DecisionLog;
 use super::proto::external_scaler_server::ExternalScaler;
 use super::proto::{GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef};
-use super::trigger_cache::{NamedTrigger, TriggerCache};
+use super::trigger_cache::{LastDecision, NamedTrigger, TriggerCache};
 use super::warnings::Warnings;
 use super::{convert, push};
 use crate::clock::Clock;
 use crate::metrics::{CallMetrics, Metrics, StreamKind};
-use crate::monitor::{StorageHandle, StorageHandles};
+use crate::monitor::{AnswerError, StorageHandle, StorageHandles};
 use crate::recent::Recent;
-use crate::scaling::{Decision, ScaledObjectKey, Trigger};
+use crate::scaling::{Decision, ScaledObjectKey, Trigger, is_stale};
 use crate::text::printable;
 
 /// Answers KEDA. No answer depends on what is kept here, so that two replicas agree.
@@ -74,7 +74,7 @@ impl Scaler {
         for warning in std::mem::take(&mut trigger.warnings) {
             self.warnings.warn(Some(&key), &warning);
         }
-        Ok(NamedTrigger { id, key, trigger })
+        Ok(NamedTrigger { id, key, trigger, last: LastDecision::default() })
     }
 
     /// Logs why a call is rejected, and shows it.
@@ -101,15 +101,23 @@ impl Scaler {
         })
     }
 
-    async fn decision(&self, named: &NamedTrigger) -> Result<Decision, Status> {
+    /// Decides, and records the decision: once for each snapshot, unless it is so old that its age is among the reasons.
+    async fn decision(&self, named: &NamedTrigger) -> Result<Arc<Decision>, Status> {
         let storages = self.storages();
         let storage = self.find(&storages, named)?;
-        let decision = storage.answer(&named.trigger, named.key.namespace(), self.clock).await;
-        let decision = decision.map_err(|error| {
+        let failed = |error: AnswerError| {
+            named.last.forget();
             let status = convert::answer_status(&error);
             self.decisions.record_failure(named, status.message());
             status
-        })?;
+        };
+        let snapshot = storage.ask(&named.trigger, named.key.namespace()).await.map_err(failed)?;
+        let now = self.clock.now();
+        if let Some(decision) = named.last.of(&snapshot).filter(|_| !is_stale(&snapshot, now)) {
+            return Ok(decision);
+        }
+        let decision = Arc::new(StorageHandle::decide(&named.trigger, &snapshot, now).map_err(failed)?);
+        named.last.set(&snapshot, &decision);
         self.decisions.record(named, &decision);
         Ok(decision)
     }

@@ -3,15 +3,16 @@
 //! KEDA sends the same metadata with every call. Parsing them takes longer than deciding.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use prost::Message;
 use tokio::time::Instant;
 
 use super::proto::ScaledObjectRef;
+use crate::jobrunr::Snapshot;
 use crate::metrics::TriggerId;
-use crate::scaling::{ScaledObjectKey, Trigger};
+use crate::scaling::{Decision, ScaledObjectKey, Trigger};
 
 /// Cached triggers: those of a thousand ScaledObjects, with room to spare.
 const MAX_TRIGGERS: usize = 4_096;
@@ -30,6 +31,36 @@ pub(super) struct NamedTrigger {
     pub(super) key: ScaledObjectKey,
     pub(super) trigger: Trigger,
     pub(super) id: TriggerId,
+    pub(super) last: LastDecision,
+}
+
+/// The latest decision about a trigger, and the snapshot that it was made from. As long as that is the latest one, the decision is
+/// the same. Keeps no snapshot alive.
+#[derive(Debug, Default)]
+pub(super) struct LastDecision(Mutex<Option<(Weak<Snapshot>, Arc<Decision>)>>);
+
+impl LastDecision {
+    /// Returns the decision that was made from this snapshot, if that was the latest.
+    pub(super) fn of(&self, snapshot: &Arc<Snapshot>) -> Option<Arc<Decision>> {
+        let last = self.last();
+        let (of, decision) = last.as_ref()?;
+        // No other snapshot can be at the place of one that a weak reference exists to.
+        std::ptr::eq(of.as_ptr(), Arc::as_ptr(snapshot)).then(|| Arc::clone(decision))
+    }
+
+    /// Remembers a decision.
+    pub(super) fn set(&self, snapshot: &Arc<Snapshot>, decision: &Arc<Decision>) {
+        *self.last() = Some((Arc::downgrade(snapshot), Arc::clone(decision)));
+    }
+
+    /// Forgets it, so that the next one is recorded.
+    pub(super) fn forget(&self) {
+        *self.last() = None;
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(Weak<Snapshot>, Arc<Decision>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The parsed triggers, by reference. A trigger depends on nothing else: storages and their changes are looked up with every call.
@@ -135,7 +166,7 @@ mod tests {
         let key = ScaledObjectKey::parse(&reference.namespace, &reference.name).unwrap();
         let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let trigger = Trigger::parse(metadata)?;
-        Ok(NamedTrigger { id: METRICS.trigger_id(&key, &trigger), key, trigger })
+        Ok(NamedTrigger { id: METRICS.trigger_id(&key, &trigger), key, trigger, last: LastDecision::default() })
     }
 
     /// Returns whether the cache had the trigger.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AskError, Monitor};
 use crate::clock::Clock;
-use crate::jobrunr::QuestionError;
+use crate::jobrunr::{QuestionError, Snapshot};
 use crate::scaling::{Decision, Trigger, decide};
 use crate::storage::Finding;
 
@@ -90,10 +90,25 @@ impl StorageHandle {
     /// # Errors
     /// [`AnswerError::NoAnswer`] and [`AnswerError::Question`]
     pub async fn answer(&self, trigger: &Trigger, namespace: &str, clock: Clock) -> Result<Decision, AnswerError> {
-        let storage = || trigger.storage.clone();
+        Self::decide(trigger, &*self.ask(trigger, namespace).await?, clock.now())
+    }
+
+    /// Asks the storage, as [`Monitor::ask`] does.
+    ///
+    /// # Errors
+    /// [`AnswerError::NoAnswer`]
+    pub async fn ask(&self, trigger: &Trigger, namespace: &str) -> Result<Arc<Snapshot>, AnswerError> {
         let snapshot = self.monitor.ask(&trigger.question, namespace).await;
-        let snapshot = snapshot.map_err(|cause| AnswerError::NoAnswer { storage: storage(), cause })?;
-        decide(trigger, &snapshot, clock.now()).map_err(|cause| AnswerError::Question { storage: storage(), cause })
+        snapshot.map_err(|cause| AnswerError::NoAnswer { storage: trigger.storage.clone(), cause })
+    }
+
+    /// Decides.
+    ///
+    /// # Errors
+    /// [`AnswerError::Question`]
+    pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<Decision, AnswerError> {
+        let storage = || trigger.storage.clone();
+        decide(trigger, snapshot, now).map_err(|cause| AnswerError::Question { storage: storage(), cause })
     }
 }
 

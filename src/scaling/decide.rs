@@ -73,11 +73,16 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
     if trigger.metric == Metric::Demand {
         reasons.extend(demand::next(trigger, snapshot));
     }
-    let seconds = now.duration_since(snapshot.read_at).as_secs();
-    if STALE_SECONDS <= seconds {
-        reasons.push(Reason::Stale { seconds });
+    if is_stale(snapshot, now) {
+        reasons.push(Reason::Stale { seconds: now.duration_since(snapshot.read_at).as_secs() });
     }
     Ok(Decision { value, target, active, truncated, reasons })
+}
+
+/// Whether a snapshot is so old that a decision says so. Otherwise decisions about a snapshot do not depend on the time.
+#[must_use]
+pub fn is_stale(snapshot: &Snapshot, now: Timestamp) -> bool {
+    STALE_SECONDS <= now.duration_since(snapshot.read_at).as_secs()
 }
 
 fn value(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reasons: &mut Vec<Reason>) -> f64 {
