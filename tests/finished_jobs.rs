@@ -1,6 +1,7 @@
 //! Records of finished jobs as JobRunr 6, 7 and 8 wrote them with each of their JSON mappers.
 //!
 //! `tests/data/finished-jobs.tsv` is what `scripts/finished-jobs/run.sh` prints: JobRunr's version, the mapper, the state, and the record.
+//! Those of Kotlinx were written by the mapper compiled from the sources of JobRunr 8.7.0, not by the published artifact.
 
 use jiff::SignedDuration;
 use jobrunr_scaler::jobrunr::FinishedJob;
@@ -42,8 +43,8 @@ fn records_of_every_mapper_are_read() {
     read.sort();
     let mut expected: Vec<String> = Vec::new();
     for version in ["6.3.5", "7.5.3", "8.7.0"] {
-        for mapper in ["Jackson", "Gson", "JSON-B", "Jackson3"] {
-            if mapper == "Jackson3" && version != "8.7.0" {
+        for mapper in ["Jackson", "Gson", "JSON-B", "Jackson3", "Kotlinx"] {
+            if matches!(mapper, "Jackson3" | "Kotlinx") && version != "8.7.0" {
                 continue;
             }
             for job in [

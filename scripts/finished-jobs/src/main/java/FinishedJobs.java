@@ -5,7 +5,6 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.time.Duration;
 import java.time.Instant;
-import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.h2.jdbcx.JdbcDataSource;
@@ -16,12 +15,20 @@ import org.jobrunr.storage.sql.h2.H2StorageProvider;
 import org.jobrunr.utils.mapper.JsonMapper;
 
 /**
- * Runs a few jobs with each JSON mapper that this version of JobRunr has, and prints a line for each that ended: version, mapper,
- * state, what it was, and the record (jobAsJson) as it lies in the database, separated by tabs.
+ * Runs a few jobs with each of the JSON mappers that the second argument names, and prints a line for each that ended: JobRunr's
+ * version (the first argument), mapper, state, and the record (jobAsJson) as it lies in the database, separated by tabs.
  */
 public class FinishedJobs {
 
     private static final AtomicBoolean FAILS = new AtomicBoolean();
+
+    /** By name, so that this compiles without those that a version does not have. */
+    private static final Map<String, String> MAPPERS = Map.of(
+            "Jackson", "org.jobrunr.utils.mapper.jackson.JacksonJsonMapper",
+            "Gson", "org.jobrunr.utils.mapper.gson.GsonJsonMapper",
+            "JSON-B", "org.jobrunr.utils.mapper.jsonb.JsonbJsonMapper",
+            "Jackson3", "org.jobrunr.utils.mapper.jackson3.Jackson3JsonMapper",
+            "Kotlinx", "org.jobrunr.kotlin.utils.mapper.KotlinxSerializationJsonMapper");
 
     public void nothing(String name) {}
 
@@ -41,16 +48,9 @@ public class FinishedJobs {
     }
 
     public static void main(String[] arguments) throws Exception {
-        Map<String, String> mappers = new LinkedHashMap<>();
-        mappers.put("Jackson", "org.jobrunr.utils.mapper.jackson.JacksonJsonMapper");
-        mappers.put("Gson", "org.jobrunr.utils.mapper.gson.GsonJsonMapper");
-        mappers.put("JSON-B", "org.jobrunr.utils.mapper.jsonb.JsonbJsonMapper");
-        if (arguments[0].startsWith("8.")) {
-            mappers.put("Jackson3", "org.jobrunr.utils.mapper.jackson3.Jackson3JsonMapper");
-        }
-        for (Map.Entry<String, String> mapper : mappers.entrySet()) {
-            JsonMapper instance = (JsonMapper) Class.forName(mapper.getValue()).getConstructor().newInstance();
-            run(arguments[0] + "\t" + mapper.getKey(), instance);
+        for (String mapper : arguments[1].split(",")) {
+            JsonMapper instance = (JsonMapper) Class.forName(MAPPERS.get(mapper)).getConstructor().newInstance();
+            run(arguments[0] + "\t" + mapper, instance);
         }
         System.exit(0);
     }
