@@ -60,7 +60,7 @@ pub(super) fn groups(answer: &Document, time: &str, until: Option<Timestamp>) ->
 pub(super) fn finished_run(document: &Document) -> Option<FinishedRun> {
     let id = document.get("_id").map(Bson::to_string).unwrap_or_default();
     let record = document.get_str("jobAsJson").ok().filter(|record| record.len() <= MAX_RECORD_BYTES);
-    // The last one: the job's parameters come before `jobHistory`, and a text in JSON cannot contain this unescaped.
+    // The last one: most mappers write the job's parameters before `jobHistory`, and a text in JSON cannot contain this unescaped.
     let duration = record.and_then(|record| record.rsplit_once("\"processDuration\":"));
     Some(FinishedRun {
         id: printable(&id, 80).into(),

@@ -94,8 +94,9 @@ pub(super) trait Dialect: Send + Sync {
     }
 
     /// The beginning of what a finished job's JSON has as its `processDuration`, in `n` characters; something else if it has none,
-    /// and `NULL` if it is longer than `max_bytes`. The last one counts: `jobHistory` comes after the job's parameters, which may
-    /// have a field of that name, and a text in JSON cannot contain the pattern unescaped.
+    /// and `NULL` if it is longer than `max_bytes`. Where the database cannot look into JSON that may be invalid, the last one in
+    /// the text counts: a text in JSON cannot contain the pattern unescaped, and most mappers write `jobHistory` after the job's
+    /// parameters. Gson writes them after it, so that there a parameter with a field of that name counts instead.
     fn process_duration(&self, json: &str, max_bytes: usize, n: usize) -> String;
 
     /// The part of a job's JSON that contains the last element of `jobHistory`, which is a state PROCESSING: at most
