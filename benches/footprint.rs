@@ -26,7 +26,7 @@ use tonic::transport::Channel;
 
 const TRIGGER: &str = "scalerAddress=jobrunr-scaler.keda:9090 metric=enqueued-count targetValue=8";
 
-/// Opens streams as KEDA does: all on one connection, each of a ScaledObject of its own, and read.
+/// Opens streams as KEDA does: all on one connection, each of a different ScaledObject, and read.
 async fn open_streams(
     client: &mut ExternalScalerClient<Channel>,
     n_streams: usize,

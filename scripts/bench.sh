@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the benchmarks, against a PostgreSQL and a MariaDB server of its own:
+# Runs the benchmarks, against servers that it starts:
 #
 #   scripts/bench.sh                     all of them: calls, growth, activation, fleet, footprint, promise, simulate,
 #                                        recommend; a quarter of an hour

@@ -123,7 +123,7 @@ assert image["Healthcheck"]["Test"] == ["CMD", "/jobrunr-scaler", "health"], ima
 assert not any(name.startswith("JOBRUNR_SCALER_") for name in image.get("Env") or []), image["Env"]
 ' "$version"
 
-# Tries it as the image's user on a read-only root, with a database of its own: JobRunr's tables on SQLite.
+# Tries it as the image's user on a read-only root, with its own database: JobRunr's tables on SQLite.
 mkdir "$work/data" "$root" && mkdir -p "$files/data"
 python3 -c 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.stdin.read())' "$work/data/jobs.db" <src/demo/jobrunr.sql
 cp k8s/scaledobject.yaml "$work/data/"

@@ -21,7 +21,7 @@ for version; do
   read -r database number <<<"$version"
   printf '\n%s %s\n' "$database" "$number"
   (
-    # Servers of its own, which end with it.
+    # Its own servers, which end with it.
     trap stop_databases EXIT
     mkdir "$work/$number"
     "use_$database" "$work/$number" "$number"

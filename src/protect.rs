@@ -2,7 +2,7 @@
 //!
 //! Kubernetes lets a ReplicaSet remove pods with a low `controller.kubernetes.io/pod-deletion-cost` first. JobRunr's tables show
 //! which server runs which job, and a server's name is by default that of its pod. This process keeps the costs in step with the
-//! jobs. It has rights of its own and shares nothing with the scaler but the code that reads storages.
+//! jobs. It has its own rights and shares nothing with the scaler but the code that reads storages.
 //!
 //! - [`pods`]: pods, and which one a server is.
 //! - [`assessment`]: what would be lost with each pod.

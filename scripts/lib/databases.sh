@@ -213,7 +213,7 @@ default_pool_size = 4
 max_client_conn = 300
 INI
   chmod a+r "$dir"/*
-  # The port is no argument of the program's, so that each attempt has a configuration of its own.
+  # The port is no argument of the program's, so that each attempt has its own configuration.
   # shellcheck disable=SC2016 # the shell in there expands them
   start_server "$dir/pgbouncer.log" pgbouncer_is_ready INT "${2:-}" "${as_server[@]}" bash -c \
     '(cat "$1/pgbouncer.ini"; echo "listen_port = @PORT@") >"$1/@PORT@.ini"; exec pgbouncer "$1/@PORT@.ini"' - "$dir" || return
@@ -312,7 +312,7 @@ unpack_mysql() {
     [[ $(uname -sm) == "Linux x86_64" ]] || { fail "MySQL for tests is there for x86-64 Linux only"; return; }
     command -v mvn >/dev/null || install_packages maven || return
     PATH=$PATH:/sbin ldconfig -p | grep -q 'libaio\.so\.1 ' || install_packages libaio1 || return
-    # In a folder of its own, because Maven leaves marks where it works.
+    # In a separate folder, because Maven leaves marks where it works.
     mkdir -p "$dir/download" || return
     (cd "$dir/download" && mvn --batch-mode --quiet dependency:unpack -Dartifact="$MYSQL_ARTIFACT" \
       -DoutputDirectory="$PWD" -Dmdep.unpack.includes=mysql-Linux-amd64.tar.gz) >"$MYSQL_LOG" 2>&1 </dev/null ||
@@ -321,7 +321,7 @@ unpack_mysql() {
     (cd "$dir" && TMPDIR=$dir "${as_server[@]}" env LD_LIBRARY_PATH="$dir/lib:$dir/bin" "$dir/bin/mysqld" --no-defaults \
       --basedir="$dir" --datadir="$MYSQL_DATA" "${MYSQL_ARGUMENTS[@]}" --initialize-insecure) >"$MYSQL_LOG" 2>&1 ||
       { fail "mysqld --initialize failed: $(<"$MYSQL_LOG")"; return; }
-    # 5.7 needs no libraries of its own.
+    # 5.7 needs no further libraries.
     local lib=()
     [[ ! -d $dir/lib ]] || lib=(lib)
     mkdir -p "$cache" && tar -cf "$archive.$$" -C "$dir" bin "${lib[@]}" share data && mv "$archive.$$" "$archive"

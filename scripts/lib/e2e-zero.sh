@@ -125,7 +125,7 @@ zero() {
   ((${#failed[@]} == 0)) || fail "did not go as it should on $backend: ${failed[*]}"
 }
 
-# run_scenario NAME BACKEND: in a shell of its own. What it started ends with that shell.
+# run_scenario NAME BACKEND: in a separate shell. What it started ends with that shell.
 run_scenario() {
   local backend=$2 scenario=$1-$2 wrong=0 manifest worker='' workers_started=0 hold='' last_active=$SECONDS
   local value='' target='' active='' why=''
@@ -264,7 +264,7 @@ check_runs() {
   check_rest
 }
 
-# What is left at the end: a server that was stopped, or found dead, is no more in JobRunr's table.
+# What is left at the end: a server that was stopped, or found dead, is no longer in JobRunr's table.
 check_rest() {
   expect "servers at the end" 0 "$(curl --silent --show-error --fail --max-time 30 "$dashboard_url/api/servers" | jq length)"
   expect "demand at the end" "0 false" "$value $active"

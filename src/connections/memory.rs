@@ -1,4 +1,4 @@
-//! How much memory callers may hold: each connection a little of its own, and beyond that a limit per address and in total.
+//! How much memory callers may hold: a little per connection, and beyond that a limit per address and in total.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -70,7 +70,7 @@ impl Scaler {
             Trigger::parse(metadata).map_err(|errors| self.rejected(Some(&key), convert::metadata_status(&errors)))?;
         let id = self.metrics.trigger_id(&key, &trigger);
         self.recent.introduce(id, &key, &trigger);
-        // Taken out, because the trigger is kept for long.
+        // Taken out, because the trigger stays in the cache.
         for warning in std::mem::take(&mut trigger.warnings) {
             self.warnings.warn(Some(&key), &warning);
         }

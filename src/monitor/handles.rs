@@ -137,7 +137,7 @@ impl StorageHandles {
         self.0.iter().map(|(name, storage)| (name.as_str(), storage))
     }
 
-    /// Returns the storage of that name, whoever may use it.
+    /// Returns the storage of that name, regardless of the namespaces that may use it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&StorageHandle> {
         self.0.get(name)

@@ -91,7 +91,7 @@ impl Assessment {
         for server in &snapshot.servers {
             let is_alive = server.is_alive(snapshot.read_at, snapshot.heartbeat_multiplicand);
             let jobs = by_server.get(&*server.id).map(Vec::as_slice).unwrap_or_default();
-            // A server that pauses for long seems dead, and its jobs still run.
+            // A server that pauses for many poll intervals seems dead, and its jobs still run.
             if is_alive || !jobs.is_empty() {
                 self.add_server(storage.name, (server, is_alive), elapsed(jobs, snapshot.read_at), names, loads);
             }

@@ -15,7 +15,7 @@ pub(super) struct Batch {
     pub(super) due: f64,
     /// How many; a group that is spread over time has fractions of jobs in each batch.
     pub(super) jobs: f64,
-    /// How long one of them runs. Infinite if nothing is known, so that each job has a worker of its own.
+    /// How long one of them runs. Infinite if nothing is known, so that each job has its own worker.
     pub(super) service: f64,
 }
 

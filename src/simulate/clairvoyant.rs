@@ -125,7 +125,7 @@ struct Cost {
 
 impl Cost {
     /// Fills pods one after the other: the n-th is needed while more than n − 1 pods' workers are busy. Between two such times it is
-    /// kept or created again, whichever is shorter.
+    /// kept or created again, the shorter of the two.
     fn new(schedule: &Schedule, settings: &Settings) -> Self {
         let (mut millis, mut now, mut there) = (0, 0, 0);
         let mut last_needed: Vec<Option<Millis>> = Vec::new();

@@ -85,7 +85,7 @@ pub struct Progress {
     pub share: f64,
 }
 
-/// Reads the finished jobs of a storage on a connection of its own, in pages, with pauses, and stops at the bounds.
+/// Reads the finished jobs of a storage on a separate connection, in pages, with pauses, and stops at the bounds.
 ///
 /// # Errors
 /// [`HistoryError`]

@@ -75,7 +75,7 @@ impl Default for Settings {
             await_on_stop: 10_000,
             slo: 60_000,
             refresh: 1000,
-            // The middle of 15 and 25 minutes, between which each stream has a time of its own.
+            // The middle of 15 and 25 minutes, within which each stream has its own time.
             push_repeat: 20 * 60_000,
             count_limit: Some(10_000),
             phases: Phases::default(),

@@ -37,7 +37,7 @@ pub struct HistoryPage {
     pub since: Timestamp,
     /// The latest instant.
     pub until: Timestamp,
-    /// At most so many, the newest.
+    /// The number of rows; the newest come first.
     pub limit: u64,
     /// The longest record that is read, in characters. Of longer ones only the instant is.
     pub max_characters: u64,

@@ -26,7 +26,7 @@ const JOBS_PER_LOOKUP: usize = 200;
 const MAX_LOOKUPS: usize = 2_000;
 /// Jobs per read whose whole record is read, because its excerpt does not show the state.
 const MAX_WHOLE_RECORDS: usize = 20;
-/// A read looks up no more jobs after this time: other answers wait for it.
+/// A read stops looking up jobs after this time: other answers wait for it.
 const LOOKUP_TIME: Duration = Duration::from_millis(250);
 /// After a failure the list is read again after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(60);

@@ -125,7 +125,7 @@ async fn triggers_with_the_same_metric_have_separate_series_and_lines() {
     }
 }
 
-/// Whoever reads the log may go away. The scaler goes on, and ends as it should.
+/// The reader of the log may go away. The scaler goes on, and ends as it should.
 #[tokio::test]
 async fn log_that_nobody_reads_stops_nothing() {
     let database = Database::new(Kind::Sqlite).await;

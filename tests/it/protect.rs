@@ -105,7 +105,7 @@ async fn costs_follow_the_jobs() {
     let [a, b, c] = [0, 1, 2].map(pod_name);
     until("the busy pod costs more than the idle ones", || api.is_order(&[&a, &b]) && api.is_order(&[&c, &b])).await;
     assert_eq!(api.annotated(), [b.as_str()]);
-    // A job that has been running for long is worth more.
+    // A long-running job is worth more.
     database.insert_jobs(&[run(2, 5_000)]).await;
     until("the order is idle, short, long", || api.is_order(&[&a, &b, &c])).await;
     // All end, and one starts elsewhere.

@@ -137,7 +137,7 @@ pub(crate) async fn cause(scaler: &RunningScaler, metadata: &str) -> Status {
         .await
 }
 
-/// Whether the scaler has not connected or read in time, and knows no more than that.
+/// Whether all that the scaler knows is that it has not connected or read in time.
 fn has_no_answer_yet(status: &Status) -> bool {
     let is_late = |text: &str| text.contains("has not answered yet") || text.contains("no connection within");
     status.code() == Code::Unavailable && is_late(status.message())

@@ -195,7 +195,7 @@ async fn computed_target_follows_the_servers() {
         let specs = stream.message().await.unwrap().unwrap().metric_specs;
         assert_eq!(specs.len(), 1);
         assert_eq!(specs[0].target_size_float, expected);
-        // Whoever asks gets what the stream has said.
+        // A call gets what the stream has said.
         assert_eq!(scaler.spec(AUTO).await.unwrap(), specs[0]);
         database.insert_servers(&[server(workers, 15, 0.0)]).await;
         expected = f64::from(workers) / 2.0;

@@ -1,5 +1,5 @@
 //! Connections and calls that never finish, against the program with few file descriptors. Clients that mean well come
-//! meanwhile, each with a connection of its own, from the same address as the others.
+//! meanwhile, each with its own connection, from the same address as the others.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -76,7 +76,7 @@ async fn incomplete(address: &str, n: usize, said: impl AsRef<[Vec<u8>]>) -> Vec
     let mut connections = Vec::new();
     for said in said.as_ref().iter().cycle().take(n) {
         let mut connection = TcpStream::connect(address).await.unwrap();
-        // Whoever is turned away at once cannot write any more.
+        // A client that is rejected at once cannot write any more.
         let _ = connection.write_all(said).await;
         connections.push(connection);
     }
@@ -228,7 +228,7 @@ async fn silent_and_incomplete_connections_keep_nobody_out() {
     };
     let _held = target.during(attack).await;
     target.is_at_rest().await;
-    // Whoever was there before and of use still is.
+    // Clients that were there before and are in use still are.
     assert_eq!(next_push(&mut keda, PATIENCE).await, Some(true), "the second push");
     assert_eq!(next_push(&mut keda, Duration::from_millis(100)).await, None, "the stream is open");
 }
