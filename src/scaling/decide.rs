@@ -152,8 +152,8 @@ fn is_truncated(trigger: &Trigger, queue: &Queue) -> bool {
     }
 }
 
-/// Returns how many seconds the oldest job in the queue that can start has waited; 0 only if the queue is empty. If the application's clock is ahead of
-/// ours, its jobs seem to come from the future. They must start the workload all the same.
+/// Returns how many seconds the oldest job in the queue that can start has waited; 0 only if the queue is empty. If the
+/// application's clock is ahead of ours, its jobs seem to come from the future. They must start the workload all the same.
 fn latency(snapshot: &Snapshot, n_enqueued: u64, oldest: Option<Timestamp>) -> f64 {
     if n_enqueued == 0 {
         return 0.0;
