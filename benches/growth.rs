@@ -243,7 +243,7 @@ async fn main() {
     }
     // FerretDB filters documents one by one instead of by an index: that it grows says nothing about MongoDB.
     // One read of it takes longer than all others together.
-    if !common::is_quick() {
+    if is_full() {
         growth(Kind::MongoDb, &sizes[..sizes.len().min(2)], &mut rows).await;
     }
     let headings = [

@@ -95,7 +95,7 @@ async fn main() {
     let mut rows = Vec::new();
     let mut kinds = vec![Kind::Postgres, Kind::MariaDb, Kind::MySql, Kind::Sqlite];
     // FerretDB takes minutes.
-    if !common::is_quick() {
+    if common::is_full() {
         kinds.push(Kind::MongoDb);
     }
     for kind in kinds {

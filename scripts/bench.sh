@@ -4,7 +4,7 @@
 #   scripts/bench.sh                     all of them: calls, growth, activation, fleet, footprint, promise, simulate,
 #                                        recommend; a quarter of an hour
 #   scripts/bench.sh calls growth        these
-#   scripts/bench.sh --full growth       up to ten million rows
+#   scripts/bench.sh --full growth       up to ten million rows, and FerretDB, whose reads take up to a minute
 #   scripts/bench.sh --profile=release   with what `cargo build --release` builds; without it, what is deployed (`dist`)
 #   scripts/bench.sh --quick             only whether they work, on what is compiled for the tests
 set -euo pipefail
