@@ -10,7 +10,7 @@ mod reason;
 mod target;
 mod trigger;
 
-pub use decide::{Decision, decide, is_stale};
+pub use decide::{Decision, decide, stale_seconds};
 pub use estimate::KindEstimate;
 pub use key::{KeyError, ScaledObjectKey};
 pub use metric::Metric;

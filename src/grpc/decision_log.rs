@@ -1,16 +1,21 @@
 //! Where decisions go: into the metrics, to those who look at them, and into the log when they change.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
+use tonic::Status;
 use tracing::info;
 
+use super::convert;
 use super::trigger_cache::NamedTrigger;
+use crate::jobrunr::Snapshot;
 use crate::metrics::{Metrics, Push, TriggerId};
+use crate::monitor::AnswerError;
 use crate::recent::Recent;
-use crate::scaling::Decision;
+use crate::scaling::{Decision, decide, stale_seconds};
 use crate::text::joined;
 
 /// Triggers whose changes are logged. Further ones are not, until another is unused.
@@ -54,13 +59,41 @@ impl DecisionLog {
         self.recent.record_push(named.id);
     }
 
-    /// Records why a trigger has no decision.
-    pub(super) fn record_failure(&self, named: &NamedTrigger, why: &str) {
-        self.recent.record_failure(named.id, &named.key, &named.trigger, why);
+    /// Decides about a snapshot, and records the decision: once per snapshot, unless that is so old that its age is among the
+    /// reasons.
+    ///
+    /// # Errors
+    /// Why the storage cannot answer the trigger's question. It is recorded.
+    pub(super) fn decide(
+        &self,
+        named: &NamedTrigger,
+        snapshot: &Arc<Snapshot>,
+        now: Timestamp,
+    ) -> Result<Arc<Decision>, Status> {
+        if let Some(decision) = named.last.of(snapshot).filter(|_| stale_seconds(snapshot, now).is_none()) {
+            return Ok(decision);
+        }
+        let decision = decide(&named.trigger, snapshot, now).map_err(|cause| {
+            let storage = named.trigger.storage.clone();
+            self.failed(named, &AnswerError::Question { storage, cause })
+        })?;
+        let decision = Arc::new(decision);
+        named.last.set(snapshot, &decision);
+        self.record(named, &decision);
+        Ok(decision)
+    }
+
+    /// Records why a trigger has no decision, and returns it as a status.
+    pub(super) fn failed(&self, named: &NamedTrigger, error: &AnswerError) -> Status {
+        let status = convert::answer_status(error);
+        // The next decision is recorded, whatever it is made from.
+        named.last.forget();
+        self.recent.record_failure(named.id, &named.key, &named.trigger, status.message());
+        status
     }
 
     /// Records a decision. Its reasons are put into words only if it is a change.
-    pub(super) fn record(&self, named: &NamedTrigger, decision: &Decision) {
+    fn record(&self, named: &NamedTrigger, decision: &Decision) {
         let NamedTrigger { key, trigger, id, .. } = named;
         self.metrics.record_decision(*id, key, trigger, decision);
         self.recent.record(*id, key, trigger, decision);
@@ -118,8 +151,11 @@ impl Logged {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
+    use super::super::trigger_cache::LastDecision;
     use super::*;
-    use crate::scaling::{ScaledObjectKey, Trigger};
+    use crate::scaling::{Reason, ScaledObjectKey, Trigger};
 
     fn id(metrics: &Metrics, metadata: &str) -> TriggerId {
         let trigger = Trigger::parse(metadata.split(' ').filter_map(|pair| pair.split_once('='))).unwrap();
@@ -167,6 +203,31 @@ mod tests {
         let same =
             id(&metrics, "metric=scheduled-count targetValue=8.0 scheduledIn=PT60S serverTag= pushInactive=false");
         assert!(!logged.is_change(same, false, 1, now));
+    }
+
+    #[test]
+    fn decide_decides_once_per_snapshot() {
+        let metrics = Metrics::default();
+        let trigger = Trigger::parse([("metric", "enqueued-count"), ("targetValue", "8")]).unwrap();
+        let key = ScaledObjectKey::parse("shop", "worker").unwrap();
+        let named =
+            NamedTrigger { id: metrics.trigger_id(&key, &trigger), key, trigger, last: LastDecision::default() };
+        let log = DecisionLog::new(metrics, Recent::off());
+        let now: Timestamp = "2026-11-23T20:00:00Z".parse().unwrap();
+        let snapshot = Arc::new(Snapshot::empty(now, 4));
+        let decide = |snapshot: &Arc<Snapshot>, now| log.decide(&named, snapshot, now).unwrap();
+        let first = decide(&snapshot, now);
+        assert!(Arc::ptr_eq(&first, &decide(&snapshot, now + SignedDuration::from_secs(4))));
+        // With the age of an old snapshot among the reasons.
+        let old = decide(&snapshot, now + SignedDuration::from_secs(5));
+        assert_eq!(old.reasons.last(), Some(&Reason::Stale { seconds: 5 }));
+        // Another snapshot, even if it says the same.
+        assert!(!Arc::ptr_eq(&old, &decide(&Arc::new(Snapshot::empty(now, 4)), now)));
+        // After a failure the same snapshot is decided about and recorded again.
+        let before = decide(&snapshot, now);
+        let storage = "other".to_owned();
+        log.failed(&named, &AnswerError::UnknownStorage { storage, known: "default".to_owned() });
+        assert!(!Arc::ptr_eq(&before, &decide(&snapshot, now)));
     }
 
     #[test]

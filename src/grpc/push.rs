@@ -15,7 +15,7 @@ use super::trigger_cache::NamedTrigger;
 use crate::clock::Clock;
 use crate::metrics::{Metrics, OpenStream, Push, StreamKind};
 use crate::monitor::{AnswerError, Watcher};
-use crate::scaling::{Trigger, decide};
+use crate::scaling::Trigger;
 
 /// KEDA drops a push that comes before it has written its own status. The second one comes after that.
 const SECOND_PUSH_AFTER: Duration = Duration::from_secs(1);
@@ -182,24 +182,12 @@ impl Activity {
 
     /// Whether the trigger is active; `None` if that is not known.
     fn active(&self) -> Option<bool> {
-        let trigger = &self.named.trigger;
-        let answer = self.watcher.latest().map_err(|error| convert::ask_error_status(&trigger.storage, &error));
-        let answer = answer.and_then(|snapshot| {
-            decide(trigger, &snapshot, self.clock.now()).map_err(|cause| {
-                let storage = trigger.storage.clone();
-                convert::answer_status(&AnswerError::Question { storage, cause })
-            })
+        let snapshot = self.watcher.latest().map_err(|cause| {
+            let storage = self.named.trigger.storage.clone();
+            self.decisions.failed(&self.named, &AnswerError::NoAnswer { storage, cause })
         });
-        match answer {
-            Ok(decision) => {
-                self.decisions.record(&self.named, &decision);
-                Some(decision.active)
-            }
-            Err(status) => {
-                self.decisions.record_failure(&self.named, status.message());
-                None
-            }
-        }
+        let decision = self.decisions.decide(&self.named, &snapshot.ok()?, self.clock.now());
+        Some(decision.ok()?.active)
     }
 }
 

@@ -15,9 +15,9 @@ use super::warnings::Warnings;
 use super::{convert, push};
 use crate::clock::Clock;
 use crate::metrics::{CallMetrics, Metrics, StreamKind};
-use crate::monitor::{AnswerError, StorageHandle, StorageHandles};
+use crate::monitor::{StorageHandle, StorageHandles};
 use crate::recent::Recent;
-use crate::scaling::{Decision, ScaledObjectKey, Trigger, is_stale};
+use crate::scaling::{Decision, ScaledObjectKey, Trigger};
 use crate::text::printable;
 
 /// Answers KEDA. No answer depends on what is kept here, so that two replicas agree.
@@ -94,32 +94,18 @@ impl Scaler {
     fn find<'a>(&self, storages: &'a StorageHandles, named: &NamedTrigger) -> Result<&'a StorageHandle, Status> {
         let storage = storages.find(&named.trigger.storage, named.key.namespace());
         storage.map_err(|error| {
-            let status = convert::answer_status(&error);
+            let status = self.decisions.failed(named, &error);
             self.warnings.warn(Some(&named.key), status.message());
-            self.decisions.record_failure(named, status.message());
             status
         })
     }
 
-    /// Decides, and records the decision: once for each snapshot, unless it is so old that its age is among the reasons.
     async fn decision(&self, named: &NamedTrigger) -> Result<Arc<Decision>, Status> {
         let storages = self.storages();
         let storage = self.find(&storages, named)?;
-        let failed = |error: AnswerError| {
-            named.last.forget();
-            let status = convert::answer_status(&error);
-            self.decisions.record_failure(named, status.message());
-            status
-        };
-        let snapshot = storage.ask(&named.trigger, named.key.namespace()).await.map_err(failed)?;
-        let now = self.clock.now();
-        if let Some(decision) = named.last.of(&snapshot).filter(|_| !is_stale(&snapshot, now)) {
-            return Ok(decision);
-        }
-        let decision = Arc::new(StorageHandle::decide(&named.trigger, &snapshot, now).map_err(failed)?);
-        named.last.set(&snapshot, &decision);
-        self.decisions.record(named, &decision);
-        Ok(decision)
+        let snapshot = storage.ask(&named.trigger, named.key.namespace()).await;
+        let snapshot = snapshot.map_err(|error| self.decisions.failed(named, &error))?;
+        self.decisions.decide(named, &snapshot, self.clock.now())
     }
 
     async fn answer_is_active(&self, reference: &ScaledObjectRef) -> Result<IsActiveResponse, Status> {

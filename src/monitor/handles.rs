@@ -90,7 +90,9 @@ impl StorageHandle {
     /// # Errors
     /// [`AnswerError::NoAnswer`] and [`AnswerError::Question`]
     pub async fn answer(&self, trigger: &Trigger, namespace: &str, clock: Clock) -> Result<Decision, AnswerError> {
-        Self::decide(trigger, &*self.ask(trigger, namespace).await?, clock.now())
+        let snapshot = self.ask(trigger, namespace).await?;
+        let decision = decide(trigger, &snapshot, clock.now());
+        decision.map_err(|cause| AnswerError::Question { storage: trigger.storage.clone(), cause })
     }
 
     /// Asks the storage, as [`Monitor::ask`] does.
@@ -100,15 +102,6 @@ impl StorageHandle {
     pub async fn ask(&self, trigger: &Trigger, namespace: &str) -> Result<Arc<Snapshot>, AnswerError> {
         let snapshot = self.monitor.ask(&trigger.question, namespace).await;
         snapshot.map_err(|cause| AnswerError::NoAnswer { storage: trigger.storage.clone(), cause })
-    }
-
-    /// Decides.
-    ///
-    /// # Errors
-    /// [`AnswerError::Question`]
-    pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<Decision, AnswerError> {
-        let storage = || trigger.storage.clone();
-        decide(trigger, snapshot, now).map_err(|cause| AnswerError::Question { storage: storage(), cause })
     }
 }
 

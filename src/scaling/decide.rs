@@ -73,16 +73,16 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
     if trigger.metric == Metric::Demand {
         reasons.extend(demand::next(trigger, snapshot));
     }
-    if is_stale(snapshot, now) {
-        reasons.push(Reason::Stale { seconds: now.duration_since(snapshot.read_at).as_secs() });
-    }
+    reasons.extend(stale_seconds(snapshot, now).map(|seconds| Reason::Stale { seconds }));
     Ok(Decision { value, target, active, truncated, reasons })
 }
 
-/// Whether a snapshot is so old that a decision says so. Otherwise decisions about a snapshot do not depend on the time.
+/// The age of a snapshot that is so old that a decision says so, in seconds. Otherwise decisions about a snapshot do not depend on
+/// the time.
 #[must_use]
-pub fn is_stale(snapshot: &Snapshot, now: Timestamp) -> bool {
-    STALE_SECONDS <= now.duration_since(snapshot.read_at).as_secs()
+pub fn stale_seconds(snapshot: &Snapshot, now: Timestamp) -> Option<i64> {
+    let seconds = now.duration_since(snapshot.read_at).as_secs();
+    (STALE_SECONDS <= seconds).then_some(seconds)
 }
 
 fn value(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reasons: &mut Vec<Reason>) -> f64 {
