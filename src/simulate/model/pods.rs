@@ -38,6 +38,8 @@ pub(super) struct Pod {
     /// The last heartbeat of the server and of its jobs.
     pub(super) heartbeat: Millis,
     pub(super) n_polls: u32,
+    /// When it has taken the jobs that it is fetching.
+    pub(super) fetches_until: Millis,
     pub(super) runs: Vec<Run>,
 }
 
@@ -108,7 +110,14 @@ impl Pods {
     pub(super) fn create(&mut self, now: Millis) -> u32 {
         let number = self.pods.len() as u32;
         let runs = Vec::new();
-        self.pods.push(Pod { created: now, phase: Phase::Starting, heartbeat: now, n_polls: 0, runs });
+        self.pods.push(Pod {
+            created: now,
+            phase: Phase::Starting,
+            heartbeat: now,
+            n_polls: 0,
+            fetches_until: now,
+            runs,
+        });
         self.existing.push(number);
         number
     }

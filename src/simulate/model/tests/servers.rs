@@ -42,6 +42,17 @@ fn idle_server_fetches_when_it_polls_and_a_busy_one_when_a_job_ends() {
 }
 
 #[test]
+fn jobs_that_end_at_once_are_followed_by_one_until_the_next_end_or_poll() {
+    // As seen with JobRunr 8.7: four jobs of a server ended within 5 ms, one began, and the next three when that ended or with the poll.
+    let workload = workload(vec![job(0, 4000); 13]);
+    let settings = Settings { workers_per_pod: 4, ..settings() };
+    let model = played(&workload, 1, &settings);
+    let [first_poll, waits @ ..] = model.measure.waits.all() else { panic!() };
+    let waits: Vec<_> = waits.iter().map(|wait| (wait - first_poll) / 1000).collect();
+    assert_eq!(waits, [0, 0, 0, 4, 8, 8, 8, 8, 12, 15, 15, 15]);
+}
+
+#[test]
 fn master_enqueues_a_poll_interval_early_and_the_job_waits_for_the_next_poll() {
     for due in (60_000..75_000).step_by(1000) {
         let workload = workload(vec![job(0, 1), Job { arrival: 1000, due, duration: 1, kind: 0 }]);
