@@ -5,7 +5,10 @@
 //! repeats once 20 times its last duration has passed (5 % of the time), and at the latest after 30 s. Cheap scans therefore
 //! run with every read.
 //!
-//! Cursors only make counts cheaper. Whether there is any job is always asked of the whole table.
+//! Counting is the only part of a read that grows with the queue. Counts beyond the first thousand jobs have the same share of the
+//! time; reads in between check that the queue still has a thousand, and repeat its last count.
+//!
+//! Both only make counts cheaper. Whether there is any job is always asked of the whole table.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -13,13 +16,17 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::plan::{DuePlan, DueState, QueueCursor};
+use super::plan::{DuePlan, DueState, QueueCursor, ReadPlan};
+use super::rows::Rows;
 use crate::config::ReadBounds;
 use crate::jobrunr::{Filter, Queue, Snapshot};
 
 /// How far before the head a cursor is set: times come from the clocks of several machines, and transactions do not commit in
 /// the order in which they began.
 const MARGIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// A queue of that many enqueued jobs is long: counting all of it takes its share of the time.
+const LONG_QUEUE: u64 = 1_000;
 
 /// The result of an exact search for a due job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +39,7 @@ pub(crate) enum EarliestDue {
     Unknown,
 }
 
-/// When a scan or a search last ran, and for how long.
+/// When a scan, a count or a search last ran, and for how long.
 #[derive(Clone, Copy, Debug)]
 struct LastRun {
     began: Instant,
@@ -60,6 +67,9 @@ struct Search {
 pub(crate) struct QueueCursors {
     by_filter: HashMap<Filter, QueueCursor>,
     last_full_scan: Option<LastRun>,
+    /// The enqueued jobs of the long queues, as last counted.
+    long_queues: HashMap<Filter, u64>,
+    last_long_count: Option<LastRun>,
     /// The states that had more jobs than one scan covers.
     large_states: HashSet<(Filter, DueState)>,
     searches: HashMap<(Filter, DueState), Search>,
@@ -102,8 +112,39 @@ impl QueueCursors {
         for (filter, queue) in known {
             self.by_filter.insert(filter.clone(), cursor(queue, snapshot.read_at));
         }
+        self.long_queues.retain(|filter, _| snapshot.queues.contains_key(filter));
         self.large_states.retain(|(filter, _)| snapshot.queues.contains_key(filter));
         self.searches.retain(|(filter, _), _| snapshot.queues.contains_key(filter));
+    }
+
+    /// Returns where the next read stops counting enqueued jobs; `limit` is where it stops at the latest.
+    pub(crate) fn enqueued_limit(&self, limit: Option<u64>, bounds: &ReadBounds) -> Option<u64> {
+        let can_count = self.last_long_count.is_none_or(|count| count.can_repeat(bounds));
+        if can_count { limit } else { Some(limit.map_or(LONG_QUEUE, |limit| limit.min(LONG_QUEUE))) }
+    }
+
+    /// Completes the counts of a read that began at `began`: a long queue that was not counted to its end has as many jobs as it last
+    /// had. Returns whether a queue has become long meanwhile, so that another read has to count it.
+    pub(crate) fn complete_counts(&mut self, plan: &ReadPlan<'_>, rows: &mut Rows, began: Instant) -> bool {
+        let counted_all = plan.enqueued_limit == plan.count_limit;
+        let mut has_new = false;
+        for (queue, row) in plan.queues.iter().zip(&mut rows.queues) {
+            if row.n_enqueued < LONG_QUEUE {
+                self.long_queues.remove(queue.filter);
+            } else if counted_all {
+                self.long_queues.insert(queue.filter.clone(), row.n_enqueued);
+            } else if let Some(n_enqueued) = self.long_queues.get(queue.filter) {
+                row.n_enqueued = *n_enqueued;
+            } else {
+                has_new = true;
+            }
+        }
+        if counted_all {
+            self.last_long_count = (!self.long_queues.is_empty()).then(|| LastRun { began, took: began.elapsed() });
+        } else if has_new {
+            self.last_long_count = None;
+        }
+        has_new
     }
 
     /// Returns how to scan the jobs of a state.

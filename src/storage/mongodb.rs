@@ -117,7 +117,7 @@ impl MongoDbBackend {
     }
 
     async fn enqueued(&self, plan: &ReadPlan<'_>) -> Result<Enqueued, StorageError> {
-        let n_jobs = self.count(self.writer().count("ENQUEUED", plan.count_limit)).await?;
+        let n_jobs = self.count(self.writer().count("ENQUEUED", plan.enqueued_limit)).await?;
         let oldest = match n_jobs {
             0 => None,
             _ => decode::first_instant(&self.run(self.writer().oldest("ENQUEUED")).await?, "updatedAt")?,

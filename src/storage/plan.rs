@@ -13,6 +13,8 @@ pub(crate) struct ReadPlan<'a> {
     pub(crate) now: Timestamp,
     /// Where counting stops, in jobs. `None` counts all.
     pub(crate) count_limit: Option<u64>,
+    /// Where counting ENQUEUED jobs stops: at the count limit, or before it.
+    pub(crate) enqueued_limit: Option<u64>,
     /// How much is scanned.
     pub(crate) bounds: ReadBounds,
     /// What to read of the jobs, by filter.

@@ -40,7 +40,7 @@ pub(crate) struct JobRunrSession {
 struct Attempt {
     snapshot: Snapshot,
     rows: Rows,
-    /// Whether another attempt knows more: about a large state, a wrong cursor, or the earliest due job.
+    /// Whether another attempt knows more: about a large state, a long queue, a wrong cursor, or the earliest due job.
     must_repeat: bool,
 }
 
@@ -74,6 +74,7 @@ impl JobRunrSession {
         let plan = ReadPlan {
             now,
             count_limit: self.config.count_limit,
+            enqueued_limit: self.cursors.enqueued_limit(self.config.count_limit, &self.config.bounds),
             bounds: self.config.bounds,
             queues,
             recurring: questions.want_demand() && self.backend.findings().recurring_unavailable.is_none(),
@@ -122,13 +123,14 @@ impl JobRunrSession {
         let from_cursors = self.cursors.cover(filters, &self.config.bounds);
         let (plan, unanswered) = self.plan(questions, now, from_cursors);
         let began = Instant::now();
-        let rows = match self.backend.read(&plan).await {
+        let mut rows = match self.backend.read(&plan).await {
             Err(StorageError::Rejected(cause)) => {
                 self.isolate_rejected(&plan, cause).await?;
                 return Box::pin(self.read_once(questions, now)).await;
             }
             rows => rows?,
         };
+        let found_long_queue = self.cursors.complete_counts(&plan, &mut rows, began);
         let findings = self.backend.findings();
         let snapshot = assemble::snapshot(&plan, &rows, unanswered, questions, &self.config, findings);
         let found_large_state = self.update_large_states(&plan, &rows);
@@ -140,7 +142,7 @@ impl JobRunrSession {
         } else {
             self.cursors.reset(&snapshot, began);
         }
-        Ok(Attempt { snapshot, rows, must_repeat: found_large_state || is_cursor_wrong })
+        Ok(Attempt { snapshot, rows, must_repeat: found_large_state || found_long_queue || is_cursor_wrong })
     }
 
     /// Records which states have more jobs than one scan covers. Returns whether that is new for any of them.

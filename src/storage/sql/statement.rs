@@ -107,7 +107,7 @@ impl<'a> Writer<'a> {
     pub(super) fn read(mut self, plan: &ReadPlan<'_>) -> Vec<Statement> {
         for (index, queue) in plan.queues.iter().enumerate() {
             self.break_if_long();
-            self.enqueued(index, queue, plan.count_limit);
+            self.enqueued(index, queue, plan.enqueued_limit);
             if self.schema.jobs_have("mutex") {
                 self.mutexes(index, queue, plan.count_limit);
             }

@@ -14,7 +14,8 @@ use crate::rows::{job, scheduled};
 on_every_database!(
     jobs_before_the_cursor_are_counted_at_once,
     many_look_aheads_are_answered_by_one_scan;
-    sql: overdue_jobs_beyond_every_scan_are_found,
+    sql: long_queue_is_counted_in_its_share_of_the_time,
+    overdue_jobs_beyond_every_scan_are_found,
     count_that_ended_at_its_bound_is_truncated,
     count_limit_above_the_bound_is_reached,
     due_jobs_are_counted_without_an_index_on_the_due_time,
@@ -101,6 +102,36 @@ async fn jobs_before_the_cursor_are_counted_at_once(kind: Kind) {
         assert_eq!(queue.enqueued.n_jobs + queue.processing.n_jobs, 1, "{kind:?} {state} {ago}");
         assert!(!snapshot.is_idle(&questions), "{kind:?} {state} {ago}");
         session.close().await;
+    }
+}
+
+async fn long_queue_is_counted_in_its_share_of_the_time(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    for count_limit in [None, Some(10_000)] {
+        for (full_scan_share, is_due) in [(0, true), (u32::MAX, false)] {
+            database.clear().await;
+            let full_scan_interval = Duration::from_secs(3_600);
+            let bounds = ReadBounds { full_scan_share, full_scan_interval, ..ReadBounds::default() };
+            let mut session = StorageConfig { bounds, count_limit, ..database.config() }.connect().await.unwrap();
+            let mut check = async |database: &Database, expected: u64| {
+                let snapshot = session.read(&Questions::from_iter([plain()]), database.now).await.unwrap();
+                let enqueued = queue(&snapshot, &Filter::default()).enqueued;
+                assert_eq!(enqueued, Count { n_jobs: expected, limited: false }, "{kind:?} {count_limit:?} {is_due}");
+            };
+            database.insert_jobs(&vec![job("ENQUEUED", 1.0); 999]).await;
+            check(&database, 999).await;
+            // It has become long: counted at once.
+            database.insert_jobs(&vec![job("ENQUEUED", 1.0); 501]).await;
+            check(&database, 1_500).await;
+            database.insert_jobs(&vec![job("ENQUEUED", 1.0); 300]).await;
+            check(&database, if is_due { 1_800 } else { 1_500 }).await;
+            // A short queue is always counted, and so is one that becomes long again.
+            database.move_jobs("ENQUEUED", "SUCCEEDED").await;
+            check(&database, 0).await;
+            database.insert_jobs(&vec![job("ENQUEUED", 1.0); 1_200]).await;
+            check(&database, 1_200).await;
+            session.close().await;
+        }
     }
 }
 

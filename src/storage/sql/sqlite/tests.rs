@@ -57,6 +57,7 @@ async fn statements_never_scan_the_jobs_table() {
     let plan = ReadPlan {
         now,
         count_limit: Some(10_000),
+        enqueued_limit: Some(10_000),
         bounds: ReadBounds::default(),
         queues: vec![queue],
         recurring: true,

@@ -133,6 +133,7 @@ fn statements(schema: &Schema) -> Vec<Statement> {
     let plan = |count_limit| ReadPlan {
         now,
         count_limit,
+        enqueued_limit: count_limit,
         bounds: ReadBounds::default(),
         queues: vec![queue.clone()],
         recurring: true,
