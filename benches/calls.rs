@@ -10,56 +10,100 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use axum::http::uri::PathAndQuery;
 use common::{ScalerProcess, Times, heading, ms, sized, table, verdict};
 use jobrunr_scaler::grpc::proto::GetMetricsRequest;
-use jobrunr_scaler::grpc::proto::external_scaler_client::ExternalScalerClient;
+use prost::Message;
+use prost::bytes::{Buf, BufMut, Bytes};
 use support::database::{Database, Kind};
 use support::rows::{job, server};
 use support::scaler::reference;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
+use tonic::{Request, Status};
 use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 
-#[derive(Clone, Copy, PartialEq)]
-enum Call {
-    Empty,
-    GetMetrics,
-    IsActive,
-}
+/// Messages as bytes. They are encoded once and not decoded, so that only the scaler's work is compared.
+struct Encoded;
 
-const CALLS: [(Call, &str); 3] =
-    [(Call::Empty, "health check"), (Call::GetMetrics, "GetMetrics"), (Call::IsActive, "IsActive")];
+impl Codec for Encoded {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
 
-/// Makes one call. The request was made before, so that only the scaler's work is compared.
-async fn make(call: Call, channel: &Channel, request: &GetMetricsRequest) {
-    let trigger = || request.scaled_object_ref.clone().unwrap();
-    match call {
-        Call::Empty => {
-            let request = HealthCheckRequest { service: String::new() };
-            HealthClient::new(channel.clone()).check(request).await.unwrap();
-        }
-        Call::GetMetrics => {
-            ExternalScalerClient::new(channel.clone()).get_metrics(request.clone()).await.unwrap();
-        }
-        Call::IsActive => {
-            ExternalScalerClient::new(channel.clone()).is_active(trigger()).await.unwrap();
-        }
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
     }
 }
 
+impl Encoder for Encoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Encoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+}
+
+/// A call, and its encoded request.
+#[derive(Clone)]
+struct Call {
+    name: &'static str,
+    path: PathAndQuery,
+    request: Bytes,
+}
+
+impl Call {
+    fn new(name: &'static str, path: &'static str, request: &impl Message) -> Self {
+        Self { name, path: PathAndQuery::from_static(path), request: request.encode_to_vec().into() }
+    }
+
+    async fn make(&self, channel: &Channel) {
+        let mut client = Grpc::new(channel.clone());
+        client.ready().await.unwrap();
+        let answer = client.unary(Request::new(self.request.clone()), self.path.clone(), Encoded).await.unwrap();
+        assert!(!answer.into_inner().is_empty(), "{}: all of these are healthy, active and above 0", self.name);
+    }
+}
+
+/// The health check first: the others are compared with it.
+fn calls() -> [Call; 3] {
+    let trigger = reference("scalerAddress=jobrunr-scaler.keda:9090 metric=enqueued-latency targetValue=300");
+    let metric_name = "jobrunr-default-enqueued-latency".to_owned();
+    let get_metrics = GetMetricsRequest { scaled_object_ref: Some(trigger.clone()), metric_name };
+    [
+        Call::new("health check", "/grpc.health.v1.Health/Check", &HealthCheckRequest::default()),
+        Call::new("GetMetrics", "/externalscaler.ExternalScaler/GetMetrics", &get_metrics),
+        Call::new("IsActive", "/externalscaler.ExternalScaler/IsActive", &trigger),
+    ]
+}
+
 /// Lets callers call for a while. Returns the times of their calls, and how many there were per second.
-async fn measure(call: Call, n_callers: usize, channel: &Channel, lasting: Duration) -> (Times, f64) {
+async fn measure(call: &Call, n_callers: usize, channel: &Channel, lasting: Duration) -> (Times, f64) {
     let began = Instant::now();
     let callers = (0..n_callers).map(|_| {
-        let channel = channel.clone();
+        let (call, channel) = (call.clone(), channel.clone());
         tokio::spawn(async move {
-            let trigger = reference("scalerAddress=jobrunr-scaler.keda:9090 metric=enqueued-latency targetValue=300");
-            let metric_name = "jobrunr-default-enqueued-latency".to_owned();
-            let request = GetMetricsRequest { scaled_object_ref: Some(trigger), metric_name };
             let mut times = Times::default();
             while began.elapsed() < lasting {
                 let called = Instant::now();
-                make(call, &channel, &request).await;
+                call.make(&channel).await;
                 times.add(called.elapsed());
             }
             times
@@ -88,24 +132,25 @@ async fn main() {
          Wanted: a p50 of at most 1.1 times the health check's, 92 % of its throughput.",
     );
     let (n_rounds, lasting) = sized((2, Duration::from_millis(200)), (10, Duration::from_secs(1)));
+    let calls = calls();
     let mut rows = Vec::new();
     for n_callers in [1, 64] {
         let mut measured = [(); 3].map(|()| (Times::default(), Vec::new()));
         for _ in 0..n_rounds {
-            for ((call, _), (times, rates)) in CALLS.iter().zip(&mut measured) {
-                let (new, rate) = measure(*call, n_callers, &channel, lasting).await;
+            for (call, (times, rates)) in calls.iter().zip(&mut measured) {
+                let (new, rate) = measure(call, n_callers, &channel, lasting).await;
                 times.extend(new);
                 rates.push(rate);
             }
         }
         let mut empty = None;
-        for ((_, name), (times, rates)) in CALLS.iter().zip(&mut measured) {
+        for (call, (times, rates)) in calls.iter().zip(&mut measured) {
             let (p50, p99) = (times.at(0.5), times.at(0.99));
             let rate = rates.iter().sum::<f64>() / rates.len() as f64;
             let (empty_p50, empty_rate) = *empty.get_or_insert((p50, rate));
             let (slower, share) = (p50.as_secs_f64() / empty_p50.as_secs_f64(), rate / empty_rate);
             rows.push(vec![
-                (*name).to_owned(),
+                call.name.to_owned(),
                 n_callers.to_string(),
                 ms(p50),
                 ms(p99),
