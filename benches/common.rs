@@ -123,8 +123,9 @@ impl Drop for ScalerProcess {
     }
 }
 
+/// The program that is measured: the one that `BENCH_PROGRAM` names, else the one that was built with the benchmark.
 pub(crate) fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_jobrunr-scaler"))
+    std::env::var_os("BENCH_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_jobrunr-scaler").into(), PathBuf::from)
 }
 
 impl ScalerProcess {

@@ -6,6 +6,8 @@
 #   scripts/bench.sh calls growth        these
 #   scripts/bench.sh --full growth       up to ten million rows, and FerretDB, whose reads take up to a minute
 #   scripts/bench.sh --profile=release   with what `cargo build --release` builds; without it, what is deployed (`dist`)
+#   scripts/bench.sh --program=FILE      calls, fleet and footprint measure this program, such as that of the image; best with
+#                                        --profile=release, which is built in minutes
 #   scripts/bench.sh --quick             only whether they work, on what is compiled for the tests
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,6 +21,7 @@ for argument in "$@"; do
   # With the features of the tests, so that little is compiled again.
   --quick) options+=(--quick) profile=(--profile test --features protect) ;;
   --full) options+=(--full) ;;
+  --program=*) BENCH_PROGRAM=$(realpath "${argument#*=}") && export BENCH_PROGRAM ;;
   --profile=*) profile=(--profile "${argument#*=}") ;;
   *) benches+=(--bench "$argument") ;;
   esac

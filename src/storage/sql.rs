@@ -1,5 +1,6 @@
 //! SQL databases: one backend for all of them, on a connection and a dialect.
 
+mod connect;
 mod connection;
 mod dialect;
 mod errors;

@@ -1,73 +1,15 @@
-//! Connects to one of several hosts within the timeouts, and translates the drivers' errors.
-
-use std::future::Future;
+//! Translates the drivers' errors.
 
 use sqlx::error::DatabaseError;
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::postgres::PgDatabaseError;
+use sqlx::sqlite::SqliteError;
 
-use super::{StorageError, mysql, postgres, sqlite};
-use crate::config::{ServerAddress, StorageConfig, host_and_port};
-
-/// Tries the hosts of an address in turn. If all fail, the error names each.
-pub(super) async fn first_host<'a, S, F>(
-    address: &'a ServerAddress,
-    connect_to: impl Fn(&'a str, u16) -> F,
-) -> Result<S, StorageError>
-where
-    F: Future<Output = Result<S, StorageError>>,
-{
-    let mut failed = Vec::new();
-    for (host, port) in &address.hosts {
-        match connect_to(host, *port).await {
-            Ok(session) => return Ok(session),
-            Err(error) => failed.push((host_and_port(host, *port), error)),
-        }
-    }
-    Err(combined(failed))
-}
-
-/// Combines the errors of all hosts. If all hosts fail in the same way, the kind of error is kept.
-fn combined(mut failed: Vec<(String, StorageError)>) -> StorageError {
-    let is_same = failed.windows(2).all(|pair| pair[0].1.to_string() == pair[1].1.to_string());
-    if is_same {
-        return failed.pop().map_or(StorageError::Unreachable("no host is given".to_owned()), |(_, error)| error);
-    }
-    let texts = failed.iter().map(|(place, error)| {
-        let text = match error {
-            StorageError::Unreachable(cause) | StorageError::Denied(cause) => cause.clone(),
-            other => other.to_string(),
-        };
-        // Many causes begin with the host already.
-        if text.starts_with(place.as_str()) { text } else { format!("{place}: {text}") }
-    });
-    let text = texts.collect::<Vec<_>>().join("; ");
-    match failed.iter().all(|(_, error)| matches!(error, StorageError::Denied(_))) {
-        true => StorageError::Denied(text),
-        false => StorageError::Unreachable(text),
-    }
-}
-
-/// Waits for a connection, at most the configured time. `place` is the host or the file that errors name.
-pub(super) async fn connected<C>(
-    connecting: impl Future<Output = Result<C, sqlx::Error>>,
-    config: &StorageConfig,
-    place: &str,
-) -> Result<C, StorageError> {
-    match tokio::time::timeout(config.connect_timeout, connecting).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(match storage_error(error) {
-            StorageError::Unreachable(cause) => StorageError::Unreachable(format!("{place}: {cause}")),
-            StorageError::Starting(cause) => StorageError::Starting(format!("{place}: {cause}")),
-            StorageError::Denied(cause) => StorageError::Denied(format!("{place}: {cause}")),
-            StorageError::Rejected(cause) => StorageError::Unreachable(format!("{place}: {cause}")),
-            other => other,
-        }),
-        Err(_) => Err(StorageError::Unreachable(format!("{place}: no connection within {:?}", config.connect_timeout))),
-    }
-}
+use super::StorageError;
 
 /// The kinds of errors that a server reports, by what can be done about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ErrorKind {
+enum ErrorKind {
     Denied,
     TimedOut,
     Starting,
@@ -95,8 +37,38 @@ pub(super) fn storage_error(error: sqlx::Error) -> StorageError {
     }
 }
 
-/// Each database recognizes its own errors by their codes.
 fn kind(error: &dyn DatabaseError) -> ErrorKind {
-    let kinds = [postgres::error_kind, mysql::error_kind, sqlite::error_kind];
-    kinds.iter().find_map(|kind| kind(error)).unwrap_or(ErrorKind::Rejected)
+    let kind = postgres_kind(error).or_else(|| mysql_kind(error)).or_else(|| sqlite_kind(error));
+    kind.unwrap_or(ErrorKind::Rejected)
+}
+
+/// Recognizes PostgreSQL's errors by their SQLSTATE; `None` for another driver's error.
+fn postgres_kind(error: &dyn DatabaseError) -> Option<ErrorKind> {
+    Some(match error.try_downcast_ref::<PgDatabaseError>()?.code() {
+        "28P01" | "28000" | "42501" => ErrorKind::Denied,
+        "57014" => ErrorKind::TimedOut,
+        "57P03" => ErrorKind::Starting,
+        "57P01" | "57P02" | "53300" | "3D000" => ErrorKind::Unreachable,
+        _ => ErrorKind::Rejected,
+    })
+}
+
+/// Recognizes the errors of MySQL and MariaDB by their numbers; `None` for another driver's error.
+fn mysql_kind(error: &dyn DatabaseError) -> Option<ErrorKind> {
+    Some(match error.try_downcast_ref::<MySqlDatabaseError>()?.number() {
+        1044 | 1045 | 1142 | 1227 | 1698 => ErrorKind::Denied,
+        1969 | 3024 => ErrorKind::TimedOut,
+        1040 | 1049 | 1053 => ErrorKind::Unreachable,
+        _ => ErrorKind::Rejected,
+    })
+}
+
+/// Recognizes SQLite's errors by their result codes; `None` for another driver's error.
+fn sqlite_kind(error: &dyn DatabaseError) -> Option<ErrorKind> {
+    let code = error.try_downcast_ref::<SqliteError>()?.code();
+    Some(match code.as_deref().unwrap_or_default() {
+        "9" => ErrorKind::TimedOut,
+        "5" | "6" | "10" | "14" | "26" => ErrorKind::Unreachable,
+        _ => ErrorKind::Rejected,
+    })
 }

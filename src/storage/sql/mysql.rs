@@ -5,13 +5,13 @@ mod grants;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
-use sqlx::error::DatabaseError;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
 use super::connection::{Prepared, SqlConnection, rows};
 use super::dialect::{Bind, Condition, Dialect, LastState};
-use super::errors::{ErrorKind, connected, first_host, storage_error};
+use super::connect::{connected, first_host};
+use super::errors::storage_error;
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Row, Statement};
 use super::{SqlBackend, login};
@@ -51,16 +51,6 @@ impl MySql<'_> {
         let schema = within(self.config.statement_timeout, prepared).await?;
         Ok(SqlBackend::new(Box::new(connection), Box::new(MySqlDialect), schema, self.config))
     }
-}
-
-/// Recognizes the errors of MySQL and MariaDB by their numbers; `None` for another driver's error.
-pub(super) fn error_kind(error: &dyn DatabaseError) -> Option<ErrorKind> {
-    Some(match error.try_downcast_ref::<MySqlDatabaseError>()?.number() {
-        1044 | 1045 | 1142 | 1227 | 1698 => ErrorKind::Denied,
-        1969 | 3024 => ErrorKind::TimedOut,
-        1040 | 1049 | 1053 => ErrorKind::Unreachable,
-        _ => ErrorKind::Rejected,
-    })
 }
 
 #[async_trait]

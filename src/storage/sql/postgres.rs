@@ -7,14 +7,14 @@ mod pooled;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
-use sqlx::error::DatabaseError;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgRow, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{ConnectOptions, Connection, Row as _};
 
 use self::pooled::PooledConnection;
 use super::connection::{Prepared, SqlConnection, rows};
 use super::dialect::{Bind, Condition, Dialect, LastState};
-use super::errors::{ErrorKind, connected, first_host, storage_error};
+use super::connect::{connected, first_host};
+use super::errors::storage_error;
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Row, Statement};
 use super::{SqlBackend, login};
@@ -96,17 +96,6 @@ impl Postgres<'_> {
             options.options(settings(self.server, self.config))
         })
     }
-}
-
-/// Recognizes PostgreSQL's errors by their SQLSTATE; `None` for another driver's error.
-pub(super) fn error_kind(error: &dyn DatabaseError) -> Option<ErrorKind> {
-    Some(match error.try_downcast_ref::<PgDatabaseError>()?.code() {
-        "28P01" | "28000" | "42501" => ErrorKind::Denied,
-        "57014" => ErrorKind::TimedOut,
-        "57P03" => ErrorKind::Starting,
-        "57P01" | "57P02" | "53300" | "3D000" => ErrorKind::Unreachable,
-        _ => ErrorKind::Rejected,
-    })
 }
 
 #[async_trait]

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use sqlx::error::DatabaseError;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteError};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection as _, Row as _};
 
 use super::SqlBackend;
 use super::connection::{Prepared, SqlConnection, rows};
 use super::dialect::{Bind, Condition, Dialect, LastState};
-use super::errors::{ErrorKind, connected, storage_error};
+use super::connect::connected;
+use super::errors::storage_error;
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Row, Statement};
 use crate::config::StorageConfig;
@@ -50,16 +50,6 @@ impl Driver for Sqlite<'_> {
         );
         Grants { administrator: String::new(), owner }
     }
-}
-
-/// Recognizes SQLite's errors by their result codes; `None` for another driver's error.
-pub(super) fn error_kind(error: &dyn DatabaseError) -> Option<ErrorKind> {
-    let code = error.try_downcast_ref::<SqliteError>()?.code();
-    Some(match code.as_deref().unwrap_or_default() {
-        "9" => ErrorKind::TimedOut,
-        "5" | "6" | "10" | "14" | "26" => ErrorKind::Unreachable,
-        _ => ErrorKind::Rejected,
-    })
 }
 
 async fn connect(path: &Path, config: &StorageConfig) -> Result<SqlBackend, StorageError> {

@@ -7,7 +7,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sqlx::{Connection, PgExecutor};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::errors::{connected, storage_error};
+use super::super::connect::connected;
+use super::super::errors::storage_error;
 use super::super::schema::Table;
 use crate::config::{StorageConfig, TablePrefix};
 use crate::storage::{Listener, Notifications, StorageError, within};
