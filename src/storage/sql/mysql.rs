@@ -8,9 +8,9 @@ use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
+use super::connect::{connected, first_host};
 use super::connection::{Prepared, SqlConnection, rows};
 use super::dialect::{Bind, Condition, Dialect, LastState};
-use super::connect::{connected, first_host};
 use super::errors::storage_error;
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Row, Statement};

@@ -11,9 +11,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{ConnectOptions, Connection, Row as _};
 
 use self::pooled::PooledConnection;
+use super::connect::{connected, first_host};
 use super::connection::{Prepared, SqlConnection, rows};
 use super::dialect::{Bind, Condition, Dialect, LastState};
-use super::connect::{connected, first_host};
 use super::errors::storage_error;
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Row, Statement};

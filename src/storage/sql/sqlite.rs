@@ -17,9 +17,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection as _, Row as _};
 
 use super::SqlBackend;
+use super::connect::connected;
 use super::connection::{Prepared, SqlConnection, rows};
 use super::dialect::{Bind, Condition, Dialect, LastState};
-use super::connect::connected;
 use super::errors::storage_error;
 use super::schema::{Columns, Schema, Table};
 use super::statement::{Row, Statement};
