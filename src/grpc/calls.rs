@@ -48,7 +48,7 @@ pub(super) fn answer(
     ticket: &Arc<Ticket>,
     backlog: &Arc<Backlog>,
     request: Request<Incoming>,
-) -> BoxFuture<'static, Result<Response<Answer>, Infallible>> {
+) -> BoxFuture<'static, Result<Response<AnswerBody>, Infallible>> {
     let other = if request.uri().path().starts_with(SERVICE) { 0 } else { OTHER_BYTES };
     let waits = backlog.add();
     // Boxed, because a stream keeps the place of this future as long as it is open.
@@ -78,14 +78,14 @@ async fn ask(
     mut call: Call,
     mut held: Held,
     request: Request<Received>,
-) -> Result<Response<Answer>, Infallible> {
+) -> Result<Response<AnswerBody>, Infallible> {
     match timeout(CALL_TIMEOUT, routes.call(request)).await {
         Ok(response) => response.map(|response| {
             held.less(UNANSWERED_BYTES);
             if response.body().is_end_stream() {
                 call.answered();
             }
-            response.map(|body| Answer { body, open: Some((call, held)), has_begun: false })
+            response.map(|body| AnswerBody { body, open: Some((call, held)), has_begun: false })
         }),
         Err(_) => {
             REJECTED.warn("calls canceled: their requests were not complete in time", &call.peer());
@@ -95,8 +95,8 @@ async fn ask(
     }
 }
 
-fn rejection(status: Status) -> Response<Answer> {
-    status.into_http().map(|body| Answer { body, open: None, has_begun: false })
+fn rejection(status: Status) -> Response<AnswerBody> {
+    status.into_http().map(|body| AnswerBody { body, open: None, has_begun: false })
 }
 
 /// The body of a request. The received part counts as held memory until the message is complete.
@@ -129,14 +129,14 @@ impl Body for Received {
 }
 
 /// The body of a response. Its call is open until the whole body was sent.
-pub(super) struct Answer {
+pub(super) struct AnswerBody {
     body: tonic::body::Body,
     open: Option<(Call, Held)>,
     /// Whether HTTP/2 has taken a part. It asks for the next one when the client has received that.
     has_begun: bool,
 }
 
-impl Body for Answer {
+impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Status;
 

@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 use super::proto::{GetMetricSpecResponse, GetMetricsResponse, MetricSpec, MetricValue};
 use crate::jobrunr::QuestionError;
 use crate::monitor::{AnswerError, AskError};
-use crate::scaling::{Decision, KeyError, MetadataErrors};
+use crate::scaling::{KeyError, MetadataErrors};
 
 /// Returns the one spec of a trigger. KEDA before 2.17 reads only the whole number, later versions the fraction if it is above 0.
 pub(super) fn metric_spec(metric_name: String, target: f64) -> GetMetricSpecResponse {
@@ -15,9 +15,8 @@ pub(super) fn metric_spec(metric_name: String, target: f64) -> GetMetricSpecResp
 
 /// Returns the one value of a trigger. KEDA takes the whole number if the fraction is 0, so both have to agree. It is rounded up,
 /// because something must not become nothing.
-pub(super) fn metric_value(metric_name: String, decision: &Decision) -> GetMetricsResponse {
-    let metric_value = whole(decision.value.ceil());
-    let value = MetricValue { metric_name, metric_value, metric_value_float: decision.value };
+pub(super) fn metric_value(metric_name: String, value: f64) -> GetMetricsResponse {
+    let value = MetricValue { metric_name, metric_value: whole(value.ceil()), metric_value_float: value };
     GetMetricsResponse { metric_values: vec![value] }
 }
 

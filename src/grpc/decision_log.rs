@@ -10,7 +10,7 @@ use tonic::Status;
 use tracing::info;
 
 use super::convert;
-use super::trigger_cache::NamedTrigger;
+use super::trigger_cache::{Answer, NamedTrigger};
 use crate::jobrunr::Snapshot;
 use crate::metrics::{Metrics, Push, TriggerId};
 use crate::monitor::AnswerError;
@@ -69,18 +69,18 @@ impl DecisionLog {
         named: &NamedTrigger,
         snapshot: &Arc<Snapshot>,
         now: Timestamp,
-    ) -> Result<Arc<Decision>, Status> {
-        if let Some(decision) = named.last.of(snapshot).filter(|_| stale_seconds(snapshot, now).is_none()) {
-            return Ok(decision);
+    ) -> Result<Answer, Status> {
+        if let Some(answer) = named.last.of(snapshot).filter(|_| stale_seconds(snapshot, now).is_none()) {
+            return Ok(answer);
         }
         let decision = decide(&named.trigger, snapshot, now).map_err(|cause| {
             let storage = named.trigger.storage.clone();
             self.failed(named, &AnswerError::Question { storage, cause })
         })?;
-        let decision = Arc::new(decision);
-        named.last.set(snapshot, &decision);
+        let answer = Answer::from(&decision);
+        named.last.set(snapshot, answer);
         self.record(named, &decision);
-        Ok(decision)
+        Ok(answer)
     }
 
     /// Records why a trigger has no decision, and returns it as a status.
@@ -153,9 +153,11 @@ impl Logged {
 mod tests {
     use jiff::SignedDuration;
 
-    use super::super::trigger_cache::LastDecision;
+    use tokio::time::advance;
+
+    use super::super::trigger_cache::LastAnswer;
     use super::*;
-    use crate::scaling::{Reason, ScaledObjectKey, Trigger};
+    use crate::scaling::{ScaledObjectKey, Trigger};
 
     fn id(metrics: &Metrics, metadata: &str) -> TriggerId {
         let trigger = Trigger::parse(metadata.split(' ').filter_map(|pair| pair.split_once('='))).unwrap();
@@ -205,29 +207,34 @@ mod tests {
         assert!(!logged.is_change(same, false, 1, now));
     }
 
-    #[test]
-    fn decide_decides_once_per_snapshot() {
+    #[tokio::test(start_paused = true)]
+    async fn decide_decides_once_per_snapshot() {
         let metrics = Metrics::default();
         let trigger = Trigger::parse([("metric", "enqueued-count"), ("targetValue", "8")]).unwrap();
         let key = ScaledObjectKey::parse("shop", "worker").unwrap();
-        let named =
-            NamedTrigger { id: metrics.trigger_id(&key, &trigger), key, trigger, last: LastDecision::default() };
+        let named = NamedTrigger { id: metrics.trigger_id(&key, &trigger), key, trigger, last: LastAnswer::default() };
         let log = DecisionLog::new(metrics, Recent::off());
         let now: Timestamp = "2026-11-23T20:00:00Z".parse().unwrap();
         let snapshot = Arc::new(Snapshot::empty(now, 4));
-        let decide = |snapshot: &Arc<Snapshot>, now| log.decide(&named, snapshot, now).unwrap();
-        let first = decide(&snapshot, now);
-        assert!(Arc::ptr_eq(&first, &decide(&snapshot, now + SignedDuration::from_secs(4))));
+        let check = async |snapshot: &Arc<Snapshot>, age: i64, is_recorded: bool| {
+            advance(Duration::from_secs(1)).await;
+            let answer = log.decide(&named, snapshot, now + SignedDuration::from_secs(age)).unwrap();
+            assert_eq!(answer, Answer { value: 0.0, active: false });
+            let recorded_at = log.logged.lock().unwrap().triggers[&named.id].asked_at;
+            assert_eq!(recorded_at == Instant::now(), is_recorded, "{age}");
+        };
+        check(&snapshot, 0, true).await;
+        check(&snapshot, 4, false).await;
         // With the age of an old snapshot among the reasons.
-        let old = decide(&snapshot, now + SignedDuration::from_secs(5));
-        assert_eq!(old.reasons.last(), Some(&Reason::Stale { seconds: 5 }));
+        check(&snapshot, 5, true).await;
         // Another snapshot, even if it says the same.
-        assert!(!Arc::ptr_eq(&old, &decide(&Arc::new(Snapshot::empty(now, 4)), now)));
+        check(&Arc::new(Snapshot::empty(now, 4)), 0, true).await;
+        check(&snapshot, 0, true).await;
+        check(&snapshot, 0, false).await;
         // After a failure the same snapshot is decided about and recorded again.
-        let before = decide(&snapshot, now);
         let storage = "other".to_owned();
         log.failed(&named, &AnswerError::UnknownStorage { storage, known: "default".to_owned() });
-        assert!(!Arc::ptr_eq(&before, &decide(&snapshot, now)));
+        check(&snapshot, 0, true).await;
     }
 
     #[test]

@@ -186,8 +186,8 @@ impl Activity {
             let storage = self.named.trigger.storage.clone();
             self.decisions.failed(&self.named, &AnswerError::NoAnswer { storage, cause })
         });
-        let decision = self.decisions.decide(&self.named, &snapshot.ok()?, self.clock.now());
-        Some(decision.ok()?.active)
+        let answer = self.decisions.decide(&self.named, &snapshot.ok()?, self.clock.now());
+        Some(answer.ok()?.active)
     }
 }
 

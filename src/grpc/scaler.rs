@@ -10,14 +10,14 @@ use tonic::{Request, Response, Status};
 use super::decision_log::DecisionLog;
 use super::proto::external_scaler_server::ExternalScaler;
 use super::proto::{GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef};
-use super::trigger_cache::{LastDecision, NamedTrigger, TriggerCache};
+use super::trigger_cache::{Answer, LastAnswer, NamedTrigger, TriggerCache};
 use super::warnings::Warnings;
 use super::{convert, push};
 use crate::clock::Clock;
 use crate::metrics::{CallMetrics, Metrics, StreamKind};
 use crate::monitor::{StorageHandle, StorageHandles};
 use crate::recent::Recent;
-use crate::scaling::{Decision, ScaledObjectKey, Trigger};
+use crate::scaling::{ScaledObjectKey, Trigger};
 use crate::text::printable;
 
 /// Answers KEDA. No answer depends on what is kept here, so that two replicas agree.
@@ -74,7 +74,7 @@ impl Scaler {
         for warning in std::mem::take(&mut trigger.warnings) {
             self.warnings.warn(Some(&key), &warning);
         }
-        Ok(NamedTrigger { id, key, trigger, last: LastDecision::default() })
+        Ok(NamedTrigger { id, key, trigger, last: LastAnswer::default() })
     }
 
     /// Logs why a call is rejected, and shows it.
@@ -100,7 +100,7 @@ impl Scaler {
         })
     }
 
-    async fn decision(&self, named: &NamedTrigger) -> Result<Arc<Decision>, Status> {
+    async fn answer(&self, named: &NamedTrigger) -> Result<Answer, Status> {
         let storages = self.storages();
         let storage = self.find(&storages, named)?;
         let snapshot = storage.ask(&named.trigger, named.key.namespace()).await;
@@ -110,7 +110,7 @@ impl Scaler {
 
     async fn answer_is_active(&self, reference: &ScaledObjectRef) -> Result<IsActiveResponse, Status> {
         let named = self.trigger(reference)?;
-        Ok(IsActiveResponse { result: self.decision(&named).await?.active })
+        Ok(IsActiveResponse { result: self.answer(&named).await?.active })
     }
 
     async fn answer_metric_spec(&self, reference: &ScaledObjectRef) -> Result<GetMetricSpecResponse, Status> {
@@ -135,8 +135,7 @@ impl Scaler {
             let asked = printable(&request.metric_name, 80);
             return Err(Status::not_found(format!("metricName is `{asked}`; this trigger's metric is `{name}`")));
         }
-        let decision = self.decision(&named).await?;
-        Ok(convert::metric_value(name, &decision))
+        Ok(convert::metric_value(name, self.answer(&named).await?.value))
     }
 }
 

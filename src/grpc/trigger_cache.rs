@@ -31,34 +31,49 @@ pub(super) struct NamedTrigger {
     pub(super) key: ScaledObjectKey,
     pub(super) trigger: Trigger,
     pub(super) id: TriggerId,
-    pub(super) last: LastDecision,
+    pub(super) last: LastAnswer,
 }
 
-/// The latest decision about a trigger, and the snapshot that it was made from. As long as that is the latest one, the decision is
-/// the same. Keeps no snapshot alive.
+/// What KEDA gets of a decision. Its reasons go elsewhere: thousands of triggers would keep them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Answer {
+    /// The metric's value, in its own unit.
+    pub(super) value: f64,
+    /// Whether KEDA keeps the workload running.
+    pub(super) active: bool,
+}
+
+impl From<&Decision> for Answer {
+    fn from(&Decision { value, active, .. }: &Decision) -> Self {
+        Self { value, active }
+    }
+}
+
+/// The latest answer of a trigger, and the snapshot that it was decided from. As long as that is the latest one, the answer is the
+/// same. Keeps no snapshot alive.
 #[derive(Debug, Default)]
-pub(super) struct LastDecision(Mutex<Option<(Weak<Snapshot>, Arc<Decision>)>>);
+pub(super) struct LastAnswer(Mutex<Option<(Weak<Snapshot>, Answer)>>);
 
-impl LastDecision {
-    /// Returns the decision that was made from this snapshot, if that was the latest.
-    pub(super) fn of(&self, snapshot: &Arc<Snapshot>) -> Option<Arc<Decision>> {
+impl LastAnswer {
+    /// Returns the answer that was decided from this snapshot, if that was the latest.
+    pub(super) fn of(&self, snapshot: &Arc<Snapshot>) -> Option<Answer> {
         let last = self.last();
-        let (of, decision) = last.as_ref()?;
+        let (of, answer) = last.as_ref()?;
         // No other snapshot can be at the place of one that a weak reference exists to.
-        std::ptr::eq(of.as_ptr(), Arc::as_ptr(snapshot)).then(|| Arc::clone(decision))
+        std::ptr::eq(of.as_ptr(), Arc::as_ptr(snapshot)).then_some(*answer)
     }
 
-    /// Remembers a decision.
-    pub(super) fn set(&self, snapshot: &Arc<Snapshot>, decision: &Arc<Decision>) {
-        *self.last() = Some((Arc::downgrade(snapshot), Arc::clone(decision)));
+    /// Remembers an answer.
+    pub(super) fn set(&self, snapshot: &Arc<Snapshot>, answer: Answer) {
+        *self.last() = Some((Arc::downgrade(snapshot), answer));
     }
 
-    /// Forgets it, so that the next one is recorded.
+    /// Forgets it, so that the next decision is recorded.
     pub(super) fn forget(&self) {
         *self.last() = None;
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<(Weak<Snapshot>, Arc<Decision>)>> {
+    fn last(&self) -> MutexGuard<'_, Option<(Weak<Snapshot>, Answer)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,7 +181,7 @@ mod tests {
         let key = ScaledObjectKey::parse(&reference.namespace, &reference.name).unwrap();
         let metadata = reference.scaler_metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let trigger = Trigger::parse(metadata)?;
-        Ok(NamedTrigger { id: METRICS.trigger_id(&key, &trigger), key, trigger, last: LastDecision::default() })
+        Ok(NamedTrigger { id: METRICS.trigger_id(&key, &trigger), key, trigger, last: LastAnswer::default() })
     }
 
     /// Returns whether the cache had the trigger.

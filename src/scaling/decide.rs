@@ -74,8 +74,6 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
         reasons.extend(demand::next(trigger, snapshot));
     }
     reasons.extend(stale_seconds(snapshot, now).map(|seconds| Reason::Stale { seconds }));
-    // Every open stream keeps its latest decision, and there can be thousands.
-    reasons.shrink_to_fit();
     Ok(Decision { value, target, active, truncated, reasons })
 }
 
