@@ -47,6 +47,11 @@ struct LastRun {
 }
 
 impl LastRun {
+    /// A run that began at `began` and has just ended.
+    fn since(began: Instant) -> Self {
+        Self { began, took: began.elapsed() }
+    }
+
     /// Returns whether it can run again: its share of the time is used up, or the longest interval has passed.
     fn can_repeat(self, bounds: &ReadBounds) -> bool {
         let pause = self.took.saturating_mul(bounds.full_scan_share).min(bounds.full_scan_interval);
@@ -96,7 +101,7 @@ impl QueueCursors {
     /// Sets the cursors after a full scan that began at `began`.
     pub(crate) fn reset(&mut self, snapshot: &Snapshot, began: Instant) {
         self.by_filter.clear();
-        self.last_full_scan = Some(LastRun { began, took: began.elapsed() });
+        self.last_full_scan = Some(LastRun::since(began));
         self.advance(snapshot);
     }
 
@@ -140,7 +145,7 @@ impl QueueCursors {
             }
         }
         if counted_all {
-            self.last_long_count = (!self.long_queues.is_empty()).then(|| LastRun { began, took: began.elapsed() });
+            self.last_long_count = (!self.long_queues.is_empty()).then(|| LastRun::since(began));
         } else if has_new {
             self.last_long_count = None;
         }
@@ -196,7 +201,7 @@ impl QueueCursors {
         began: Instant,
         found: EarliestDue,
     ) {
-        let run = LastRun { began, took: began.elapsed() };
+        let run = LastRun::since(began);
         self.searches.insert((filter.clone(), state), Search { run, look_ahead, found });
     }
 }
