@@ -194,11 +194,12 @@ impl Ticket {
         self.connection.usage().has_begun = true;
     }
 
-    /// Begins a call on the connection.
+    /// Begins a call on the connection, which holds this much memory. Returns `None` if callers hold too much.
     #[must_use]
-    pub fn call(self: &Arc<Self>) -> Call {
+    pub fn call(self: &Arc<Self>, bytes: usize) -> Option<Call> {
+        let held = self.hold(bytes)?;
         self.connection.usage().n_calls += 1;
-        Call { ticket: Arc::clone(self), is_answered: false }
+        Some(Call { held, is_sending: false, is_answered: false })
     }
 
     /// Takes memory for a caller. Returns `None` if callers hold too much.
@@ -236,9 +237,11 @@ impl Drop for Ticket {
     }
 }
 
-/// An open call, until it is dropped.
+/// An open call and its memory, until it is dropped. There can be thousands: it is small.
 pub struct Call {
-    ticket: Arc<Ticket>,
+    held: Held,
+    /// Whether HTTP/2 has taken a part of the response. It asks for the next one when the client has received that.
+    is_sending: bool,
     is_answered: bool,
 }
 
@@ -246,13 +249,30 @@ impl Call {
     /// The client's address.
     #[must_use]
     pub fn peer(&self) -> IpAddr {
-        self.ticket.peer()
+        self.held.ticket.peer()
+    }
+
+    /// Returns memory that is no longer needed, bytes.
+    pub fn less(&mut self, bytes: usize) {
+        self.held.less(bytes);
+    }
+
+    /// Records that a part of the response is being sent.
+    pub fn sending(&mut self) {
+        self.is_sending = true;
+    }
+
+    /// Records that the client has received the part that was being sent, if any.
+    pub fn sent(&mut self) {
+        if std::mem::take(&mut self.is_sending) {
+            self.answered();
+        }
     }
 
     /// Records that the client receives its response: the connection is useful.
     pub fn answered(&mut self) {
         self.is_answered = true;
-        let mut usage = self.ticket.connection.usage();
+        let mut usage = self.held.ticket.connection.usage();
         usage.n_answered += 1;
         usage.last_used = Some(Instant::now());
     }
@@ -260,7 +280,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let mut usage = self.ticket.connection.usage();
+        let mut usage = self.held.ticket.connection.usage();
         usage.n_calls -= 1;
         if self.is_answered {
             usage.last_used = Some(Instant::now());

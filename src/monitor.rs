@@ -240,6 +240,7 @@ impl Monitor {
         state.mark_unchanged();
         self.shared.read_requested.notify_one();
         self.shared.new_watcher.notify_one();
+        let question = self.shared.asked().share(question);
         Ok(Watcher { monitor: self.clone(), question, state })
     }
 }
@@ -306,7 +307,7 @@ fn later(at: Instant, wait: Duration) -> Instant {
 /// Keeps a storage being read, and notifies of each new snapshot.
 pub struct Watcher {
     monitor: Monitor,
-    question: Question,
+    question: Arc<Question>,
     state: watch::Receiver<State>,
 }
 

@@ -43,7 +43,7 @@ impl Use {
 
 /// Memory that a caller holds, until it is dropped.
 pub struct Held {
-    ticket: Arc<Ticket>,
+    pub(super) ticket: Arc<Ticket>,
     /// Bytes that are reserved for its connection.
     own: usize,
     /// Bytes that are shared with others.

@@ -52,13 +52,13 @@ pub(super) fn answer(
     let other = if request.uri().path().starts_with(SERVICE) { 0 } else { OTHER_BYTES };
     let waits = backlog.add();
     // Boxed, because a stream keeps the place of this future as long as it is open.
-    match (ticket.hold(CALL_BYTES + UNANSWERED_BYTES + other), ticket.hold(0)) {
-        (Some(held), Some(received)) => {
+    match (ticket.call(CALL_BYTES + UNANSWERED_BYTES + other), ticket.hold(0)) {
+        (Some(call), Some(received)) => {
             let request = request.map(|body| Received { body, held: received });
-            let (routes, call) = (routes.clone(), ticket.call());
+            let routes = routes.clone();
             async move {
                 drop(waits);
-                ask(routes, call, held, request).await
+                ask(routes, call, request).await
             }
             .boxed()
         }
@@ -76,16 +76,15 @@ pub(super) fn answer(
 async fn ask(
     mut routes: Routes,
     mut call: Call,
-    mut held: Held,
     request: Request<Received>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     match timeout(CALL_TIMEOUT, routes.call(request)).await {
         Ok(response) => response.map(|response| {
-            held.less(UNANSWERED_BYTES);
+            call.less(UNANSWERED_BYTES);
             if response.body().is_end_stream() {
                 call.answered();
             }
-            response.map(|body| AnswerBody { body, open: Some((call, held)), has_begun: false })
+            response.map(|body| AnswerBody { body, call: Some(call) })
         }),
         Err(_) => {
             REJECTED.warn("calls canceled: their requests were not complete in time", &call.peer());
@@ -96,7 +95,7 @@ async fn ask(
 }
 
 fn rejection(status: Status) -> Response<AnswerBody> {
-    status.into_http().map(|body| AnswerBody { body, open: None, has_begun: false })
+    status.into_http().map(|body| AnswerBody { body, call: None })
 }
 
 /// The body of a request. The received part counts as held memory until the message is complete.
@@ -131,9 +130,7 @@ impl Body for Received {
 /// The body of a response. Its call is open until the whole body was sent.
 pub(super) struct AnswerBody {
     body: tonic::body::Body,
-    open: Option<(Call, Held)>,
-    /// Whether HTTP/2 has taken a part. It asks for the next one when the client has received that.
-    has_begun: bool,
+    call: Option<Call>,
 }
 
 impl Body for AnswerBody {
@@ -141,13 +138,9 @@ impl Body for AnswerBody {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if std::mem::take(&mut self.has_begun)
-            && let Some((call, _)) = &mut self.open
-        {
-            call.answered();
-        }
+        self.call.iter_mut().for_each(Call::sent);
         let frame = task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.has_begun = true;
+        self.call.iter_mut().for_each(Call::sending);
         Poll::Ready(frame)
     }
 

@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::convert;
 use super::trigger_cache::{Answer, NamedTrigger};
+use crate::clock::Clock;
 use crate::jobrunr::Snapshot;
 use crate::metrics::{Metrics, Push, TriggerId};
 use crate::monitor::AnswerError;
@@ -29,6 +30,7 @@ const PODS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Records every decision in the metrics and among the recent ones, and in the log if it is a change.
 pub(super) struct DecisionLog {
+    clock: Clock,
     metrics: Metrics,
     recent: Recent,
     logged: Mutex<Logged>,
@@ -49,8 +51,8 @@ struct LastLogged {
 }
 
 impl DecisionLog {
-    pub(super) fn new(metrics: Metrics, recent: Recent) -> Self {
-        Self { metrics, recent, logged: Mutex::default() }
+    pub(super) fn new(clock: Clock, metrics: Metrics, recent: Recent) -> Self {
+        Self { clock, metrics, recent, logged: Mutex::default() }
     }
 
     /// Records a message on an activity stream.
@@ -59,17 +61,16 @@ impl DecisionLog {
         self.recent.record_push(named.id);
     }
 
-    /// Decides about a snapshot, and records the decision: once per snapshot, unless that is so old that its age is among the
+    /// Decides about a snapshot now, and records the decision: once per snapshot, unless that is so old that its age is among the
     /// reasons.
     ///
     /// # Errors
     /// Why the storage cannot answer the trigger's question. It is recorded.
-    pub(super) fn decide(
-        &self,
-        named: &NamedTrigger,
-        snapshot: &Arc<Snapshot>,
-        now: Timestamp,
-    ) -> Result<Answer, Status> {
+    pub(super) fn decide(&self, named: &NamedTrigger, snapshot: &Arc<Snapshot>) -> Result<Answer, Status> {
+        self.decide_at(named, snapshot, self.clock.now())
+    }
+
+    fn decide_at(&self, named: &NamedTrigger, snapshot: &Arc<Snapshot>, now: Timestamp) -> Result<Answer, Status> {
         if let Some(answer) = named.last.of(snapshot).filter(|_| stale_seconds(snapshot, now).is_none()) {
             return Ok(answer);
         }
@@ -213,12 +214,12 @@ mod tests {
         let trigger = Trigger::parse([("metric", "enqueued-count"), ("targetValue", "8")]).unwrap();
         let key = ScaledObjectKey::parse("shop", "worker").unwrap();
         let named = NamedTrigger { id: metrics.trigger_id(&key, &trigger), key, trigger, last: LastAnswer::default() };
-        let log = DecisionLog::new(metrics, Recent::off());
+        let log = DecisionLog::new(Clock::System, metrics, Recent::off());
         let now: Timestamp = "2026-11-23T20:00:00Z".parse().unwrap();
         let snapshot = Arc::new(Snapshot::empty(now, 4));
         let check = async |snapshot: &Arc<Snapshot>, age: i64, is_recorded: bool| {
             advance(Duration::from_secs(1)).await;
-            let answer = log.decide(&named, snapshot, now + SignedDuration::from_secs(age)).unwrap();
+            let answer = log.decide_at(&named, snapshot, now + SignedDuration::from_secs(age)).unwrap();
             assert_eq!(answer, Answer { value: 0.0, active: false });
             let recorded_at = log.logged.lock().unwrap().triggers[&named.id].asked_at;
             assert_eq!(recorded_at == Instant::now(), is_recorded, "{age}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -12,7 +12,6 @@ use super::convert;
 use super::decision_log::DecisionLog;
 use super::proto::{GetMetricSpecResponse, IsActiveResponse};
 use super::trigger_cache::NamedTrigger;
-use crate::clock::Clock;
 use crate::metrics::{Metrics, OpenStream, Push, StreamKind};
 use crate::monitor::{AnswerError, Watcher};
 use crate::scaling::Trigger;
@@ -100,14 +99,13 @@ impl PushSchedule {
 pub(super) fn activity(
     named: Arc<NamedTrigger>,
     watcher: Watcher,
-    clock: Clock,
     decisions: Arc<DecisionLog>,
     metrics: &Metrics,
     stop: CancellationToken,
 ) -> BoxStream<'static, Result<IsActiveResponse, Status>> {
     let pushes = PushSchedule::new(named.trigger.push_inactive, fastrand::f64());
     let _open = metrics.stream(StreamKind::Activity);
-    let state = Activity { named, watcher, clock, decisions, pushes, _open };
+    let state = Activity { named, watcher, decisions, pushes, _open };
     let stream = stream::unfold(state, |mut stream| async move {
         let result = stream.next().await;
         Some((Ok(IsActiveResponse { result }), stream))
@@ -153,7 +151,6 @@ async fn changed_target(trigger: &Trigger, watcher: &mut Watcher, sent: f64) -> 
 struct Activity {
     named: Arc<NamedTrigger>,
     watcher: Watcher,
-    clock: Clock,
     decisions: Arc<DecisionLog>,
     pushes: PushSchedule,
     _open: OpenStream,
@@ -170,11 +167,10 @@ impl Activity {
             }
             // While nothing is known, nothing can be sent before the next read ends, whatever is due.
             match self.pushes.timer().filter(|_| active.is_some()) {
-                // Boxed, because a stream keeps the place of a timer as long as it is open, and rarely uses it.
-                Some(at) => tokio::select! {
-                    () = self.watcher.changed() => {}
-                    () = Box::pin(sleep_until(at)) => {}
-                },
+                Some(at) => {
+                    // Boxed, because a stream keeps the place of a timer as long as it is open, and rarely uses it.
+                    let _ = Box::pin(timeout_at(at, self.watcher.changed())).await;
+                }
                 None => self.watcher.changed().await,
             }
         }
@@ -186,7 +182,7 @@ impl Activity {
             let storage = self.named.trigger.storage.clone();
             self.decisions.failed(&self.named, &AnswerError::NoAnswer { storage, cause })
         });
-        let answer = self.decisions.decide(&self.named, &snapshot.ok()?, self.clock.now());
+        let answer = self.decisions.decide(&self.named, &snapshot.ok()?);
         Some(answer.ok()?.active)
     }
 }

@@ -23,7 +23,6 @@ use crate::text::printable;
 /// Answers KEDA. No answer depends on what is kept here, so that two replicas agree.
 pub struct Scaler {
     storages: watch::Receiver<StorageHandles>,
-    clock: Clock,
     metrics: Metrics,
     calls: Calls,
     triggers: TriggerCache,
@@ -52,9 +51,9 @@ impl Scaler {
             get_metrics: metrics.calls("GetMetrics"),
             stream_metric_spec: metrics.calls("StreamMetricSpec"),
         };
-        let decisions = Arc::new(DecisionLog::new(metrics.clone(), recent.clone()));
+        let decisions = Arc::new(DecisionLog::new(clock, metrics.clone(), recent.clone()));
         let (triggers, warnings) = (TriggerCache::default(), Warnings::default());
-        Self { storages, clock, metrics, calls, triggers, warnings, recent, decisions }
+        Self { storages, metrics, calls, triggers, warnings, recent, decisions }
     }
 
     /// Returns the trigger that a call asks for: checked, bounded and printable.
@@ -105,7 +104,7 @@ impl Scaler {
         let storage = self.find(&storages, named)?;
         let snapshot = storage.ask(&named.trigger, named.key.namespace()).await;
         let snapshot = snapshot.map_err(|error| self.decisions.failed(named, &error))?;
-        self.decisions.decide(named, &snapshot, self.clock.now())
+        self.decisions.decide(named, &snapshot)
     }
 
     async fn answer_is_active(&self, reference: &ScaledObjectRef) -> Result<IsActiveResponse, Status> {
@@ -186,7 +185,7 @@ impl ExternalScaler for Scaler {
             let watcher = watcher.map_err(|error| convert::ask_error_status(&named.trigger.storage, &error))?;
             let decisions = Arc::clone(&self.decisions);
             let stop = storage.end.clone();
-            Ok(push::activity(named, watcher, self.clock, decisions, &self.metrics, stop))
+            Ok(push::activity(named, watcher, decisions, &self.metrics, stop))
         };
         recorded(&self.calls.stream_is_active, answer).await
     }

@@ -1,6 +1,7 @@
 //! The questions that are asked of a storage, and their limits.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -45,7 +46,7 @@ impl QuestionUse {
 
 /// The questions that are asked.
 #[derive(Debug, Default)]
-pub(super) struct AskedQuestions(HashMap<Question, QuestionUse>);
+pub(super) struct AskedQuestions(HashMap<Arc<Question>, QuestionUse>);
 
 impl AskedQuestions {
     /// Registers a question of a namespace. Returns whether the question is new.
@@ -65,19 +66,25 @@ impl AskedQuestions {
             return Ok(false);
         }
         self.drop_unused(now);
-        let of_namespace = || self.0.iter().filter(|(_, known)| *known.namespace == *namespace).map(|(known, _)| known);
+        let of_namespace =
+            || self.0.iter().filter(|(_, known)| *known.namespace == *namespace).map(|(known, _)| &**known);
         let n_filters =
             |known: &mut dyn Iterator<Item = &Question>| known.map(|known| &known.filter).collect::<HashSet<_>>().len();
         let has_room = MAX_QUESTIONS.has_room(of_namespace().count(), self.0.len());
         let is_new_filter = || !self.0.keys().any(|known| known.filter == question.filter);
-        let has_room_for_filter =
-            || MAX_FILTERS.has_room(n_filters(&mut of_namespace()), n_filters(&mut self.0.keys()));
+        let has_room_for_filter = || MAX_FILTERS.has_room(n_filters(&mut of_namespace()), n_filters(&mut self.iter()));
         if !has_room || (is_new_filter() && !has_room_for_filter()) {
             return Err(AskError::TooManyQuestions);
         }
         let new = QuestionUse { namespace: namespace.into(), last_asked: now, n_watchers: n_new_watchers };
-        self.0.insert(question.clone(), new);
+        self.0.insert(Arc::new(question.clone()), new);
         Ok(true)
+    }
+
+    /// Returns the question as it is registered, because thousands of watchers may keep it.
+    pub(super) fn share(&self, question: Question) -> Arc<Question> {
+        let known = self.0.get_key_value(&question).map(|(known, _)| Arc::clone(known));
+        known.unwrap_or_else(|| Arc::new(question))
     }
 
     /// Records that a watcher of the question is gone.
@@ -90,7 +97,7 @@ impl AskedQuestions {
     /// Returns the questions that are in use.
     pub(super) fn current(&mut self) -> Questions {
         self.drop_unused(Instant::now());
-        self.0.keys().cloned().collect()
+        self.iter().cloned().collect()
     }
 
     pub(super) fn is_watched(&self) -> bool {
@@ -98,7 +105,7 @@ impl AskedQuestions {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Question> {
-        self.0.keys()
+        self.0.keys().map(|question| &**question)
     }
 
     fn drop_unused(&mut self, now: Instant) {
