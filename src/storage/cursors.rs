@@ -6,7 +6,7 @@
 //! run with every read.
 //!
 //! Counting is the only part of a read that grows with the queue. Counts beyond the first thousand jobs have the same share of the
-//! time; reads in between check that the queue still has a thousand, and repeat its last count.
+//! time; reads in between check that the queue still has a thousand, and repeat its last counts.
 //!
 //! Both only make counts cheaper. Whether there is any job is always asked of the whole table.
 
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::plan::{DuePlan, DueState, QueueCursor, ReadPlan};
 use super::rows::Rows;
 use crate::config::ReadBounds;
-use crate::jobrunr::{Filter, Queue, Snapshot};
+use crate::jobrunr::{Filter, Mutexes, Queue, Snapshot};
 
 /// How far before the head a cursor is set: times come from the clocks of several machines, and transactions do not commit in
 /// the order in which they began.
@@ -59,6 +59,13 @@ impl LastRun {
     }
 }
 
+/// A long queue, as it was last counted. Both counts are of the same read: blocked jobs are subtracted from enqueued ones.
+#[derive(Clone, Copy, Debug)]
+struct LongQueue {
+    n_enqueued: u64,
+    n_blocked: u64,
+}
+
 /// An exact search for a due job.
 #[derive(Clone, Copy, Debug)]
 struct Search {
@@ -72,9 +79,10 @@ struct Search {
 pub(crate) struct QueueCursors {
     by_filter: HashMap<Filter, QueueCursor>,
     last_full_scan: Option<LastRun>,
-    /// The enqueued jobs of the long queues, as last counted.
-    long_queues: HashMap<Filter, u64>,
+    long_queues: HashMap<Filter, LongQueue>,
     last_long_count: Option<LastRun>,
+    /// Whether the last read repeated counts.
+    has_repeated_counts: bool,
     /// The states that had more jobs than one scan covers.
     large_states: HashSet<(Filter, DueState)>,
     searches: HashMap<(Filter, DueState), Search>,
@@ -90,12 +98,6 @@ impl QueueCursors {
     /// Returns where the jobs of a filter begin.
     pub(crate) fn get(&self, filter: &Filter) -> Option<QueueCursor> {
         self.by_filter.get(filter).copied()
-    }
-
-    /// Returns where the jobs of all filters begin.
-    pub(crate) fn first(&self) -> Option<QueueCursor> {
-        let first = |cursor: fn(&QueueCursor) -> Timestamp| self.by_filter.values().map(cursor).min();
-        Some(QueueCursor { enqueued: first(|cursor| cursor.enqueued)?, processing: first(|cursor| cursor.processing)? })
     }
 
     /// Sets the cursors after a full scan that began at `began`.
@@ -129,17 +131,21 @@ impl QueueCursors {
     }
 
     /// Completes the counts of a read that began at `began`: a long queue that was not counted to its end has as many jobs as it last
-    /// had. Returns whether a queue has become long meanwhile, so that another read has to count it.
+    /// had, and as many blocked ones. Returns whether a queue has become long meanwhile, so that another read has to count it.
     pub(crate) fn complete_counts(&mut self, plan: &ReadPlan<'_>, rows: &mut Rows, began: Instant) -> bool {
         let counted_all = plan.enqueued_limit == plan.count_limit;
         let mut has_new = false;
+        self.has_repeated_counts = false;
         for (queue, row) in plan.queues.iter().zip(&mut rows.queues) {
             if row.n_enqueued < LONG_QUEUE {
                 self.long_queues.remove(queue.filter);
             } else if counted_all {
-                self.long_queues.insert(queue.filter.clone(), row.n_enqueued);
-            } else if let Some(n_enqueued) = self.long_queues.get(queue.filter) {
-                row.n_enqueued = *n_enqueued;
+                let n_blocked = row.mutexes.map_or(0, |mutexes| mutexes.n_blocked);
+                self.long_queues.insert(queue.filter.clone(), LongQueue { n_enqueued: row.n_enqueued, n_blocked });
+            } else if let Some(LongQueue { n_enqueued, n_blocked }) = self.long_queues.get(queue.filter).copied() {
+                row.n_enqueued = n_enqueued;
+                row.mutexes = row.mutexes.map(|mutexes| Mutexes { n_blocked, ..mutexes });
+                self.has_repeated_counts = true;
             } else {
                 has_new = true;
             }
@@ -150,6 +156,11 @@ impl QueueCursors {
             self.last_long_count = None;
         }
         has_new
+    }
+
+    /// Returns whether the last read repeated counts, which may be wrong even if nothing changes any more.
+    pub(crate) fn has_repeated_counts(&self) -> bool {
+        self.has_repeated_counts
     }
 
     /// Returns how to scan the jobs of a state.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Duration, Instant};
 
 use super::StorageError;
@@ -18,7 +18,7 @@ const LEAST_LIMIT: usize = 10;
 /// A read that takes longer is followed by one of half the rows.
 const SLOW: Duration = Duration::from_millis(50);
 /// The application's clocks may differ, so that what ended a little before the newest is still to come.
-const OVERLAP: SignedDuration = SignedDuration::from_secs(2);
+const OVERLAP: SignedDuration = SignedDuration::from_secs(30);
 
 /// What is known of finished jobs.
 pub(super) struct FinishedCache {
@@ -41,7 +41,7 @@ impl FinishedCache {
     pub(super) async fn add(&mut self, backend: &mut dyn Backend, snapshot: &mut Snapshot) -> Result<(), StorageError> {
         if self.read_at.is_none_or(|read_at| INTERVAL <= read_at.elapsed()) {
             let began = Instant::now();
-            match self.read(backend).await {
+            match self.read(backend, snapshot.read_at).await {
                 Ok(()) => {}
                 Err(error @ (StorageError::Rejected(_) | StorageError::TimedOut(_))) => {
                     self.limit = LEAST_LIMIT;
@@ -59,9 +59,8 @@ impl FinishedCache {
     }
 
     /// Reads what has finished since the last read; all over again as long as the sample may grow.
-    async fn read(&mut self, backend: &mut dyn Backend) -> Result<(), StorageError> {
-        let newest = self.runs.back().filter(|_| self.limit <= self.runs.len());
-        let since = newest.and_then(|run| run.ended_at.checked_sub(OVERLAP).ok());
+    async fn read(&mut self, backend: &mut dyn Backend, now: Timestamp) -> Result<(), StorageError> {
+        let since = if self.limit <= self.runs.len() { since(&self.runs, now) } else { None };
         let mut found = backend.finished_runs(since, self.limit as u64).await?;
         if since.is_none() {
             self.runs.clear();
@@ -75,6 +74,34 @@ impl FinishedCache {
     }
 }
 
+/// Returns since when jobs may have finished that are not known. A job that seems to end later than now tells nothing: its clock is
+/// ahead, or its record damaged.
+fn since(runs: &VecDeque<FinishedRun>, now: Timestamp) -> Option<Timestamp> {
+    let newest = runs.iter().rev().map(|run| run.ended_at).find(|ended_at| *ended_at <= now)?;
+    newest.checked_sub(OVERLAP).ok()
+}
+
 fn next_limit(limit: usize, took: Duration) -> usize {
     if SLOW < took { (limit / 2).max(LEAST_LIMIT) } else { limit.saturating_mul(2).min(FINISHED_SAMPLE) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_are_read_since_the_newest_that_ended_by_now() {
+        let at = |second| Timestamp::from_second(1_700_000_000 + second).unwrap();
+        let check = |ended: &[i64], expected: Option<i64>| {
+            let run =
+                |second: &i64| FinishedRun { id: "1".into(), kind: "a".into(), ended_at: at(*second), seconds: 1.0 };
+            assert_eq!(since(&ended.iter().map(run).collect(), at(0)), expected.map(at), "{ended:?}");
+        };
+        check(&[], None);
+        check(&[-60, -5], Some(-35));
+        check(&[-60, 0], Some(-30));
+        // A clock an hour ahead.
+        check(&[-60, -5, 3_600], Some(-35));
+        check(&[3_600], None);
+    }
 }

@@ -197,7 +197,7 @@ impl MongoDbBackend {
         decode::definitions_version(&self.run(self.writer().definitions_version()).await?)
     }
 
-    /// Ensures that a job that moved during the read is not missed, if the read found none. The counts are of several
+    /// Ensures that a job that moved during the read is not missed, if the read found none up to `until`. The counts are of several
     /// instants; this is one command about every state, after all of them.
     ///
     /// A job that is left to do is ENQUEUED, PROCESSING or SCHEDULED at the instant of this command, and found by it, whichever
@@ -206,8 +206,13 @@ impl MongoDbBackend {
     ///
     /// The command is atomic: it passes a few index entries in one snapshot of the storage. MongoDB gives up a snapshot only
     /// after 10 ms or many documents.
-    async fn look_again(&self, row: &mut QueueRow, queue: &QueuePlan<'_>, since: i64) -> Result<(), StorageError> {
-        let Some(until) = queue.last_until() else { return Ok(()) };
+    async fn look_again(
+        &self,
+        row: &mut QueueRow,
+        queue: &QueuePlan<'_>,
+        until: Timestamp,
+        since: i64,
+    ) -> Result<(), StorageError> {
         let answer = self.run(self.writer().any_work(Some(until))).await?;
         let Some(job) = decode::documents(&answer)?.first().copied() else { return Ok(()) };
         let updated_at = decode::integer(job, "updatedAt");
@@ -257,19 +262,23 @@ impl MongoDbBackend {
         let mut n_invalid_jobs = 0;
         if 0 < row.n_enqueued.saturating_add(row.n_processing) {
             n_invalid_jobs = self.count(self.writer().count_invalid()).await?;
-        } else if !has_due(&row.scheduled) && !has_due(&row.awaiting) {
+        } else if let Some(until) = last_without_due(queue, &row) {
             let since = decode::fresh_since(&processing.servers, plan.now, self.config.heartbeat_multiplicand);
-            self.look_again(&mut row, queue, since).await?;
+            self.look_again(&mut row, queue, until, since).await?;
         }
         let Processing { servers, n_invalid_servers, .. } = processing;
         Ok(Rows { queues: vec![row], servers, n_invalid_servers, n_invalid_jobs, runs, definitions_version })
     }
 }
 
-/// Whether a job is due within the longest look-ahead.
-fn has_due(due: &DueScans) -> bool {
-    let (_, within) = due.of_state.intervals.split_last().unwrap_or((&Default::default(), &[]));
-    0 < due.of_state.n_before_calendar || within.iter().any(|interval| 0 < interval.n_jobs)
+/// Returns the end of the longest look-ahead within which no job is due.
+fn last_without_due(queue: &QueuePlan<'_>, row: &QueueRow) -> Option<Timestamp> {
+    let scans = [&row.scheduled.of_state, &row.awaiting.of_state];
+    if scans.iter().any(|scan| 0 < scan.n_before_calendar) {
+        return None;
+    }
+    let is_empty = |n: usize| scans.iter().all(|scan| scan.intervals.get(n).is_none_or(|jobs| jobs.n_jobs == 0));
+    queue.until.iter().enumerate().take_while(|(n, _)| is_empty(*n)).map(|(_, until)| *until).last()
 }
 
 #[async_trait]

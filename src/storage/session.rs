@@ -78,7 +78,7 @@ impl JobRunrSession {
             bounds: self.config.bounds,
             queues,
             recurring: questions.want_demand() && self.backend.findings().recurring_unavailable.is_none(),
-            first_cursor: self.cursors.first().filter(|_| from_cursors),
+            first_cursor: self.cursors.get(&Filter::default()).filter(|_| from_cursors),
         };
         (plan, unanswered)
     }
@@ -119,8 +119,9 @@ impl JobRunrSession {
     }
 
     async fn read_once(&mut self, questions: &Questions, now: Timestamp) -> Result<Attempt, StorageError> {
-        let filters = questions.iter().map(|(filter, _)| filter);
-        let from_cursors = self.cursors.cover(filters, &self.config.bounds);
+        let answered =
+            questions.iter().map(|(filter, _)| filter).filter(|filter| self.question_error(filter).is_none());
+        let from_cursors = self.cursors.cover(answered, &self.config.bounds);
         let (plan, unanswered) = self.plan(questions, now, from_cursors);
         let began = Instant::now();
         let mut rows = match self.backend.read(&plan).await {
@@ -174,18 +175,25 @@ impl JobRunrSession {
     }
 
     /// Ensures that no count of due jobs is 0 while one is due: where bounded scans found none, all jobs of the state are
-    /// searched, as often as the bounds allow. Returns whether the earliest was found, from which another read counts more.
+    /// searched, as often as the bounds allow, until one search times out. Returns whether the earliest was found, from which another
+    /// read counts more.
     async fn search_due_jobs(&mut self, snapshot: &mut Snapshot) -> Result<bool, StorageError> {
-        let mut found = false;
+        let (mut found, mut has_timed_out) = (false, false);
         for (filter, state, look_ahead) in assemble::possibly_missed(snapshot, &self.cursors) {
-            let result = self.earliest_due(&filter, state, look_ahead, snapshot.read_at).await?;
+            let known = self.cursors.last_search(&filter, state, look_ahead, &self.config.bounds);
+            let result = match known {
+                Some(known) => known,
+                None if has_timed_out => EarliestDue::Unknown,
+                None => self.earliest_due(&filter, state, look_ahead, snapshot.read_at).await?,
+            };
             found |= matches!(result, EarliestDue::At(_));
+            has_timed_out |= known.is_none() && result == EarliestDue::Unknown;
             assemble::add_search(snapshot, &filter, state, result);
         }
         Ok(found)
     }
 
-    /// Searches for the earliest due job, unless the last search is recent enough.
+    /// Searches for the earliest due job.
     async fn earliest_due(
         &mut self,
         filter: &Filter,
@@ -193,9 +201,6 @@ impl JobRunrSession {
         look_ahead: SignedDuration,
         read_at: Timestamp,
     ) -> Result<EarliestDue, StorageError> {
-        if let Some(known) = self.cursors.last_search(filter, state, look_ahead, &self.config.bounds) {
-            return Ok(known);
-        }
         let began = Instant::now();
         let result = match self.backend.earliest_due(filter, state, assemble::until(read_at, look_ahead)).await {
             Ok(Some(earliest)) => EarliestDue::At(earliest),
@@ -235,7 +240,7 @@ impl Session for JobRunrSession {
 
     async fn is_unchanged(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
         if let Some(is_unchanged) = self.backend.is_unchanged().await? {
-            return Ok(is_unchanged);
+            return Ok(is_unchanged && !self.cursors.has_repeated_counts());
         }
         // The probe does not help if heartbeats of servers have to be read, if a new due time may lie between several next
         // ones, or if it would walk the many jobs of a state.

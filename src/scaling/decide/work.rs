@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::float;
+use super::{MIN_LATENCY, float};
 use crate::jobrunr::{
     DEFAULT_POLL_INTERVAL_SECONDS, Filter, JobGroup, Queue, RunningJob, ServiceTime, ServiceTimes, Snapshot,
 };
@@ -249,8 +249,9 @@ impl<'a> Work<'a> {
             _ if is_drain => self.backlog.drain(float(workers)) + start.as_secs_f64(),
             _ => self.backlog.wait(float(workers)) + start.as_secs_f64(),
         };
-        // Without any estimate, what has been waited so far is the best guess.
-        let seconds = if seconds.is_finite() { seconds } else { self.waited() }.clamp(0.0, LONGEST);
+        // Without any estimate, what has been waited so far is the best guess. By a clock ahead of ours it is nothing.
+        let guess = || self.waited().max(start.as_secs_f64()).max(MIN_LATENCY);
+        let seconds = if seconds.is_finite() { seconds } else { guess() }.clamp(0.0, LONGEST);
         reasons.push(if is_drain {
             Reason::DrainTime { seconds, workers }
         } else {

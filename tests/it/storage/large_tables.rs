@@ -15,12 +15,21 @@ on_every_database!(
     jobs_before_the_cursor_are_counted_at_once,
     many_look_aheads_are_answered_by_one_scan;
     sql: long_queue_is_counted_in_its_share_of_the_time,
+    blocked_jobs_of_a_long_queue_are_counted_with_it,
+    unsupported_filter_makes_no_read_a_full_scan,
     overdue_jobs_beyond_every_scan_are_found,
     count_that_ended_at_its_bound_is_truncated,
     count_limit_above_the_bound_is_reached,
     due_jobs_are_counted_without_an_index_on_the_due_time,
     due_jobs_are_counted_in_the_order_of_an_index_on_state_and_due_time,
 );
+
+/// Every read begins at the cursors of the first, and repeats its counts of long queues.
+fn from_cursors(database: &Database) -> StorageConfig {
+    let full_scan_interval = Duration::from_secs(3_600);
+    let bounds = ReadBounds { full_scan_share: u32::MAX, full_scan_interval, ..ReadBounds::default() };
+    StorageConfig { bounds, ..database.config() }
+}
 
 fn due(snapshot: &Snapshot, look_ahead_seconds: i64) -> Count {
     queue(snapshot, &Filter::default()).scheduled[&SignedDuration::from_secs(look_ahead_seconds)]
@@ -80,13 +89,7 @@ async fn count_limit_above_the_bound_is_reached(kind: Kind) {
 /// the other have set.
 async fn jobs_before_the_cursor_are_counted_at_once(kind: Kind) {
     let mut database = Database::new(kind).await;
-    // Every read begins at its cursors.
-    let bounds = ReadBounds {
-        full_scan_share: u32::MAX,
-        full_scan_interval: Duration::from_secs(3_600),
-        ..ReadBounds::default()
-    };
-    let config = StorageConfig { bounds, ..database.config() };
+    let config = from_cursors(&database);
     for (state, ago) in [("ENQUEUED", 31.0), ("ENQUEUED", 4_000.0), ("PROCESSING", 31.0), ("PROCESSING", 4_000.0)] {
         database.clear().await;
         let mut session = config.connect().await.unwrap();
@@ -114,9 +117,11 @@ async fn long_queue_is_counted_in_its_share_of_the_time(kind: Kind) {
             let bounds = ReadBounds { full_scan_share, full_scan_interval, ..ReadBounds::default() };
             let mut session = StorageConfig { bounds, count_limit, ..database.config() }.connect().await.unwrap();
             let mut check = async |database: &Database, expected: u64| {
-                let snapshot = session.read(&Questions::from_iter([plain()]), database.now).await.unwrap();
+                let questions = Questions::from_iter([plain()]);
+                let snapshot = session.read(&questions, database.now).await.unwrap();
                 let enqueued = queue(&snapshot, &Filter::default()).enqueued;
                 assert_eq!(enqueued, Count { n_jobs: expected, limited: false }, "{kind:?} {count_limit:?} {is_due}");
+                session.is_unchanged(&questions, &snapshot).await.unwrap()
             };
             database.insert_jobs(&vec![job("ENQUEUED", 1.0); 999]).await;
             check(&database, 999).await;
@@ -124,7 +129,11 @@ async fn long_queue_is_counted_in_its_share_of_the_time(kind: Kind) {
             database.insert_jobs(&vec![job("ENQUEUED", 1.0); 501]).await;
             check(&database, 1_500).await;
             database.insert_jobs(&vec![job("ENQUEUED", 1.0); 300]).await;
-            check(&database, if is_due { 1_800 } else { 1_500 }).await;
+            let is_unchanged = check(&database, if is_due { 1_800 } else { 1_500 }).await;
+            assert!(
+                is_due || !is_unchanged,
+                "{kind:?}: a count that was repeated has to be counted, even if nothing changes"
+            );
             // A short queue is always counted, and so is one that becomes long again.
             database.move_jobs("ENQUEUED", "SUCCEEDED").await;
             check(&database, 0).await;
@@ -133,6 +142,37 @@ async fn long_queue_is_counted_in_its_share_of_the_time(kind: Kind) {
             session.close().await;
         }
     }
+}
+
+/// With JobRunr Pro, jobs that wait for a mutex are subtracted from those that are enqueued: both have to be of the same read.
+async fn blocked_jobs_of_a_long_queue_are_counted_with_it(kind: Kind) {
+    let mut database = Database::with(kind, Layout { pro: true, ..Layout::default() }).await;
+    let mut session = from_cursors(&database).connect().await.unwrap();
+    database.insert_jobs(&vec![job("ENQUEUED", 1.0); 1_100]).await;
+    for _ in 0..2 {
+        let snapshot = session.read(&Questions::from_iter([plain()]), database.now).await.unwrap();
+        let enqueued = queue(&snapshot, &Filter::default()).enqueued(false);
+        assert_eq!(enqueued, Count { n_jobs: 1_100, limited: false }, "{kind:?}");
+        database.insert_jobs(&vec![job("ENQUEUED", 1.0).mutex("a"); 1_200]).await;
+    }
+    session.close().await;
+}
+
+/// A filter that has no answer has no cursor. What shows that the others' are used is what they leave out.
+async fn unsupported_filter_makes_no_read_a_full_scan(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    let mut session = from_cursors(&database).connect().await.unwrap();
+    let unsupported = question(Filter { priority: Some(1), ..Filter::default() }, 60);
+    let mut count = async |database: &Database, questions: &[Question]| {
+        let questions = Questions::from_iter(questions.to_vec());
+        let snapshot = session.read(&questions, database.now).await.unwrap();
+        queue(&snapshot, &Filter::default()).enqueued.n_jobs
+    };
+    database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
+    assert_eq!(count(&database, &[plain()]).await, 1, "{kind:?}");
+    database.insert_jobs(&[job("ENQUEUED", 4_000.0)]).await;
+    let alone = count(&database, &[plain()]).await;
+    assert_eq!(count(&database, &[plain(), unsupported]).await, alone, "{kind:?}");
 }
 
 async fn many_look_aheads_are_answered_by_one_scan(kind: Kind) {

@@ -3,14 +3,14 @@
 use jiff::SignedDuration;
 use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::grpc::proto::GetMetricsRequest;
-use jobrunr_scaler::jobrunr::{Count, Filter, Questions, RunScheduling, Snapshot};
+use jobrunr_scaler::jobrunr::{Count, Filter, Question, Questions, RunScheduling, Snapshot};
 use jobrunr_scaler::storage::{SchemaError, Storage, StorageError, check, grants_sql};
 use mongodb::bson::{Bson, doc};
 
 use super::{counts, demand, plain, queue, read};
 use crate::database::{Database, Kind, Layout};
 use crate::process::Process;
-use crate::rows::{job, scheduled, server};
+use crate::rows::{Job, job, scheduled, server};
 use crate::scaler::{eventually, reference};
 use crate::support::servers::OwnServer;
 use crate::tls::ServerFiles;
@@ -196,8 +196,15 @@ async fn wrong_password_and_missing_server_are_told_apart() {
 /// of them need find it; yet no read says that there is nothing to do.
 #[tokio::test]
 async fn moving_job_is_never_missed() {
+    // Alone, and beside a job that only the longer look-ahead sees.
+    moving_job_is_seen(&[]).await;
+    moving_job_is_seen(&[job("AWAITING", 1.0).due_in(1_800.0)]).await;
+}
+
+async fn moving_job_is_seen(beside: &[Job]) {
     let mut database = mongodb().await;
     database.insert_jobs(&[scheduled(-1.0)]).await;
+    database.insert_jobs(beside).await;
     let config = database.config();
     let (now, stop) = (database.now, tokio_util::sync::CancellationToken::new());
     let mover = tokio::spawn({
@@ -213,12 +220,14 @@ async fn moving_job_is_never_missed() {
             n_moves
         }
     });
-    let questions = Questions::from_iter([demand()]);
+    let within_a_minute = Questions::from_iter([demand()]);
+    let an_hour = SignedDuration::from_hours(1);
+    let questions = Questions::from_iter([demand(), Question { look_ahead: an_hour, ..demand() }]);
     let mut session = config.connect().await.unwrap();
     let idle = Snapshot::empty(now, 4);
     for n_read in 0..150 {
         let snapshot = session.read(&questions, now).await.unwrap();
-        assert!(!snapshot.is_idle(&questions), "read {n_read}: {snapshot:?}");
+        assert!(!snapshot.is_idle(&within_a_minute), "read {n_read}: {snapshot:?}");
         assert!(!session.is_unchanged(&questions, &idle).await.unwrap(), "read {n_read}");
     }
     session.close().await;

@@ -1,8 +1,10 @@
 //! Recurring jobs: which of them need a server.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
-use jobrunr_scaler::config::StorageConfig;
-use jobrunr_scaler::jobrunr::{Questions, Recurring, RunScheduling};
+use jobrunr_scaler::config::{ReadBounds, StorageConfig};
+use jobrunr_scaler::jobrunr::{Filter, Question, Questions, Recurring, RunScheduling};
 use jobrunr_scaler::storage::Storage;
 
 use super::{demand, on_every_database, plain, read};
@@ -16,6 +18,7 @@ on_every_database!(
     malformed_definitions_affect_no_others,
     recurring_table_can_be_missing;
     sql: jobrunr_version_is_read_or_configured, recurring_jobs_are_read_in_every_layout,
+    runs_are_found_whatever_the_filters_of_the_triggers,
 );
 
 async fn recurring(database: &Database) -> Recurring {
@@ -57,6 +60,23 @@ async fn runs_are_found_behind_a_thousand_other_jobs(kind: Kind) {
         database.insert_jobs(&[job(state, 1.0).due_in(9999.0).run_of(&state.to_lowercase())]).await;
     }
     assert_eq!(without_run(&recurring(&database).await), ["nothing", "succeeded"], "{kind:?}");
+}
+
+/// A run with another tag is before the cursor of a filter whose queue is empty.
+async fn runs_are_found_whatever_the_filters_of_the_triggers(kind: Kind) {
+    let mut database = Database::with(kind, Layout { pro: true, ..Layout::default() }).await;
+    database.insert_recurring("enqueued", "0 3 * * *").await;
+    database.insert_jobs(&[job("ENQUEUED", 300.0).run_of("enqueued")]).await;
+    let full_scan_interval = Duration::from_secs(3_600);
+    let bounds = ReadBounds { full_scan_share: u32::MAX, full_scan_interval, ..ReadBounds::default() };
+    let mut session = StorageConfig { bounds, ..database.config() }.connect().await.unwrap();
+    let gpu = Filter { server_tag: Some("gpu".into()), ..Filter::default() };
+    let questions = Questions::from_iter([Question { filter: gpu, ..demand() }]);
+    for n_read in 1..=2 {
+        let recurring = session.read(&questions, database.now).await.unwrap().recurring.unwrap();
+        assert_eq!(without_run(&recurring), [""; 0], "{kind:?}, read {n_read}");
+    }
+    session.close().await;
 }
 
 async fn definitions_are_read_again_when_they_change(kind: Kind) {

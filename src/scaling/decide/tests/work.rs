@@ -112,6 +112,18 @@ fn estimates_are_seconds_with_the_workers_there_are() {
     check("expected-latency", 0, Some(2.0), Vec::new(), 0.0, "starts within about 0 s");
     // Nothing is known of the jobs but how long the oldest has waited.
     check("expected-latency", 800, None, servers(), 30.0, "no finished job shows how long jobs run");
+    // A pod has to start, however many wait.
+    for n_jobs in [7, 8, 800] {
+        check("expected-latency", n_jobs, None, Vec::new(), 45.0, "a pod starts within PT45S");
+    }
+}
+
+#[test]
+fn estimates_are_not_zero_while_the_clock_of_the_jobs_is_ahead() {
+    for metric in ["expected-latency", "drain-time"] {
+        let decision = promised(&format!("metric={metric} targetValue=60"), 8, -30, None, vec![server(4, 1)]);
+        assert!(decision.active && 0.0 < decision.value, "{metric}: {decision:?}");
+    }
 }
 
 proptest! {
