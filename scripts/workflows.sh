@@ -9,7 +9,7 @@ source scripts/lib/packages.sh
 readonly ACTIONLINT_VERSION=1.7.12
 
 command -v shellcheck >/dev/null || install_packages shellcheck
-command -v go >/dev/null || install_packages golang-go
+require_go
 PATH=$PATH:$(go env GOPATH)/bin
 command -v actionlint >/dev/null || go install "github.com/rhysd/actionlint/cmd/actionlint@v$ACTIONLINT_VERSION"
 actionlint -color

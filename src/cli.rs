@@ -20,7 +20,9 @@ use clap::{Parser, Subcommand};
 
 pub use error::CommandError;
 
-use crate::config::{Config, ConfigErrors, Loaded, StorageConfig, StorageName, variables};
+use crate::config::{
+    Config, ConfigErrors, DEFAULT_HTTP_PORT, DEFAULT_PORT, Loaded, StorageConfig, StorageName, parse_address, variables,
+};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::{demo, explain, serve};
@@ -72,10 +74,10 @@ pub struct ServeArgs {
     #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
     config: Option<PathBuf>,
     /// The address for KEDA; overrides the configuration.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = |text: &str| parse_address(text, DEFAULT_PORT))]
     listen: Option<SocketAddr>,
     /// The address for health and metrics; overrides the configuration.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = |text: &str| parse_address(text, DEFAULT_HTTP_PORT))]
     http: Option<SocketAddr>,
 }
 

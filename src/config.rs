@@ -43,9 +43,9 @@ use self::raw::{RawConfig, RawStorage, RawValue};
 pub const EXAMPLE: &str = include_str!("../config.example.yaml");
 
 /// The port for KEDA if `listen` is not given.
-const DEFAULT_PORT: u16 = 9090;
+pub(crate) const DEFAULT_PORT: u16 = 9090;
 /// The port for health and metrics if `http` is not given.
-const DEFAULT_HTTP_PORT: u16 = 8080;
+pub(crate) const DEFAULT_HTTP_PORT: u16 = 8080;
 
 /// All settings, valid.
 #[derive(Debug, Clone, PartialEq)]
@@ -280,7 +280,11 @@ fn parse_page(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| format!("{} is not a switch; use `true` or `false`", quoted(text)))
 }
 
-fn parse_address(text: &str, default_port: u16) -> Result<SocketAddr, String> {
+/// Parses an IP address with a port.
+///
+/// # Errors
+/// What is wrong and what is allowed, for example with the default port.
+pub(crate) fn parse_address(text: &str, default_port: u16) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         let port = text.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(default_port);
         let value = quoted(text);

@@ -21,6 +21,7 @@ use tonic::transport::Uri;
 use crate::config::{Config, ConfigErrors, variables};
 use crate::kubernetes::manifest::ScaledObject;
 use crate::terminal;
+use crate::text::whole_number;
 use client_tls::TlsArgs;
 pub(crate) use client_tls::TlsArgsError;
 pub(crate) use input::InputErrors;
@@ -46,7 +47,7 @@ pub struct ExplainArgs {
     tls: TlsArgs,
 
     /// The current number of replicas, all of them ready. If omitted, 1 is assumed, and the report says so
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number(0..=u32::MAX))]
     pub replicas: Option<u32>,
 
     /// The format of the report
@@ -55,7 +56,7 @@ pub struct ExplainArgs {
 
     /// Repeat every SECONDS, 2 if omitted, until interrupted
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+          value_parser = whole_number(1..=86_400_u64))]
     pub watch: Option<u64>,
 }
 

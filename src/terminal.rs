@@ -22,8 +22,8 @@ pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
 /// Warnings.
 pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
 
-/// Paragraphs are wrapped to this width. Longer lines are hard to read on any terminal.
-const WIDTH: usize = 100;
+/// What is printed for people fits into this many columns, those of the smallest usual terminal.
+pub(crate) const WIDTH: usize = 80;
 
 /// Returns the text in a style.
 #[must_use]

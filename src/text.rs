@@ -1,6 +1,8 @@
 //! Text for people: untrusted text made printable, numbers, nouns, lists, and suggestions for misspelled words.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 pub(crate) mod suggest;
 
@@ -53,9 +55,29 @@ pub(crate) fn joined<T: Display>(items: impl IntoIterator<Item = T>, separator: 
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(separator)
 }
 
+/// Returns a parser of whole numbers within a range, for options.
+pub(crate) fn whole_number<T>(allowed: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + Display + Clone,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| allowed.contains(number));
+        number.ok_or_else(|| format!("use a whole number from {} to {}", allowed.start(), allowed.end()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_number_says_what_is_allowed() {
+        let parse = whole_number(1..=10_u32);
+        assert_eq!([parse("1"), parse("10")], [Ok(1), Ok(10)]);
+        for text in ["0", "11", "-1", "1.5", "", "many", "99999999999"] {
+            assert_eq!(parse(text), Err("use a whole number from 1 to 10".to_owned()), "{text}");
+        }
+    }
 
     #[test]
     fn number_has_no_trailing_zeros() {

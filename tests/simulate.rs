@@ -149,6 +149,9 @@ fn errors_say_what_to_do() {
         "-f missing.yaml -f cron.yaml -f service.yaml --workload burst",
         "-f demand.yaml --workload burst --pod-start 45s",
         "-f demand.yaml --workload burst --fixed 0",
+        "--workload burst --fixed many",
+        "--workload burst --fixed 1 --since PT1H",
+        "--workload burst",
     ];
     let texts = arguments.map(|arguments| format!("$ simulate {arguments}\n{}", folder.simulate(arguments)));
     assert_snapshot!("errors", texts.join("\n\n"));

@@ -360,12 +360,11 @@ build_ferretdb() {
   version=$(cat "$source"/{main.go,go.mod,go.sum} | sha256sum | cut -c 1-12)
   program=$cache/ferretdb-$version
   if [[ ! -x $program ]]; then
-    # From Go 1.21 on, an older Go than go.mod asks for fetches a newer one by itself.
-    command -v go >/dev/null || install_packages golang-go || return
+    require_go || return
     echo "Building FerretDB, once" >&2
     mkdir -p "$cache" || return
     (cd "$source" && go build -trimpath -o "$program.$$" .) >&2 </dev/null ||
-      { fail "FerretDB could not be built: it needs Go 1.21 or later (https://go.dev/dl) and its module proxy"; return; }
+      { fail "FerretDB could not be built: Go needs its module proxy for that"; return; }
     mv "$program.$$" "$program" || return
   fi
   echo "$program"

@@ -37,3 +37,12 @@ require_rust() {
     { fail "missing: Rust (cargo). Get it with rustup: https://rustup.rs"; return; }
   command -v cc >/dev/null || install_packages gcc libc6-dev
 }
+
+# Makes sure of Go 1.21 or later: from then on it fetches a newer one by itself where a module wants that. Debian 12 has 1.19.
+require_go() {
+  local version
+  command -v go >/dev/null || install_packages golang-go || return
+  version=$(go env GOVERSION)
+  [[ $(printf '%s\n' go1.21 "$version" | sort --version-sort | head -n 1) == go1.21 ]] ||
+    fail "Go is $version, but 1.21 or later is needed. Get it from https://go.dev/dl, and put it first on the PATH."
+}

@@ -16,8 +16,7 @@ require_manifest_tools() {
   # The first python3 on the PATH may be another than Debian's, and its packages are not Debian's then.
   python=python3
   "$python" -c 'import yaml' 2>/dev/null || { install_packages python3 python3-yaml && python=/usr/bin/python3; }
-  # A Go older than the tools want fetches a newer one by itself, from 1.21 on.
-  command -v go || install_packages golang-go
+  require_go
   PATH=$PATH:$(go env GOPATH)/bin
   command -v helm || go install "helm.sh/helm/v3/cmd/helm@v$HELM_VERSION"
   command -v kubeconform || go install "github.com/yannh/kubeconform/cmd/kubeconform@v$KUBECONFORM_VERSION"

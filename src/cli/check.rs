@@ -15,8 +15,12 @@ use crate::protect::report::PodsReport;
 use crate::storage::{Finding, Level, check};
 use crate::terminal::{BOLD, GREEN, RED, YELLOW, painted, paragraph, stdout};
 
+/// The options that need `--protect`.
+const POD_OPTIONS: [&str; 3] = ["namespaces", "selector", "server_name"];
+
 /// The options of `check`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(mut_args(|arg| if POD_OPTIONS.contains(&arg.get_id().as_str()) { arg.requires("protect") } else { arg }))]
 pub struct CheckArgs {
     /// The configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL
     #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
@@ -153,4 +157,31 @@ fn table(report: &CheckReport) -> String {
         text += &pods.table();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        _args: CheckArgs,
+    }
+
+    #[test]
+    fn options_of_pods_need_protect() {
+        let check = |options: &[&str], expected: bool| {
+            let parsed = |further: &[&str]| Command::try_parse_from([&["check"], options, further].concat()).is_ok();
+            assert_eq!(parsed(&[]), expected, "{options:?}");
+            assert!(parsed(&["--protect"]), "{options:?}");
+        };
+        check(&[], true);
+        check(&["--storage", "orders"], true);
+        check(&["--namespace", "orders"], false);
+        check(&["--selector", "app=jobrunr-workers"], false);
+        check(&["--server-name", "*.workers"], false);
+    }
 }

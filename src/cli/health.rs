@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::config::{Config, ConfigErrors, variables};
+use crate::config::{Config, ConfigErrors, DEFAULT_HTTP_PORT, parse_address, variables};
 
 /// Longer than a working scaler ever takes.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, clap::Args)]
 pub struct HealthArgs {
     /// The HTTP address of the scaler [default: that of the configuration]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = |text: &str| parse_address(text, DEFAULT_HTTP_PORT))]
     pub http: Option<SocketAddr>,
 
     /// The configuration file, YAML. Only `http` is read from it

@@ -15,11 +15,12 @@ use crate::kubernetes::manifest;
 use crate::simulate::history::{HistoryBounds, HistoryOptions, Progress, read_history};
 use crate::simulate::workload::{Builtin, read_csv, write_csv};
 use crate::simulate::{Millis, Policy, Readiness, Settings, Workload};
-use crate::text::counted;
 use crate::text::suggest::did_you_mean;
+use crate::text::{counted, whole_number};
 
 /// The longest duration of an option.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
+const DEFAULT_SINCE: SignedDuration = SignedDuration::from_hours(36);
 /// The longest `--since`.
 const LONGEST_SINCE: SignedDuration = SignedDuration::from_hours(24 * 366);
 /// The workload that is read from a storage.
@@ -43,16 +44,16 @@ pub struct ModelArgs {
     #[arg(long, value_name = "NAME")]
     pub storage: Option<String>,
 
-    /// With --workload history: how far back. JobRunr keeps succeeded jobs for 36 hours by default
-    #[arg(long, value_name = "DURATION", default_value = "PT36H", value_parser = parse_since)]
-    pub since: SignedDuration,
+    /// With --workload history: how far back [default: PT36H, for which JobRunr keeps succeeded jobs by default]
+    #[arg(long, value_name = "DURATION", value_parser = parse_since)]
+    pub since: Option<SignedDuration>,
 
     /// With --workload history: keep the names of jobs, which --export-workload writes; otherwise they are short hashes
     #[arg(long)]
     pub names: bool,
 
     /// The workers of a pod
-    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value = "8", value_parser = whole_number(1..=10_000_u32))]
     pub workers_per_pod: u32,
 
     /// From the creation of a pod until its server announces itself; up to a tenth more or less, at random
@@ -80,7 +81,7 @@ pub struct ModelArgs {
     pub spare_busy_pods: bool,
 
     /// The seed of everything random. The same seed gives the same result
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole_number(0..=u64::MAX))]
     pub seed: u64,
 
     /// Also write an HTML page with charts: one file that needs nothing else
@@ -206,6 +207,9 @@ async fn workload(args: &ModelArgs) -> Result<Workload, ModelError> {
     if name == HISTORY {
         return history(args).await;
     }
+    if let Some(option) = only_for_history(args) {
+        return Err(ModelError::Input(format!("{option} is for --workload history; --workload is `{name}`")));
+    }
     if let Some(builtin) = Builtin::from_name(name) {
         return Ok(builtin.workload(args.seed));
     }
@@ -224,6 +228,12 @@ async fn workload(args: &ModelArgs) -> Result<Workload, ModelError> {
     read_csv(name, BufReader::new(file)).map_err(|error| ModelError::Input(error.to_string()))
 }
 
+/// An option that is given and has no effect on other workloads.
+fn only_for_history(args: &ModelArgs) -> Option<&'static str> {
+    let given = [("--storage", args.storage.is_some()), ("--since", args.since.is_some()), ("--names", args.names)];
+    given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)
+}
+
 /// Reads the workload from a storage. Shows how far it is if standard error is a terminal.
 async fn history(args: &ModelArgs) -> Result<Workload, ModelError> {
     let loaded = load_config(args.config.as_deref())?;
@@ -231,7 +241,11 @@ async fn history(args: &ModelArgs) -> Result<Workload, ModelError> {
         eprintln!("warning: {warning}");
     }
     let (name, storage) = storage_named(&loaded.config, args.storage.as_deref()).map_err(ModelError::Input)?;
-    let options = HistoryOptions { since: args.since, names: args.names, bounds: HistoryBounds::default() };
+    let options = HistoryOptions {
+        since: args.since.unwrap_or(DEFAULT_SINCE),
+        names: args.names,
+        bounds: HistoryBounds::default(),
+    };
     let bar = ProgressBar::new(PROGRESS_STEPS);
     if let Ok(style) = ProgressStyle::with_template("reading {msg} {bar:40} {percent} % {elapsed}") {
         bar.set_style(style);

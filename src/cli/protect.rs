@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::config::{DEFAULT_HTTP_PORT, parse_address};
 use crate::protect::pods::NamePattern;
+use crate::text::whole_number;
 
 /// The options of `protect`.
 #[derive(Clone, Debug, clap::Args)]
@@ -13,7 +15,7 @@ pub struct ProtectArgs {
     pub config: Option<PathBuf>,
 
     /// The address for health and metrics; overrides the configuration
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = |text: &str| parse_address(text, DEFAULT_HTTP_PORT))]
     pub http: Option<SocketAddr>,
 
     /// Which pods
@@ -21,7 +23,7 @@ pub struct ProtectArgs {
     pub pods: PodArgs,
 
     /// How many deletion costs to write per second at most
-    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = whole_number(1..=1_000_u32))]
     pub writes_per_second: u32,
 
     /// Leave the deletion costs when protection ends: where several replicas protect the same pods
@@ -40,7 +42,7 @@ pub struct PodArgs {
     #[arg(long = "namespace", short = 'n', value_name = "NAMESPACE")]
     pub namespaces: Vec<String>,
 
-    /// The labels of the workers' pods, such as app=workers. Default: all pods of the namespace
+    /// The labels of the workers' pods, such as app=jobrunr-workers. Default: all pods of the namespace
     #[arg(long, short = 'l', value_name = "LABELS")]
     pub selector: Option<String>,
 

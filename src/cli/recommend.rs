@@ -10,7 +10,7 @@ use super::model_args::{ModelArgs, ModelError, policies};
 use crate::simulate::recommend::{Rated, RecommendOptions, Recommendation, Slo, recommend};
 use crate::simulate::{recommendation_report, table};
 use crate::terminal::{BOLD, DIM, painted, paragraph, stdout};
-use crate::text::number;
+use crate::text::{number, whole_number};
 
 /// The lines of the front that the table shows.
 const MAX_FRONT: usize = 12;
@@ -30,7 +30,7 @@ pub struct RecommendArgs {
     model: ModelArgs,
 
     /// The most pods
-    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = whole_number(1..=1_000_u32))]
     pub max_pods: u32,
 
     /// The name of the Deployment to scale, and of the ScaledObject

@@ -9,14 +9,16 @@ use jiff::SignedDuration;
 use super::model_args::{ModelArgs, ModelError, parse_duration, policies};
 use crate::simulate::{Millis, Policy, Settings, markdown, report, simulate, table};
 use crate::terminal::stdout;
+use crate::text::whole_number;
 
 /// The most pods of `--fixed`.
-const MAX_PODS: i64 = 10_000;
+const MAX_PODS: u32 = 10_000;
 
 /// Show what ScaledObjects would have done with a workload
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimulateArgs {
-    /// A YAML file with ScaledObjects; - for standard input. Can be given several times, to compare
+    /// A YAML file with ScaledObjects; - for standard input. Can be given several times, to compare. Not needed with --fixed
+    /// or --clairvoyant
     #[arg(long = "filename", short, value_name = "FILE", required_unless_present_any = ["fixed", "clairvoyant"])]
     pub files: Vec<PathBuf>,
 
@@ -28,7 +30,7 @@ pub struct SimulateArgs {
     pub slo: SignedDuration,
 
     /// Also simulate that many pods, always on. Can be given several times
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_PODS))]
+    #[arg(long, value_name = "N", value_parser = whole_number(1..=MAX_PODS))]
     pub fixed: Vec<u32>,
 
     /// Also show what perfect knowledge would cost: pods just in time for the jobs, 95 % of which wait up to --slo

@@ -4,14 +4,13 @@ use std::fmt::Write;
 
 use super::{Simulation, SimulationResult, WorkloadSummary};
 use crate::duration;
-use crate::terminal::{BOLD, DIM, RED, YELLOW, painted, paragraph};
+use crate::terminal::{BOLD, DIM, RED, WIDTH, YELLOW, painted, paragraph};
 use crate::text::{counted, number, printable};
 
-const WIDTH: usize = 80;
 const MAX_NAME: usize = 22;
 /// The numbers of the table, with their widths.
 const HEADINGS: [(&str, usize); 8] =
-    [("p50", 8), ("p95", 8), ("p99", 8), ("max", 8), ("above", 7), ("pod-hours", 10), ("pods", 5), ("woken", 6)];
+    [("p50", 9), ("p95", 9), ("p99", 9), ("max", 9), ("above", 7), ("pod-hours", 10), ("pods", 5), ("woken", 6)];
 /// Eighths of a line's height, and none.
 const BLOCKS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
