@@ -3,6 +3,7 @@
 mod client_tls;
 mod evaluate;
 mod input;
+mod obstacle;
 mod promise;
 mod report;
 mod source;

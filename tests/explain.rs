@@ -150,6 +150,44 @@ async fn paused_scaled_object_is_reported_as_paused() {
 }
 
 #[tokio::test]
+async fn wanted_number_follows_behavior_annotations_and_bounds() {
+    let workspace = Workspace::new().await;
+    workspace.jobs(35, "ENQUEUED", 90).await;
+    let behavior = |rules: &str| COUNT.replace("scaleDown: {stabilizationWindowSeconds: 300}", rules);
+    let annotated = |annotation: &str| {
+        let annotations = format!("namespace: orders, annotations: {{autoscaling.keda.sh/{annotation}: 'true'}}");
+        COUNT.replace("namespace: orders", &annotations)
+    };
+    let check = |manifest: &str, replicas: u32, wanted: u32| {
+        workspace.file("worker.yaml", manifest);
+        let said = workspace.explain(&["-f", "worker.yaml", "--replicas", &replicas.to_string(), "--output", "json"]);
+        assert!(said.contains(&format!("\"wanted\": {wanted},")), "{manifest} {replicas}: {said}");
+        workspace.explain(&["-f", "worker.yaml", "--replicas", &replicas.to_string()])
+    };
+    check(COUNT, 7, 4);
+    let said = check(&behavior("scaleDown: {selectPolicy: Disabled}"), 7, 7);
+    assert!(said.contains("(the triggers ask for 4, which"), "{said}");
+    check(&behavior("scaleUp: {selectPolicy: Disabled}"), 2, 2);
+    check(&behavior("scaleUp: {selectPolicy: Disabled}"), 0, 1);
+    check(&annotated("paused-scale-in"), 7, 7);
+    check(&annotated("paused-scale-out"), 2, 2);
+    check(&annotated("paused-scale-out"), 0, 0);
+    // 35 jobs on 3 pods are 6 % above the target.
+    let eleven = |manifest: &str| manifest.replace("'10'", "'11'");
+    check(&eleven(COUNT), 3, 3);
+    check(&eleven(&behavior("scaleUp: {tolerance: 0}")), 3, 4);
+    // The HPA goes to its minimum first, where 35 jobs are within its tolerance.
+    let two = |manifest: &str| {
+        manifest.replace("'10'", "'17'").replace("maxReplicaCount:", "minReplicaCount: 2\n  maxReplicaCount:")
+    };
+    check(&two(COUNT), 1, 2);
+    // What is forced to be active is not scaled to zero.
+    workspace.file("idle.yaml", &annotated("force-activation").replace("enqueued-count", "scheduled-count"));
+    let said = workspace.explain(&["-f", "idle.yaml", "--replicas", "3", "--output", "json"]);
+    assert!(said.contains("\"wanted\": 1,") && said.contains("autoscaling.keda.sh/force-activation"), "{said}");
+}
+
+#[tokio::test]
 async fn rarely_intended_values_get_warnings() {
     let workspace = Workspace::new().await;
     workspace.server(8).await;

@@ -2,7 +2,7 @@
 
 use super::scaled_object::PlayedObject;
 use crate::kubernetes::hpa::{
-    DOWNSCALE_STABILIZATION, HpaOutcome, HpaReason, MetricReading, MetricType, Replicas, pods_wanted,
+    DOWNSCALE_STABILIZATION, HpaOutcome, HpaReason, MetricReading, MetricType, Replicas, Tolerance, pods_wanted,
 };
 use crate::text::number;
 
@@ -25,7 +25,15 @@ pub(super) fn hpa_reason(
     }
     let wanted = readings.iter().zip(&played.triggers).filter_map(|(reading, trigger)| {
         let value = reading.value?;
-        let pods = pods_wanted(reading.metric_type, value, reading.target, replicas.status, replicas.ready).ok()?;
+        let pods = pods_wanted(
+            reading.metric_type,
+            value,
+            reading.target,
+            replicas.status,
+            replicas.ready,
+            Tolerance::default(),
+        )
+        .ok()?;
         Some((pods, formula(&trigger.metric, reading, value, replicas.ready)))
     });
     // The metric that asks for the most pods decides.

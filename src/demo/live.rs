@@ -11,7 +11,7 @@ use super::scaled_object::{PlayedObject, PlayedTrigger};
 use super::scaler_client::{ScalerClient, TargetAndValue};
 use super::state::{DemoState, LiveAnswer};
 use crate::clock::TimeSource;
-use crate::kubernetes::hpa::{Replicas, pods_wanted};
+use crate::kubernetes::hpa::{Replicas, Tolerance, pods_wanted};
 
 /// How often the scaler is asked, by the machine's clock.
 const EVERY: Duration = Duration::from_millis(100);
@@ -65,6 +65,6 @@ async fn answer(client: &mut ScalerClient, trigger: &PlayedTrigger, replicas: Re
     let TargetAndValue { target, value } = client.target_and_value(trigger).await?;
     let active = client.is_active(trigger).await?;
     let Replicas { status, ready, .. } = replicas;
-    let pods = pods_wanted(trigger.metric_type, value, target, status, ready).ok();
+    let pods = pods_wanted(trigger.metric_type, value, target, status, ready, Tolerance::default()).ok();
     Ok(LiveAnswer { value: Some(value), target: Some(target), active: Some(active), pods })
 }

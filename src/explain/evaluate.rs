@@ -1,12 +1,12 @@
 //! Puts the replies of a ScaledObject's triggers together: where do they lead the workload?
 
-use super::promise;
 use super::report::{ReplicasReport, ScaledObjectReport, TriggerReport};
 use super::source::Reply;
 use super::summary::{Situation, summary};
-use crate::kubernetes::hpa::{MetricType, pods_wanted};
+use super::{obstacle, promise};
+use crate::kubernetes::hpa::{Behavior, MetricType, Tolerance, pods_wanted};
 use crate::kubernetes::keda::wanted_replicas;
-use crate::kubernetes::manifest::{self, ScaledObject, TriggerSpec};
+use crate::kubernetes::manifest::{self, Override, ScaledObject, TriggerSpec};
 
 /// The replicas if nobody says how many there are.
 const ASSUMED_REPLICAS: u32 = 1;
@@ -21,19 +21,25 @@ pub(super) fn evaluate(
     let bounds = object.rules.bounds;
     let now = replicas.unwrap_or(ASSUMED_REPLICAS);
     let is_active = |reply: &Reply| reply.reading.as_ref().is_ok_and(|reading| reading.active);
-    let active = replies.iter().flatten().any(is_active);
-    // The HPA never sees zero: KEDA starts the workload first.
-    let hpa_replicas = if now == 0 && active { bounds.hpa_min() } else { now };
+    let active = object.overrides.contains(&Override::Active) || replies.iter().flatten().any(is_active);
+    // The HPA sees neither zero, from which KEDA starts the workload, nor replicas outside of its bounds, which it corrects first.
+    let hpa_replicas = if 0 < now || active { now.max(bounds.hpa_min()).min(bounds.max) } else { now };
+    let tolerance = object.behavior.as_ref().map(Behavior::tolerance).unwrap_or_default();
     let triggers: Vec<TriggerReport> = std::iter::zip(&object.triggers, replies)
         .enumerate()
-        .map(|(index, (spec, reply))| trigger(index, spec, reply, hpa_replicas))
+        .map(|(index, (spec, reply))| trigger(index, spec, reply, hpa_replicas, tolerance))
         .collect();
     let pods_wanted: Vec<Option<u32>> = ours(&triggers).map(|trigger| trigger.pods_wanted).collect();
+    let mut obstacle = None;
     let wanted = match object.paused {
         Some(paused) => paused.replicas.unwrap_or(now),
         // Nothing is known of the triggers of other scalers, so they leave the replicas alone.
         None if pods_wanted.is_empty() => now,
-        None => wanted_replicas(bounds, now, active, &pods_wanted),
+        None => {
+            let wanted = wanted_replicas(bounds, now, active, &pods_wanted);
+            obstacle = obstacle::find(object, now, wanted, active);
+            obstacle.as_ref().map_or(wanted, |obstacle| obstacle.replicas)
+        }
     };
     let error = |trigger: &TriggerReport| Some(format!("{}: {}", trigger.label, trigger.error.as_deref()?));
     ScaledObjectReport {
@@ -41,11 +47,12 @@ pub(super) fn evaluate(
         name: object.name.clone(),
         replicas: ReplicasReport { now, assumed: replicas.is_none(), wanted, min: bounds.min, max: bounds.max },
         paused: object.paused.map(|paused| paused.annotation),
+        overrides: object.overrides.iter().map(|force| force.annotation()).collect(),
         needs_keda: manifest::keda_requirements(object),
         active,
         warnings: [manifest::warnings(object), promise::warnings(object, &triggers, hpa_replicas)].concat(),
         errors: triggers.iter().filter_map(error).collect(),
-        summary: summary(object, &Situation { triggers: ours(&triggers).collect(), active, now, wanted }),
+        summary: summary(object, &Situation { triggers: ours(&triggers).collect(), active, now, wanted, obstacle }),
         triggers,
     }
 }
@@ -54,7 +61,13 @@ fn ours(triggers: &[TriggerReport]) -> impl Iterator<Item = &TriggerReport> {
     triggers.iter().filter(|trigger| trigger.is_ours)
 }
 
-fn trigger(index: usize, spec: &TriggerSpec, reply: Option<Reply>, replicas: u32) -> TriggerReport {
+fn trigger(
+    index: usize,
+    spec: &TriggerSpec,
+    reply: Option<Reply>,
+    replicas: u32,
+    tolerance: Tolerance,
+) -> TriggerReport {
     let report = TriggerReport {
         index,
         label: spec.label(index),
@@ -74,7 +87,7 @@ fn trigger(index: usize, spec: &TriggerSpec, reply: Option<Reply>, replicas: u32
         warnings: Vec::new(),
     };
     match reply {
-        Some(reply) => with_reply(report, reply, spec.metric_type.unwrap_or_default(), replicas),
+        Some(reply) => with_reply(report, reply, spec.metric_type.unwrap_or_default(), replicas, tolerance),
         None => {
             let reason = format!("not for this scaler: KEDA handles `{}` itself", spec.kind);
             TriggerReport { reasons: vec![reason], ..report }
@@ -82,14 +95,20 @@ fn trigger(index: usize, spec: &TriggerSpec, reply: Option<Reply>, replicas: u32
     }
 }
 
-fn with_reply(report: TriggerReport, reply: Reply, metric_type: MetricType, replicas: u32) -> TriggerReport {
+fn with_reply(
+    report: TriggerReport,
+    reply: Reply,
+    metric_type: MetricType,
+    replicas: u32,
+    tolerance: Tolerance,
+) -> TriggerReport {
     let Reply { metric_name, target, warnings, reading } = reply;
     let report = TriggerReport { metric_name, target, warnings, ..report };
     let reading = match reading {
         Ok(reading) => reading,
         Err(error) => return TriggerReport { error: Some(error), ..report },
     };
-    let pods = pods_wanted(metric_type, reading.value, target.unwrap_or_default(), replicas, replicas);
+    let pods = pods_wanted(metric_type, reading.value, target.unwrap_or_default(), replicas, replicas, tolerance);
     TriggerReport {
         value: Some(reading.value),
         active: Some(reading.active),

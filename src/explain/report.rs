@@ -42,6 +42,9 @@ pub(crate) struct ScaledObjectReport {
     pub replicas: ReplicasReport,
     /// The annotation that pauses it, if one does: KEDA then does nothing.
     pub paused: Option<&'static str>,
+    /// The annotations that prevent or force something, whatever the triggers say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<&'static str>,
     /// The versions of KEDA that the manifest needs, the newest first.
     pub needs_keda: Vec<KedaRequirement>,
     /// Whether any trigger for this scaler is active.

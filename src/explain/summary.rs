@@ -1,9 +1,10 @@
 //! What KEDA and the HPA do with a ScaledObject, in words.
 
+use super::obstacle::Obstacle;
 use super::report::TriggerReport;
 use crate::kubernetes::hpa::DOWNSCALE_STABILIZATION;
 use crate::kubernetes::keda::{Fallback, FallbackBehavior};
-use crate::kubernetes::manifest::{Paused, ScaledObject};
+use crate::kubernetes::manifest::{Override, Paused, ScaledObject};
 use crate::text::{counted, joined};
 
 /// The state of a workload, and the size that KEDA and the HPA lead it to.
@@ -16,6 +17,8 @@ pub(super) struct Situation<'a> {
     pub(super) now: u32,
     /// The replicas that KEDA and the HPA settle on.
     pub(super) wanted: u32,
+    /// What keeps them from what the triggers ask for.
+    pub(super) obstacle: Option<Obstacle>,
 }
 
 /// Returns what KEDA and the HPA do, one sentence each.
@@ -28,7 +31,7 @@ pub(super) fn summary(object: &ScaledObject, situation: &Situation<'_>) -> Vec<S
     }
     let mut sentences = vec![replicas_sentence(object, situation)];
     sentences.extend(object.rules.fallback.iter().flat_map(|fallback| fallback_sentences(fallback, situation)));
-    sentences.extend(object.pauses.iter().cloned());
+    sentences.extend(object.overrides.iter().map(Override::to_string));
     if object.scaling_modifiers {
         sentences
             .push("scalingModifiers: the HPA gets the result of the formula, which is not computed here".to_owned());
@@ -45,12 +48,12 @@ fn paused_sentence(Paused { annotation, replicas }: Paused) -> String {
 }
 
 fn replicas_sentence(object: &ScaledObject, situation: &Situation<'_>) -> String {
-    let &Situation { ref triggers, active, now, wanted } = situation;
+    let &Situation { ref triggers, active, now, wanted, ref obstacle } = situation;
     let n_failed = triggers.iter().filter(|trigger| trigger.error.is_some()).count();
     match (active, n_failed) {
         (true, 0) => {
             let most = triggers.iter().filter_map(|trigger| trigger.pods_wanted).max().unwrap_or(0);
-            active_sentence(object, most, now, wanted)
+            active_sentence(object, most, now, wanted, obstacle.as_ref())
         }
         (true, _) => active_though_failed_sentence(object, now, wanted),
         (false, 0) => inactive_sentence(object, now, wanted),
@@ -105,10 +108,12 @@ fn fallback_replicas(fallback: &Fallback, now: u32) -> String {
     format!("{}, {which}", replicas_text(replicas))
 }
 
-fn active_sentence(object: &ScaledObject, most: u32, now: u32, wanted: u32) -> String {
+fn active_sentence(object: &ScaledObject, most: u32, now: u32, wanted: u32, obstacle: Option<&Obstacle>) -> String {
     let bounds = object.rules.bounds;
     let least = bounds.hpa_min();
-    let limit = if bounds.max < most {
+    let limit = if let Some(Obstacle { cause, .. }) = obstacle {
+        format!(" (the triggers ask for {most}, which {cause} prevents)")
+    } else if bounds.max < most {
         format!(" (the triggers ask for {most}, maxReplicaCount is {})", bounds.max)
     } else if most < least {
         format!(" (the triggers ask for {most}, the HPA's minimum is {least})")
@@ -116,6 +121,7 @@ fn active_sentence(object: &ScaledObject, most: u32, now: u32, wanted: u32) -> S
         String::new()
     };
     match (now, wanted) {
+        (0, 0) => format!("a trigger is active: the workload stays at 0{limit}"),
         (0, _) if wanted <= least => format!("a trigger is active: KEDA starts {}{limit}", replicas_text(least)),
         (0, _) => {
             format!(

@@ -55,8 +55,8 @@ pub struct ScaledObject {
     pub triggers: Vec<TriggerSpec>,
     /// Set if an annotation keeps KEDA from scaling at all.
     pub paused: Option<Paused>,
-    /// What other annotations prevent or force, one sentence each.
-    pub pauses: Vec<String>,
+    /// What other annotations prevent or force.
+    pub overrides: Vec<Override>,
     /// Fields and annotations that KEDA does not know, one sentence each. Kubernetes drops such fields.
     pub unknown_fields: Vec<String>,
 }
@@ -68,6 +68,17 @@ pub struct Paused {
     pub annotation: &'static str,
     /// The replicas that it keeps; `None` for the current number.
     pub replicas: Option<u32>,
+}
+
+/// What an annotation prevents or forces, whatever the triggers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Override {
+    /// KEDA and the HPA remove no pods.
+    NoScaleIn,
+    /// KEDA and the HPA start no pods.
+    NoScaleOut,
+    /// The triggers are active.
+    Active,
 }
 
 /// A ScaledJob. KEDA starts a Kubernetes Job for each unit of work, without an HPA or a cooldown.

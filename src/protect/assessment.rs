@@ -129,9 +129,8 @@ impl Assessment {
             let Some(replica_set) = &pod.replica_set else { continue };
             let class = match loads.get(key) {
                 Some(load) => load.class(),
-                // Its server has stopped.
-                None if matches!(pod.cost, super::pods::Cost::Ours(_)) => 0,
-                None => continue,
+                // Its server has stopped, or has not begun: it runs nothing, and goes before those that do.
+                None => 0,
             };
             let candidate = Candidate { pod: key.clone(), cost: pod.cost, class, in_doubt };
             self.replica_sets.entry(Arc::clone(replica_set)).or_default().push(candidate);
@@ -230,6 +229,16 @@ mod tests {
 
     fn written(assessment: &Assessment) -> Vec<(String, Option<i32>)> {
         assessment.changes().into_iter().map(|change| (change.pod.1.to_string(), change.cost)).collect()
+    }
+
+    #[test]
+    fn busy_pod_costs_more_than_one_whose_server_has_not_begun() {
+        let orders = snapshot(vec![server("a", 1), server("b", 1)], vec![job(Some("a"), 0), job(Some("b"), 0)]);
+        let all = assess(&[Some(&orders)], &pods(&[("a", Cost::None), ("b", Cost::None), ("starting", Cost::None)]));
+        assert_eq!(written(&all), [("a".to_owned(), Some(100)), ("b".to_owned(), Some(100))]);
+        // Where all are busy alike, nobody has to be preferred.
+        let busy = assess(&[Some(&orders)], &pods(&[("a", Cost::None), ("b", Cost::None)]));
+        assert_eq!(written(&busy), []);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::{FutureExt, select_all};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -26,6 +26,8 @@ const CONCURRENT_WRITES: usize = 10;
 const GATHER: Duration = Duration::from_millis(100);
 /// What removing costs may take when protection ends, well below Kubernetes' default grace period.
 const REMOVAL_TIME: Duration = Duration::from_secs(20);
+/// The pause before what could not be removed is tried again.
+const REMOVAL_INTERVAL: Duration = Duration::from_secs(1);
 /// In the place of a namespace, for the monitor's limits.
 const ASKED_BY: &str = "protect";
 
@@ -196,16 +198,32 @@ impl Protector {
 
     /// Removes the costs that we have written.
     async fn remove_all(&mut self) {
-        let pods: Vec<Pod> =
-            self.store.pods().values().filter(|pod| matches!(pod.cost, Cost::Ours(_))).cloned().collect();
-        let n_pods = pods.len();
-        let changes = pods.iter().map(|pod| Change { pod: pod.key(), cost: None, urgency: 0 }).collect();
-        match timeout(REMOVAL_TIME, self.write(changes)).await {
-            Ok(()) => info!(pods = n_pods, "removed the deletion costs"),
-            Err(_) => {
-                warn!("not all deletion costs could be removed within {REMOVAL_TIME:?}; `protect --remove` does it")
+        let n_pods = self.removals().len();
+        let removing = async {
+            loop {
+                let changes = self.removals();
+                if changes.is_empty() {
+                    return;
+                }
+                self.write(changes).await;
+                if !self.removals().is_empty() {
+                    sleep(REMOVAL_INTERVAL).await;
+                }
             }
+        };
+        if timeout(REMOVAL_TIME, removing).await.is_ok() {
+            info!(pods = n_pods, "removed the deletion costs");
+        } else {
+            let pods = self.removals().len();
+            warn!(pods, "not all deletion costs could be removed within {REMOVAL_TIME:?}; `protect --remove` does it");
         }
+    }
+
+    /// The changes that remove all costs that we have written.
+    fn removals(&self) -> Vec<Change> {
+        let pods = self.store.pods();
+        let ours = pods.values().filter(|pod| matches!(pod.cost, Cost::Ours(_)));
+        ours.map(|pod| Change { pod: pod.key(), cost: None, urgency: 0 }).collect()
     }
 }
 

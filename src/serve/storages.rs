@@ -141,8 +141,7 @@ pub fn start_storage(
     let settings = MonitorSettings {
         refresh: storage.refresh,
         max_staleness: storage.max_staleness,
-        // One that takes long may be followed by a search that times out.
-        read_timeout: storage.statement_timeout.saturating_mul(2).saturating_add(STATEMENT_SLACK),
+        read_timeout: storage.statement_timeout.saturating_add(STATEMENT_SLACK),
     };
     let source = Arc::new(storage.clone());
     let monitor = Monitor::start(name.to_owned(), source, settings, clock, metrics, tasks, stop.clone());

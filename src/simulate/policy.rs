@@ -118,7 +118,7 @@ impl Policy {
         if let Some(paused) = object.paused {
             return Err(PolicyError::Paused { name: name(), annotation: paused.annotation });
         }
-        let mut notes: Vec<String> = object.pauses.iter().map(|pause| format!("not simulated: {pause}")).collect();
+        let mut notes: Vec<String> = object.overrides.iter().map(|force| format!("not simulated: {force}")).collect();
         let mut triggers = Vec::new();
         for (index, spec) in object.triggers.iter().enumerate() {
             let label = spec.label(index);

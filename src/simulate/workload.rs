@@ -6,6 +6,7 @@ mod csv;
 use std::collections::HashMap;
 
 pub use builtin::Builtin;
+pub(in crate::simulate) use csv::MAX_DURATION;
 pub use csv::{CsvError, read_csv, write_csv};
 
 use super::Millis;

@@ -180,6 +180,18 @@ async fn failures_of_the_api_server_pass() {
 }
 
 #[tokio::test]
+async fn removal_is_tried_again_when_it_fails() {
+    let api = Api::start().await;
+    let mut database = pods(&api, 2).await;
+    database.insert_jobs(&[run(1, 0)]).await;
+    let protection = Protection::start(&api, &database, options());
+    until("the busy pod has a cost", || !api.annotated().is_empty()).await;
+    api.fail("patch", 500, 1);
+    protection.stop().await;
+    assert_eq!((api.annotated(), api.n_failures_left()), (Vec::<String>::new(), 0));
+}
+
+#[tokio::test]
 async fn pods_are_listed_again_when_a_watch_has_missed_something() {
     let api = Api::start().await;
     let mut database = pods(&api, 2).await;

@@ -206,7 +206,10 @@ impl View {
             None => triggers.iter().any(|trigger| trigger.storage == name),
         };
         let is_selected = |problem: &&Problem| match (&problem.key, &problem.storage) {
-            (Some(key), _) => query.selects_key(&key.namespace, &key.scaled_object),
+            (Some(key), storage) => {
+                let is_of_storage = storage.as_deref().is_none_or(is_shown);
+                query.selects_key(&key.namespace, &key.scaled_object) && is_of_storage
+            }
             (None, Some(storage)) => is_shown(storage),
             (None, None) => true,
         };

@@ -103,9 +103,10 @@ pub fn pods_wanted(
     target: f64,
     replicas: u32,
     ready: u32,
+    tolerance: Tolerance,
 ) -> Result<u32, FormulaError> {
     let reading = MetricReading { metric_type, target, value: Some(value) };
-    one_metric(&reading, Replicas::settled(replicas, ready), Tolerance::default())
+    one_metric(&reading, Replicas::settled(replicas, ready), tolerance)
 }
 
 /// Returns how many pods all metrics together ask for: the largest number that any of them asks for.

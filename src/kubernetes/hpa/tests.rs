@@ -140,7 +140,7 @@ fn pods_wanted_follows_the_formula() {
     #[track_caller]
     fn check(input: (MetricType, f64, f64, u32, u32), expected: u32) {
         let (metric_type, value, target, replicas, ready) = input;
-        assert_eq!(pods_wanted(metric_type, value, target, replicas, ready), Ok(expected));
+        assert_eq!(pods_wanted(metric_type, value, target, replicas, ready, Tolerance::default()), Ok(expected));
     }
     check((AverageValue, 195.0, 10.0, 0, 0), 20);
     check((AverageValue, 195.0, 10.0, 1, 1), 20);
@@ -167,17 +167,17 @@ fn pods_wanted_follows_the_formula() {
 #[test]
 fn numbers_become_thousandths_as_in_keda() {
     // 1.0005 is stored as a little less than that, so KEDA prints 1.000.
-    assert_eq!(pods_wanted(MetricType::AverageValue, 1000.0, 1.0005, 0, 0), Ok(1000));
-    assert_eq!(pods_wanted(MetricType::AverageValue, 0.001, 0.001, 0, 0), Ok(1));
+    assert_eq!(pods_wanted(MetricType::AverageValue, 1000.0, 1.0005, 0, 0, Tolerance::default()), Ok(1000));
+    assert_eq!(pods_wanted(MetricType::AverageValue, 0.001, 0.001, 0, 0, Tolerance::default()), Ok(1));
 }
 
 #[test]
 fn targets_that_kubernetes_rejects_are_errors() {
     for target in [0.0, 0.0004, -1.0, f64::INFINITY] {
-        let error = pods_wanted(MetricType::AverageValue, 1.0, target, 1, 1).unwrap_err();
+        let error = pods_wanted(MetricType::AverageValue, 1.0, target, 1, 1, Tolerance::default()).unwrap_err();
         assert_eq!(error, FormulaError::TargetTooSmall(target));
     }
-    let error = pods_wanted(MetricType::Value, 1.0, 0.0004, 1, 1).unwrap_err();
+    let error = pods_wanted(MetricType::Value, 1.0, 0.0004, 1, 1, Tolerance::default()).unwrap_err();
     insta::assert_snapshot!(error, @"target 0.0004 is less than 0.001, the smallest that Kubernetes can compare with");
 }
 
@@ -282,8 +282,8 @@ proptest! {
         target in 0.001..1e4f64,
         replicas in 0..200u32,
     ) {
-        let less = pods_wanted(metric_type, value, target, replicas, replicas).unwrap();
-        let more = pods_wanted(metric_type, value + more, target, replicas, replicas).unwrap();
+        let less = pods_wanted(metric_type, value, target, replicas, replicas, Tolerance::default()).unwrap();
+        let more = pods_wanted(metric_type, value + more, target, replicas, replicas, Tolerance::default()).unwrap();
         prop_assert!(less <= more);
     }
 

@@ -1,7 +1,9 @@
 //! The annotations that keep KEDA from scaling.
 
+use std::fmt;
+
 use super::fields::{Fields, Problems};
-use super::{Paused, go_bool};
+use super::{Override, Paused, go_bool};
 use crate::text::suggest::did_you_mean;
 use crate::yaml::{Node, Value};
 
@@ -13,13 +15,36 @@ const PAUSED_SCALE_OUT: &str = "autoscaling.keda.sh/paused-scale-out";
 const FORCE_ACTIVATION: &str = "autoscaling.keda.sh/force-activation";
 const KNOWN: [&str; 5] = [PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT, FORCE_ACTIVATION];
 
+impl Override {
+    /// The annotation's name.
+    #[must_use]
+    pub fn annotation(self) -> &'static str {
+        match self {
+            Self::NoScaleIn => PAUSED_SCALE_IN,
+            Self::NoScaleOut => PAUSED_SCALE_OUT,
+            Self::Active => FORCE_ACTIVATION,
+        }
+    }
+}
+
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let effect = match self {
+            Self::NoScaleIn => "KEDA and the HPA remove no pods",
+            Self::NoScaleOut => "KEDA and the HPA start no pods",
+            Self::Active => "KEDA treats the triggers as active, regardless of their values",
+        };
+        write!(f, "{}: {effect}", self.annotation())
+    }
+}
+
 /// What the annotations of a ScaledObject do.
 #[derive(Default)]
 pub(super) struct Annotations {
     /// Set if KEDA does not scale the workload at all.
     pub(super) paused: Option<Paused>,
-    /// What KEDA does not do, or does in any case, one sentence each.
-    pub(super) pauses: Vec<String>,
+    /// What KEDA does not do, or does in any case.
+    pub(super) overrides: Vec<Override>,
     /// Annotations and values that KEDA does not know, one sentence each.
     pub(super) unknown: Vec<String>,
 }
@@ -72,9 +97,9 @@ fn annotation(
     match key {
         // The other annotation may have set the replicas already.
         PAUSED => drop(read.paused.get_or_insert(Paused { annotation: PAUSED, replicas: None })),
-        PAUSED_SCALE_IN => read.pauses.push(format!("{key}: KEDA and the HPA remove no pods")),
-        PAUSED_SCALE_OUT => read.pauses.push(format!("{key}: KEDA and the HPA start no pods")),
-        _ => read.pauses.push(format!("{key}: KEDA treats the triggers as active, regardless of their values")),
+        PAUSED_SCALE_IN => read.overrides.push(Override::NoScaleIn),
+        PAUSED_SCALE_OUT => read.overrides.push(Override::NoScaleOut),
+        _ => read.overrides.push(Override::Active),
     }
     if go_bool(text).is_none() {
         read.unknown.push(format!("{key} is {text:?}, which KEDA reads as true"));

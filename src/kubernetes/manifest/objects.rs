@@ -72,7 +72,7 @@ fn scaled_object(document: &Fields<'_>, problems: &mut Problems) -> Option<Scale
     let spec = document.required("spec", problems, Fields::mapping)?;
     let mut unknown = document.unknown(&DOCUMENT);
     unknown.extend(spec.unknown(&SPEC));
-    let Annotations { paused, pauses, unknown: unknown_annotations } = annotations(document, problems);
+    let Annotations { paused, overrides, unknown: unknown_annotations } = annotations(document, problems);
     unknown.extend(unknown_annotations);
 
     let target = spec.required("scaleTargetRef", problems, Fields::mapping);
@@ -106,7 +106,7 @@ fn scaled_object(document: &Fields<'_>, problems: &mut Problems) -> Option<Scale
         scaling_modifiers,
         triggers,
         paused,
-        pauses,
+        overrides,
         unknown_fields: unknown,
     })
 }

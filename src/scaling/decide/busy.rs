@@ -28,6 +28,8 @@ impl BusyServers {
         let n_unlisted = match () {
             () if running.is_complete() => 0,
             () if queue.processing.limited => u64::MAX,
+            // The jobs of a filter are counted, and those of all filters listed.
+            () if *filter != Filter::default() => u64::MAX,
             () => queue.processing.n_jobs.saturating_sub(running.jobs.len() as u64),
         };
         let n_idle = (servers.len() as u64).saturating_sub(certain);

@@ -140,15 +140,15 @@ impl Model<'_> {
         self.storage_changed();
     }
 
-    /// A server takes as many jobs as it has free workers, unless it is doing so.
+    /// A server takes as many jobs as it has free workers, unless it is doing so. No job ends before the fetch that it came with, which
+    /// would keep it from being followed by another.
     fn fetch(&mut self, pod: u32) {
-        if 0 < self.settings.poll_interval {
-            let server = self.pods.get_mut(pod);
-            if self.now < server.fetches_until {
-                return;
-            }
-            server.fetches_until = self.now + FETCH_TIME;
+        let fetch_time = if 0 < self.settings.poll_interval { FETCH_TIME } else { 0 };
+        let server = self.pods.get_mut(pod);
+        if self.now < server.fetches_until {
+            return;
         }
+        server.fetches_until = self.now + fetch_time;
         let n_free = (self.settings.workers_per_pod as usize).saturating_sub(self.pods.get(pod).runs.len());
         let first_run = self.next_run;
         for _ in 0..n_free {
@@ -162,7 +162,7 @@ impl Model<'_> {
             let id = self.next_run;
             self.next_run += 1;
             self.pods.get_mut(pod).runs.push(Run { id, job: start.job, started: self.now, is_lost: false });
-            self.events.add(self.now + start.duration, Event::JobEnds { pod, run: id });
+            self.events.add(self.now + start.duration.max(fetch_time), Event::JobEnds { pod, run: id });
         }
         self.update_free(pod);
         if first_run < self.next_run {

@@ -11,12 +11,12 @@ use crate::text::suggest::did_you_mean;
 const COLUMNS: [&str; 4] = ["arrival_seconds", "duration_seconds", "due_seconds", "kind"];
 /// The kind of jobs in a file without that column.
 const DEFAULT_KIND: &str = "job";
-/// The longest name of a kind, in bytes.
-const MAX_KIND: usize = 200;
+/// The longest name of a kind, in bytes: what a history writes, 200 characters and `…`.
+const MAX_KIND: usize = 200 * 4 + 3;
 /// Ten years, in seconds.
 const MAX_SECONDS: f64 = 10.0 * 366.0 * 86_400.0;
 /// The longest duration: what fits into 32 bits of milliseconds, rounded down to 49 days.
-const MAX_DURATION: f64 = 49.0 * 86_400.0;
+pub(in crate::simulate) const MAX_DURATION: u32 = 49 * 86_400 * 1_000;
 
 /// Why a file is not a workload.
 #[derive(Debug, thiserror::Error)]
@@ -162,7 +162,7 @@ impl Lines<'_> {
         }
         let value = |place: usize| record.get(place).unwrap_or_default();
         let arrival = self.number(line, 0, value(self.places.arrival), MAX_SECONDS)?;
-        let duration = self.number(line, 1, value(self.places.duration), MAX_DURATION)?;
+        let duration = self.number(line, 1, value(self.places.duration), f64::from(MAX_DURATION) / 1000.0)?;
         let due = match self.places.due.map(value).filter(|due| !due.is_empty()) {
             Some(due) => self.number(line, 2, due, MAX_SECONDS)?,
             None => arrival,
@@ -275,12 +275,13 @@ mod tests {
     proptest! {
         #[test]
         fn csv_reads_what_it_writes(
-            jobs in prop::collection::vec((0_i64..10_000_000, 0_i64..10_000_000, 0_u32..u32::MAX / 2, 0_u32..3), 0..50)
+            jobs in prop::collection::vec((0_i64..10_000_000, 0_i64..10_000_000, 0..=MAX_DURATION, 0_u32..4), 0..50)
         ) {
             let job = |(arrival, wait, duration, kind): (i64, i64, u32, u32)| {
                 Job { arrival, due: arrival + wait % 3 * wait, duration, kind }
             };
-            let kinds = ["job", "Mail.send(java.lang.Long, \"x\")", "é\n"].map(str::to_owned).to_vec();
+            let long = "é".repeat(200) + "…";
+            let kinds = ["job", "Mail.send(java.lang.Long, \"x\")", "é\n", &long].map(str::to_owned).to_vec();
             let workload = Workload::new("w", jobs.into_iter().map(job).collect(), kinds);
             let mut text = Vec::new();
             write_csv(&workload, &mut text).unwrap();

@@ -197,7 +197,8 @@ impl<'a> Writer<'a> {
         let (micros, long) =
             (dialect.micros("updatedAt"), dialect.int(&format!("CASE WHEN {is_long} THEN 1 ELSE 0 END")));
         let record = format!("CASE WHEN {is_long} THEN '' ELSE {json} END");
-        let text = dialect.concatenated(&["id", "'\n'", &record]);
+        let id = dialect.id_text("id", self.schema.jobs_type("id"));
+        let text = dialect.concatenated(&[&id, "'\n'", &record]);
         let (jobs, state) = (&self.schema.jobs, page.state.name());
         for range in dialect.in_range("updatedAt", Some(page.since), page.until) {
             let range = self.bound(range);

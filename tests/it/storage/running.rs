@@ -6,7 +6,7 @@ use ::mongodb::bson::{Binary, Uuid, UuidRepresentation, doc};
 use jiff::Timestamp;
 use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::jobrunr::{Filter, Question, Questions, RunningJobs, Snapshot};
-use jobrunr_scaler::storage::Storage;
+use jobrunr_scaler::storage::{FinishedState, HistoryPage, Storage};
 
 use super::{counts, on_every_database, plain, read};
 use crate::database::{Database, Kind, Layout};
@@ -275,6 +275,8 @@ async fn ids_of_jobrunr_pro_are_those_of_the_records(kind: Kind) {
     database
         .insert_jobs(&[run(&database, A, 10).kind("first"), run(&database, B, 20).kind("second").priority(1)])
         .await;
+    let done = r#"{"jobHistory":[{"state":"PROCESSING"},{"state":"SUCCEEDED","processDuration":2.0}],"metadata":{}}"#;
+    database.insert_jobs(&vec![job("SUCCEEDED", 30.0).json(done); 20]).await;
     for table in [&jobs, &servers] {
         match kind {
             Kind::Postgres => {
@@ -293,12 +295,19 @@ async fn ids_of_jobrunr_pro_are_those_of_the_records(kind: Kind) {
     }
     let urgent = Filter { priority: Some(1), ..Filter::default() };
     let question = Question { filter: urgent, ..asks_for_running() };
-    let snapshot = read(&database, &database.config(), [question]).await.unwrap();
+    let work = Question { work: true, ..plain() };
+    let snapshot = read(&database, &database.config(), [question, work]).await.unwrap();
     let expected = BTreeMap::from([("first".to_owned(), on(A, 10)), ("second".to_owned(), on(B, 20))]);
     assert_eq!(by_kind(&snapshot, database.now), expected, "{kind:?}");
     let newest = &snapshot.servers[0];
     let shown = (&*newest.id, newest.name.as_deref(), newest.server_tags.as_deref());
     assert_eq!(shown, (A, Some("workers-a"), Some("DEFAULT,gpu")), "{kind:?}");
+    let times = snapshot.service_times.as_ref().and_then(|times| times.overall());
+    assert_eq!(times.map(|time| (time.samples, time.mean)), Some((20, 2.0)), "{kind:?}");
+    let (since, until) = (database.now - jiff::SignedDuration::from_mins(1), database.now);
+    let page = HistoryPage { state: FinishedState::Succeeded, since, until, limit: 100, max_characters: 65_536 };
+    let rows = database.config().connect().await.unwrap().history(&page).await.unwrap();
+    assert!(rows.len() == 20 && rows.iter().all(|row| row.json.as_deref() == Some(done)), "{kind:?}: {rows:?}");
 }
 
 #[tokio::test]

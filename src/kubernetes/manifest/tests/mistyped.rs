@@ -190,10 +190,9 @@ fn annotations_pause_a_scaled_object() {
     assert_eq!(paused("paused-replicas: \"0\""), Some(("autoscaling.keda.sh/paused-replicas", Some(0))));
     let both = "paused-replicas: \"4\", autoscaling.keda.sh/paused: \"true\"";
     assert_eq!(paused(both), Some(("autoscaling.keda.sh/paused-replicas", Some(4))));
-    assert_eq!(
-        object("paused-scale-in: \"true\"").pauses,
-        ["autoscaling.keda.sh/paused-scale-in: KEDA and the HPA remove no pods"]
-    );
+    assert_eq!(object("paused-scale-in: \"true\"").overrides, [Override::NoScaleIn]);
+    assert_eq!(object("force-activation: \"true\"").overrides, [Override::Active]);
+    assert_eq!(object("paused-scale-out: \"false\"").overrides, []);
     let annotation = |annotation: &str, expected: &str| {
         check("annotations: {}", &format!("annotations: {{autoscaling.keda.sh/{annotation}}}"), expected);
     };

@@ -53,6 +53,17 @@ fn jobs_that_end_at_once_are_followed_by_one_until_the_next_end_or_poll() {
 }
 
 #[test]
+fn short_jobs_follow_one_another_without_waiting_for_a_poll() {
+    for duration in [0, 1, 9, 10, 11] {
+        let workload = workload(vec![job(0, duration); 1_000]);
+        let settings = Settings { workers_per_pod: 8, ..settings() };
+        let model = played(&workload, 1, &settings);
+        let [first, .., last] = model.measure.waits.all() else { panic!() };
+        assert!(last - first < 15_000, "{duration} ms: {first} to {last}");
+    }
+}
+
+#[test]
 fn master_enqueues_a_poll_interval_early_and_the_job_waits_for_the_next_poll() {
     for due in (60_000..75_000).step_by(1000) {
         let workload = workload(vec![job(0, 1), Job { arrival: 1000, due, duration: 1, kind: 0 }]);

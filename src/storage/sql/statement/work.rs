@@ -87,7 +87,8 @@ impl Writer<'_> {
         let json = dialect.text("jobAsJson");
         let duration = dialect.process_duration(&json, MAX_RECORD_BYTES, DURATION_CHARACTERS);
         let duration = self.of_short_records(&duration, "NULL");
-        let text = dialect.concatenated(&["id", "'\n'", &format!("COALESCE({duration}, '')"), "'\n'", &kind]);
+        let id = dialect.id_text("id", self.schema.jobs_type("id"));
+        let text = dialect.concatenated(&[&id, "'\n'", &format!("COALESCE({duration}, '')"), "'\n'", &kind]);
         let conditions = match since {
             Some(since) => dialect.after("updatedAt", since).into_iter().map(Some).collect(),
             None => vec![None],
