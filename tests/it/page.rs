@@ -160,6 +160,9 @@ async fn json_is_the_same_and_can_be_filtered() {
     ] {
         assert_eq!(names(&json_of(&scene.process, &format!("/api/triggers?{query}"))), expected, "{query}");
     }
+    let problems = |query: &str| json_of(&scene.process, &format!("/api/triggers?{query}"))["problems"].to_string();
+    assert!(problems("namespace=shop").contains("\"away\""), "{}", problems("namespace=shop"));
+    assert!(!problems("storage=default").contains("\"away\""), "{}", problems("storage=default"));
     // The check of the storages, once it is done.
     let path = "/api/triggers?storage=default";
     eventually("a finding", async || {

@@ -154,6 +154,18 @@ mod tests {
     }
 
     #[test]
+    fn jobs_of_a_filter_may_be_on_any_server_while_not_all_are_listed() {
+        let listed = || vec![job(Some("other")), job(Some("other")), job(Some("other"))];
+        for (is_truncated, expected) in [(true, 32.0), (false, 2.0)] {
+            let mut snapshot = snapshot(RunningJobs { jobs: listed(), is_truncated, ..RunningJobs::default() }, 2);
+            let queue = snapshot.queues.remove(&Filter::default()).unwrap();
+            snapshot.queues.insert(Filter { priority: Some(1), ..Filter::default() }, queue);
+            let decision = decision(&format!("{DEMAND} priority=1"), &snapshot);
+            assert!((decision.value - expected).abs() < 1e-9, "{is_truncated}: {decision:?}");
+        }
+    }
+
+    #[test]
     fn occupied_workers_of_jobrunr_pro_make_a_server_busy() {
         let mut snapshot = snapshot(RunningJobs::default(), 0);
         snapshot.servers[2].occupied_workers = Some(1);
