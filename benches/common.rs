@@ -20,6 +20,12 @@ pub(crate) fn is_full() -> bool {
     std::env::args().any(|argument| argument == "--full")
 }
 
+/// Whether to run on a database: on all of them, or on the one that `--database=NAME` names.
+pub(crate) fn is_wanted(kind: Kind) -> bool {
+    let named = |argument: String| argument.strip_prefix("--database=").map(str::to_owned);
+    std::env::args().find_map(named).is_none_or(|wanted| wanted == name(kind))
+}
+
 /// Returns the first value for a quick run, else the second.
 pub(crate) fn sized<T>(quick: T, usual: T) -> T {
     if is_quick() { quick } else { usual }

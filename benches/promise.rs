@@ -98,7 +98,7 @@ async fn main() {
     if common::is_full() {
         kinds.push(Kind::MongoDb);
     }
-    for kind in kinds {
+    for kind in kinds.into_iter().filter(|kind| common::is_wanted(*kind)) {
         for bytes in [1_000, 1_000_000] {
             promise(kind, bytes, &mut rows).await;
         }

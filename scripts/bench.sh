@@ -5,6 +5,7 @@
 #                                        recommend; a quarter of an hour
 #   scripts/bench.sh calls growth        these
 #   scripts/bench.sh --full growth       up to ten million rows, and FerretDB, whose reads take up to a minute
+#   scripts/bench.sh --database=MariaDB growth   growth and promise on PostgreSQL, MariaDB, MySQL, SQLite or FerretDB alone
 #   scripts/bench.sh --profile=release   with what `cargo build --release` builds; without it, what is deployed (`dist`)
 #   scripts/bench.sh --program=FILE      calls, fleet and footprint measure this program, such as that of the image; best with
 #                                        --profile=release, which is built in minutes
@@ -20,7 +21,7 @@ for argument in "$@"; do
   case $argument in
   # With the features of the tests, so that little is compiled again.
   --quick) options+=(--quick) profile=(--profile test --features protect) ;;
-  --full) options+=(--full) ;;
+  --full | --database=*) options+=("$argument") ;;
   --program=*) BENCH_PROGRAM=$(realpath "${argument#*=}") && export BENCH_PROGRAM ;;
   --profile=*) profile=(--profile "${argument#*=}") ;;
   *) benches+=(--bench "$argument") ;;
