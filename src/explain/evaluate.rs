@@ -23,22 +23,21 @@ pub(super) fn evaluate(
     let is_active = |reply: &Reply| reply.reading.as_ref().is_ok_and(|reading| reading.active);
     let active = object.overrides.contains(&Override::Active) || replies.iter().flatten().any(is_active);
     // The HPA sees neither zero, from which KEDA starts the workload, nor replicas outside of its bounds, which it corrects first.
-    let hpa_replicas = if 0 < now || active { now.max(bounds.hpa_min()).min(bounds.max) } else { now };
+    let hpa_replicas = if 0 < now || active { bounds.hpa_replicas(now) } else { now };
     let tolerance = object.behavior.as_ref().map(Behavior::tolerance).unwrap_or_default();
     let triggers: Vec<TriggerReport> = std::iter::zip(&object.triggers, replies)
         .enumerate()
         .map(|(index, (spec, reply))| trigger(index, spec, reply, hpa_replicas, tolerance))
         .collect();
     let pods_wanted: Vec<Option<u32>> = ours(&triggers).map(|trigger| trigger.pods_wanted).collect();
-    let mut obstacle = None;
-    let wanted = match object.paused {
-        Some(paused) => paused.replicas.unwrap_or(now),
+    let (wanted, obstacle) = match object.paused {
+        Some(paused) => (paused.replicas.unwrap_or(now), None),
         // Nothing is known of the triggers of other scalers, so they leave the replicas alone.
-        None if pods_wanted.is_empty() => now,
+        None if pods_wanted.is_empty() => (now, None),
         None => {
             let wanted = wanted_replicas(bounds, now, active, &pods_wanted);
-            obstacle = obstacle::find(object, now, wanted, active);
-            obstacle.as_ref().map_or(wanted, |obstacle| obstacle.replicas)
+            let obstacle = obstacle::find(object, now, wanted, active);
+            (obstacle.as_ref().map_or(wanted, |obstacle| obstacle.replicas), obstacle)
         }
     };
     let error = |trigger: &TriggerReport| Some(format!("{}: {}", trigger.label, trigger.error.as_deref()?));

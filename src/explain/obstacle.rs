@@ -22,7 +22,7 @@ pub(super) fn find(object: &ScaledObject, now: u32, wanted: u32, active: bool) -
     };
     if wanted < now {
         // The step to zero or idle is KEDA's.
-        let is_hpa = active || (0 < bounds.min && bounds.idle.is_none());
+        let is_hpa = active || !bounds.may_stop();
         let rules = behavior.map(|behavior| &behavior.scale_down).filter(|_| is_hpa);
         let cause = overrides(Override::NoScaleIn).or(disabled(rules, "scaleDown.selectPolicy: Disabled"))?;
         return Some(Obstacle { cause, replicas: wanted.max(now.min(bounds.max)) });

@@ -154,7 +154,7 @@ fn active_though_failed_sentence(object: &ScaledObject, now: u32, wanted: u32) -
 
 fn inactive_sentence(object: &ScaledObject, now: u32, wanted: u32) -> String {
     let bounds = object.rules.bounds;
-    let may_stop = bounds.min == 0 || bounds.idle.is_some();
+    let may_stop = bounds.may_stop();
     if may_stop && wanted < now {
         let cooldown = object.rules.cooldown.as_secs();
         return format!("no trigger is active: KEDA scales to {wanted} after cooldownPeriod, {cooldown} s");

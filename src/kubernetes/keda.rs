@@ -39,6 +39,19 @@ impl ReplicaBounds {
     pub fn hpa_min(&self) -> u32 {
         self.min.max(1)
     }
+
+    /// Returns the number that the HPA corrects a number of replicas to.
+    #[must_use]
+    pub fn hpa_replicas(&self, replicas: u32) -> u32 {
+        // Not `clamp`, which panics if min is above max.
+        replicas.max(self.hpa_min()).min(self.max)
+    }
+
+    /// Returns whether KEDA itself scales the workload to zero or idle while no trigger is active.
+    #[must_use]
+    pub fn may_stop(&self) -> bool {
+        self.min == 0 || self.idle.is_some()
+    }
 }
 
 /// How a ScaledObject scales, with KEDA's defaults for what it omits.
@@ -261,12 +274,11 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
 #[must_use]
 pub fn wanted_replicas(bounds: ReplicaBounds, replicas_now: u32, active: bool, pods_wanted: &[Option<u32>]) -> u32 {
     let failed = pods_wanted.iter().any(Option::is_none);
-    let may_stop = bounds.idle.is_some() || bounds.min == 0;
     if !active && failed {
         // KEDA leaves the replicas as they are, and so does the HPA unless other metrics ask for more. At zero it does nothing.
         return if replicas_now == 0 { 0 } else { hpa_replicas(bounds, replicas_now, pods_wanted) };
     }
-    if !active && may_stop {
+    if !active && bounds.may_stop() {
         return bounds.idle.unwrap_or(0);
     }
     hpa_replicas(bounds, replicas_now, pods_wanted)
@@ -280,8 +292,7 @@ fn hpa_replicas(bounds: ReplicaBounds, replicas_now: u32, pods_wanted: &[Option<
         // A metric that cannot be read might ask for more than the others, so the HPA does not scale down.
         most => most.unwrap_or(0).max(replicas_now),
     };
-    // Not `clamp`, which panics if min is above max.
-    wanted.max(bounds.hpa_min()).min(bounds.max)
+    bounds.hpa_replicas(wanted)
 }
 
 #[cfg(test)]

@@ -200,15 +200,10 @@ impl Protector {
     async fn remove_all(&mut self) {
         let n_pods = self.removals().len();
         let removing = async {
-            loop {
-                let changes = self.removals();
-                if changes.is_empty() {
-                    return;
-                }
-                self.write(changes).await;
-                if !self.removals().is_empty() {
-                    sleep(REMOVAL_INTERVAL).await;
-                }
+            self.write(self.removals()).await;
+            while !self.removals().is_empty() {
+                sleep(REMOVAL_INTERVAL).await;
+                self.write(self.removals()).await;
             }
         };
         if timeout(REMOVAL_TIME, removing).await.is_ok() {

@@ -16,8 +16,10 @@ mod running;
 mod tables;
 mod work;
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
-use jobrunr_scaler::config::StorageConfig;
+use jobrunr_scaler::config::{ReadBounds, StorageConfig};
 use jobrunr_scaler::jobrunr::{Filter, Question, Questions, Queue, Snapshot};
 use jobrunr_scaler::storage::{Storage, StorageError};
 
@@ -65,6 +67,16 @@ pub(crate) fn demand() -> Question {
 /// Every job, and those scheduled within a minute.
 pub(crate) fn plain() -> Question {
     question(Filter::default(), 60)
+}
+
+/// With these bounds every read of a session begins at the cursors of the first, and repeats its counts of long queues.
+pub(crate) fn no_further_full_scan() -> ReadBounds {
+    let full_scan_interval = Duration::from_secs(3_600);
+    ReadBounds { full_scan_share: u32::MAX, full_scan_interval, ..ReadBounds::default() }
+}
+
+pub(crate) fn from_cursors(database: &Database) -> StorageConfig {
+    StorageConfig { bounds: no_further_full_scan(), ..database.config() }
 }
 
 pub(crate) async fn read(

@@ -54,10 +54,13 @@ impl Query {
     }
 
     pub(super) fn selects(&self, trigger: &TriggerView) -> bool {
-        let is = |wanted: &Option<String>, actual: &str| wanted.as_ref().is_none_or(|wanted| wanted == actual);
         self.selects_key(&trigger.namespace, &trigger.scaled_object)
-            && is(&self.storage, &trigger.storage)
+            && self.selects_storage(&trigger.storage)
             && self.state.is_none_or(|state| trigger.state == state)
+    }
+
+    pub(super) fn selects_storage(&self, storage: &str) -> bool {
+        self.storage.as_ref().is_none_or(|wanted| wanted == storage)
     }
 
     pub(super) fn selects_key(&self, namespace: &str, scaled_object: &str) -> bool {

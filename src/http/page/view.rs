@@ -207,8 +207,8 @@ impl View {
         };
         let is_selected = |problem: &&Problem| match (&problem.key, &problem.storage) {
             (Some(key), storage) => {
-                let is_other = query.storage.is_some() && storage.is_some() && query.storage != *storage;
-                query.selects_key(&key.namespace, &key.scaled_object) && !is_other
+                query.selects_key(&key.namespace, &key.scaled_object)
+                    && storage.as_deref().is_none_or(|storage| query.selects_storage(storage))
             }
             (None, Some(storage)) => is_shown(storage),
             (None, None) => true,

@@ -73,11 +73,6 @@ const PUSH_TO_JOB: &str = "KEDA opens the stream of an external-push trigger for
 const VALUE_IN_JOB: &str =
     "in a ScaledJob, KEDA reads the target of metricType: Value as 0 and starts no jobs; use AverageValue";
 
-/// Whether KEDA may scale the workload to zero or idle, so that it has to poll.
-fn may_stop(object: &ScaledObject) -> bool {
-    object.rules.bounds.min == 0 || object.rules.bounds.idle.is_some()
-}
-
 fn pushes(object: &ScaledObject) -> bool {
     object.triggers.iter().any(|trigger| trigger.kind == TriggerKind::ExternalPush)
 }
@@ -131,7 +126,7 @@ fn no_behavior(object: &ScaledObject) -> Option<String> {
 
 fn short_cooldown(object: &ScaledObject) -> Option<String> {
     let cooldown = object.rules.cooldown;
-    (may_stop(object) && cooldown < SHORT_COOLDOWN).then(|| {
+    (object.rules.bounds.may_stop() && cooldown < SHORT_COOLDOWN).then(|| {
         format!(
             "cooldownPeriod is {} s: KEDA removes all pods that soon after the last activity, and starts new ones for the next \
              job; use 300, the default, or more than the longest usual pause",
@@ -142,7 +137,7 @@ fn short_cooldown(object: &ScaledObject) -> Option<String> {
 
 fn long_cooldown(object: &ScaledObject) -> Option<String> {
     let cooldown = object.rules.cooldown;
-    (may_stop(object) && LONG_COOLDOWN < cooldown).then(|| {
+    (object.rules.bounds.may_stop() && LONG_COOLDOWN < cooldown).then(|| {
         format!(
             "cooldownPeriod is {} s, {cooldown}: pods without work stay that long; the unit is seconds",
             cooldown.as_secs()
@@ -152,7 +147,7 @@ fn long_cooldown(object: &ScaledObject) -> Option<String> {
 
 fn long_polling(object: &ScaledObject) -> Option<String> {
     let interval = object.rules.polling_interval;
-    (may_stop(object) && LONG_POLLING < interval).then(|| {
+    (object.rules.bounds.may_stop() && LONG_POLLING < interval).then(|| {
         format!(
             "pollingInterval is {} s, {interval}: only a poll tells KEDA that no trigger is active any longer and, with type: \
              external, that one is active; the unit is seconds, the default is 30",
@@ -203,7 +198,7 @@ fn push_and_formula(object: &ScaledObject) -> Option<String> {
 /// A push starts the first pod, and gives KEDA 2.21 a new computed target. It does nothing else.
 fn push_without_zero(object: &ScaledObject) -> Option<String> {
     let is_auto = |trigger: &TriggerSpec| trigger.metadata.get("targetValue").is_some_and(|text| text.trim() == "auto");
-    (pushes(object) && !may_stop(object) && !object.triggers.iter().any(is_auto)).then(|| {
+    (pushes(object) && !object.rules.bounds.may_stop() && !object.triggers.iter().any(is_auto)).then(|| {
         format!(
             "with minReplicaCount: {}, a push has no pod to start, and the HPA asks every 15 s anyway; use type: external, or \
              minReplicaCount: 0",

@@ -7,7 +7,7 @@ use jobrunr_scaler::config::{ReadBounds, StorageConfig};
 use jobrunr_scaler::jobrunr::{Count, Filter, Question, Questions, Snapshot};
 use jobrunr_scaler::storage::Storage;
 
-use super::{demand, on_every_database, plain, question, queue, read};
+use super::{demand, from_cursors, on_every_database, plain, question, queue, read};
 use crate::database::{Database, Kind, Layout};
 use crate::rows::{job, scheduled};
 
@@ -23,13 +23,6 @@ on_every_database!(
     due_jobs_are_counted_without_an_index_on_the_due_time,
     due_jobs_are_counted_in_the_order_of_an_index_on_state_and_due_time,
 );
-
-/// Every read begins at the cursors of the first, and repeats its counts of long queues.
-fn from_cursors(database: &Database) -> StorageConfig {
-    let full_scan_interval = Duration::from_secs(3_600);
-    let bounds = ReadBounds { full_scan_share: u32::MAX, full_scan_interval, ..ReadBounds::default() };
-    StorageConfig { bounds, ..database.config() }
-}
 
 fn due(snapshot: &Snapshot, look_ahead_seconds: i64) -> Count {
     queue(snapshot, &Filter::default()).scheduled[&SignedDuration::from_secs(look_ahead_seconds)]

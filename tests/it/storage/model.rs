@@ -11,7 +11,7 @@ use jobrunr_scaler::storage::Storage;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 
-use super::{question, read};
+use super::{no_further_full_scan, question, read};
 use crate::database::{Database, Kind, Layout};
 use crate::rows::{Encoding, Job, ServerRow, job, server};
 
@@ -392,11 +392,7 @@ fn session_is_never_wrong_in_tables_larger_than_every_bound() {
 
 #[test]
 fn session_that_reads_from_its_cursors_never_misses_the_only_job() {
-    let bounds = ReadBounds {
-        full_scan_share: u32::MAX,
-        full_scan_interval: std::time::Duration::from_secs(3_600),
-        ..ReadBounds::default()
-    };
+    let bounds = no_further_full_scan();
     on_random_input(24, (steps(), questions(), 1_u64..300), async |database, input| {
         check_session(database, input, bounds).await
     });

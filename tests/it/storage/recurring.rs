@@ -1,13 +1,11 @@
 //! Recurring jobs: which of them need a server.
 
-use std::time::Duration;
-
 use jiff::SignedDuration;
-use jobrunr_scaler::config::{ReadBounds, StorageConfig};
+use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::jobrunr::{Filter, Question, Questions, Recurring, RunScheduling};
 use jobrunr_scaler::storage::Storage;
 
-use super::{demand, on_every_database, plain, read};
+use super::{demand, from_cursors, on_every_database, plain, read};
 use crate::database::{Database, Kind, Layout};
 use crate::rows::{job, scheduled, server};
 
@@ -67,9 +65,7 @@ async fn runs_are_found_whatever_the_filters_of_the_triggers(kind: Kind) {
     let mut database = Database::with(kind, Layout { pro: true, ..Layout::default() }).await;
     database.insert_recurring("enqueued", "0 3 * * *").await;
     database.insert_jobs(&[job("ENQUEUED", 300.0).run_of("enqueued")]).await;
-    let full_scan_interval = Duration::from_secs(3_600);
-    let bounds = ReadBounds { full_scan_share: u32::MAX, full_scan_interval, ..ReadBounds::default() };
-    let mut session = StorageConfig { bounds, ..database.config() }.connect().await.unwrap();
+    let mut session = from_cursors(&database).connect().await.unwrap();
     let gpu = Filter { server_tag: Some("gpu".into()), ..Filter::default() };
     let questions = Questions::from_iter([Question { filter: gpu, ..demand() }]);
     for n_read in 1..=2 {
