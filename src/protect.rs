@@ -28,6 +28,8 @@ pub mod process;
 #[cfg(feature = "protect")]
 pub mod protector;
 #[cfg(feature = "protect")]
+mod refusals;
+#[cfg(feature = "protect")]
 pub mod store;
 
 #[cfg(test)]

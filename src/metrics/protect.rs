@@ -24,6 +24,8 @@ pub struct ProtectFigures {
     pub jobs_without_server: u64,
     /// Costs that have to be written.
     pub pending: usize,
+    /// Namespaces whose pods could not be listed yet.
+    pub unlisted_namespaces: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -67,6 +69,11 @@ impl Collector for ProtectMetrics {
                 i64::try_from(figures.jobs_without_server).unwrap_or(i64::MAX),
             ),
             ("protect_pending", "Deletion costs that have to be written", number(figures.pending)),
+            (
+                "protect_unlisted_namespaces",
+                "Namespaces whose pods could not be listed yet",
+                number(figures.unlisted_namespaces),
+            ),
         ];
         for (name, help, value) in gauges {
             ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, kind)?)?;

@@ -9,13 +9,15 @@ use super::order::{self, Candidate, Change};
 use super::pods::{NamePattern, NoPod, PodKey, PodNames, Pods};
 use crate::jobrunr::{RunningJob, Server, Snapshot, loss_class};
 
-/// What a storage answered; `None` if it does not answer.
+/// What a storage answered.
 #[derive(Clone, Copy, Debug)]
 pub struct StorageView<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its latest snapshot that is young enough.
+    /// Its latest snapshot; `None` if it has not answered yet.
     pub snapshot: Option<&'a Snapshot>,
+    /// Whether the snapshot is young enough to say what runs now. An old one only says which pods may run its jobs.
+    pub is_current: bool,
 }
 
 /// A server, and its pod.
@@ -42,7 +44,7 @@ pub struct ServerPlace {
 pub struct Assessment {
     /// The servers that are alive, and those that are not although they run jobs.
     pub servers: Vec<ServerPlace>,
-    /// The pods that a ReplicaSet controls and of which a server is known, by the ReplicaSet's uid.
+    /// The pods that a ReplicaSet controls, by the ReplicaSet's uid.
     pub replica_sets: BTreeMap<Arc<str>, Vec<Candidate>>,
     /// Jobs that run on an unknown server.
     pub n_jobs_without_server: u64,
@@ -57,6 +59,8 @@ struct Load {
     elapsed: Vec<u64>,
     /// Whether a server reports occupied workers (JobRunr Pro).
     is_occupied: bool,
+    /// Whether a server may run jobs that are not known.
+    in_doubt: bool,
 }
 
 impl Load {
@@ -80,13 +84,20 @@ impl Assessment {
     }
 
     fn add_storage(&mut self, storage: &StorageView<'_>, names: &PodNames<'_>, loads: &mut BTreeMap<PodKey, Load>) {
-        let known = storage.snapshot.and_then(|snapshot| Some((snapshot, snapshot.running.as_ref()?)));
-        let Some((snapshot, running)) = known else { return self.unknown_storages.push(storage.name.to_owned()) };
+        let known = storage.snapshot.filter(|_| storage.is_current);
+        let known = known.and_then(|snapshot| Some((snapshot, snapshot.running.as_ref()?)));
+        let Some((snapshot, running)) = known else {
+            self.unknown_storages.push(storage.name.to_owned());
+            return doubt(storage.snapshot, names, loads);
+        };
+        let n_without_server = running.jobs.iter().filter(|job| job.server_id.is_none()).count() as u64;
+        self.n_jobs_without_server = self.n_jobs_without_server.saturating_add(n_without_server);
         if !running.is_complete() {
             self.unknown_storages.push(storage.name.to_owned());
         }
-        let n_without_server = running.jobs.iter().filter(|job| job.server_id.is_none()).count() as u64;
-        self.n_jobs_without_server = self.n_jobs_without_server.saturating_add(n_without_server);
+        if !running.is_complete() || 0 < n_without_server {
+            doubt(Some(snapshot), names, loads);
+        }
         let by_server = running.by_server();
         for server in &snapshot.servers {
             let is_alive = server.is_alive(snapshot.read_at, snapshot.heartbeat_multiplicand);
@@ -124,20 +135,21 @@ impl Assessment {
     }
 
     fn add_pods(&mut self, pods: &Pods, loads: &BTreeMap<PodKey, Load>) {
-        let in_doubt = self.in_doubt();
+        let any_in_doubt = self.in_doubt();
         for (key, pod) in pods.iter().filter(|(_, pod)| !pod.is_terminating) {
             let Some(replica_set) = &pod.replica_set else { continue };
-            let class = match loads.get(key) {
-                Some(load) => load.class(),
-                // Its server has stopped, or has not begun: it runs nothing, and goes before those that do.
-                None => 0,
+            let (class, in_doubt) = match loads.get(key) {
+                Some(load) => (load.class(), load.in_doubt),
+                // Its server has stopped, or has not begun: it runs nothing, and goes before those that do. Or it belongs to a
+                // storage that has not answered yet.
+                None => (0, any_in_doubt),
             };
             let candidate = Candidate { pod: key.clone(), cost: pod.cost, class, in_doubt };
             self.replica_sets.entry(Arc::clone(replica_set)).or_default().push(candidate);
         }
     }
 
-    /// Whether jobs may run that are not known. No cost falls then.
+    /// Whether jobs may run that are not known. Costs of pods that may run them do not fall then.
     #[must_use]
     pub fn in_doubt(&self) -> bool {
         0 < self.n_jobs_without_server || !self.unknown_storages.is_empty()
@@ -162,6 +174,14 @@ impl Assessment {
     pub fn n_pods(&self) -> usize {
         let pods: BTreeSet<&PodKey> = self.servers.iter().filter_map(|server| server.pod.as_ref().ok()).collect();
         pods.len()
+    }
+}
+
+/// Marks the pods of a storage's servers: they may run jobs that are not known.
+fn doubt(snapshot: Option<&Snapshot>, names: &PodNames<'_>, loads: &mut BTreeMap<PodKey, Load>) {
+    let servers = snapshot.into_iter().flat_map(|snapshot| &snapshot.servers);
+    for pod in servers.filter_map(|server| names.find(server.name.as_deref()).ok()) {
+        loads.entry(pod.key()).or_default().in_doubt = true;
     }
 }
 
@@ -222,9 +242,12 @@ mod tests {
     }
 
     fn assess(snapshots: &[Option<&Snapshot>], pods: &Pods) -> Assessment {
-        let storages: Vec<StorageView<'_>> =
-            snapshots.iter().map(|snapshot| StorageView { name: "orders", snapshot: *snapshot }).collect();
+        let storages: Vec<StorageView<'_>> = snapshots.iter().map(|snapshot| view(*snapshot, true)).collect();
         Assessment::new(&storages, pods, &NamePattern::default())
+    }
+
+    fn view(snapshot: Option<&Snapshot>, is_current: bool) -> StorageView<'_> {
+        StorageView { name: "orders", snapshot, is_current }
     }
 
     fn written(assessment: &Assessment) -> Vec<(String, Option<i32>)> {
@@ -278,13 +301,28 @@ mod tests {
         // A job may run anywhere; a storage does not answer; a list has an end.
         let doubtful = idle_and_busy(vec![job(Some("b"), 0), job(None, 5)]);
         assert_eq!(written(&assess(&[Some(&doubtful)], &pods)), raised);
-        assert_eq!(written(&assess(&[Some(&certain), None], &pods)), raised);
         let mut truncated = certain.clone();
         truncated.running.as_mut().unwrap().is_truncated = true;
         assert_eq!(written(&assess(&[Some(&truncated)], &pods)), raised);
         // Nothing is known at all.
         assert_eq!(written(&assess(&[None], &pods)), []);
         assert_eq!(written(&assess(&[Some(&Snapshot::empty(now(), 4))], &pods)), []);
+    }
+
+    /// A storage that is away must not keep the costs of pods that have nothing to do with it: an idle one would stay above a busy
+    /// one.
+    #[test]
+    fn doubt_is_about_the_pods_of_the_storage_that_does_not_answer() {
+        let pods = pods(&[("a", Cost::Ours(600)), ("b", Cost::None), ("x", Cost::Ours(300)), ("y", Cost::Ours(400))]);
+        let orders = snapshot(vec![server("a", 1), server("b", 1)], vec![job(Some("b"), 0)]);
+        let billing = snapshot(vec![server("x", 1)], vec![job(Some("x"), 0)]);
+        let all = |billing: Option<&Snapshot>| {
+            let views = [view(Some(&orders), true), view(billing, false)];
+            written(&Assessment::new(&views, &pods, &NamePattern::default()))
+        };
+        // `x` has run jobs of `billing`. Of `y` no server is known, so that it may have begun since.
+        assert_eq!(all(Some(&billing)), [("a".to_owned(), None), ("b".to_owned(), Some(100))]);
+        assert_eq!(all(None), [("a".to_owned(), None), ("b".to_owned(), Some(100))]);
     }
 
     #[test]

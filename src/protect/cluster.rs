@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod as KubePod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ObjectMeta};
 use kube::api::{Api, ListParams, PartialObjectMeta, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::core::Status;
 use kube::{Client, Config};
@@ -46,6 +46,9 @@ pub enum ClusterError {
     /// Neither a kubeconfig nor a service account.
     #[error("no Kubernetes cluster: {0}; run it in a pod with a service account, or with a kubeconfig")]
     NoCluster(String),
+    /// The API server does not accept the service account's token.
+    #[error("the API server does not know who asks: {0}; check the service account and its token")]
+    Unknown(String),
     /// A right is missing.
     #[error(
         "the API server forbids `{verb}` on pods in the namespace `{namespace}`: {message}; give the service account the Role of \
@@ -71,6 +74,9 @@ pub enum ClusterError {
     /// Somebody else manages the pod's deletion cost.
     #[error("{0}")]
     Foreign(String),
+    /// The API server rejects this write: a webhook or a policy denies it, or fails.
+    #[error("the API server rejects it: {0}")]
+    Rejected(String),
     /// Everything else: the server is away, or fails.
     #[error("the API server does not answer: {0}")]
     Failed(String),
@@ -85,8 +91,15 @@ impl ClusterError {
             Self::Limited(_) => "limited",
             Self::Gone(_) => "gone",
             Self::Foreign(_) => "foreign",
-            Self::NoCluster(_) | Self::Expired(_) | Self::Failed(_) => "failed",
+            Self::Rejected(_) => "rejected",
+            Self::NoCluster(_) | Self::Unknown(_) | Self::Expired(_) | Self::Failed(_) => "failed",
         }
+    }
+
+    /// Whether it is about one pod or one namespace, so that other pods can still be written.
+    #[must_use]
+    pub fn is_about_the_pod(&self) -> bool {
+        matches!(self, Self::Forbidden { .. } | Self::Gone(_) | Self::Foreign(_) | Self::Rejected(_))
     }
 
     fn new(error: &kube::Error, verb: &'static str, namespace: &str) -> Self {
@@ -98,14 +111,21 @@ impl ClusterError {
 
     fn of_status(status: &Status, verb: &'static str, namespace: &str) -> Self {
         let message = printable(&status.message, MAX_MESSAGE);
-        let causes = status.details.iter().flat_map(|details| &details.causes);
+        let mut causes = status.details.iter().flat_map(|details| &details.causes);
         match status.code {
-            401 | 403 => Self::Forbidden { verb, namespace: namespace.to_owned(), message },
-            404 | 422 => Self::Gone(message),
-            409 if causes.into_iter().any(|cause| cause.reason == "FieldManagerConflict") => Self::Foreign(message),
-            409 => Self::Gone(message),
+            401 => Self::Unknown(message),
+            // What a webhook says; rights are missing without one.
+            403 if message.contains("denied the request") => Self::Rejected(message),
+            403 => Self::Forbidden { verb, namespace: namespace.to_owned(), message },
+            404 => Self::Gone(message),
+            409 if causes.any(|cause| cause.reason == "FieldManagerConflict") => Self::Foreign(message),
+            // Another pod has its name: nothing is created, and a uid cannot be changed.
+            409 if message.to_ascii_lowercase().contains("uid") => Self::Gone(message),
+            422 if causes.any(|cause| cause.field == "metadata.uid") => Self::Gone(message),
             410 => Self::Expired(message),
             429 => Self::Limited(message),
+            // Also of a webhook that cannot be called.
+            400 | 409 | 422 | 500 if verb == "patch" => Self::Rejected(format!("{}: {message}", status.code)),
             code => Self::Failed(format!("{code}: {message}")),
         }
     }
@@ -158,6 +178,8 @@ impl Cluster {
     /// [`ClusterError::NoCluster`]
     pub fn new(mut config: Config) -> Result<Self, ClusterError> {
         config.connect_timeout = Some(Duration::from_secs(5));
+        // The store and the protector wait and try again, within the budget of writes.
+        config.default_retry = false;
         config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 30));
         let client = Client::try_from(config).map_err(|error| ClusterError::NoCluster(causes(&error)))?;
         Ok(Self { client })
@@ -219,9 +241,12 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`]. The cost is then what it was.
     pub async fn write(&self, pod: &Pod, cost: Option<i32>) -> Result<(), ClusterError> {
-        let annotations = cost.map_or(json!({}), |cost| json!({ ANNOTATION: cost.to_string() }));
         // With the uid, a later pod of the same name does not get the cost.
-        let metadata = json!({ "name": &*pod.name, "uid": &*pod.uid, "annotations": annotations });
+        let mut metadata = json!({ "name": &*pod.name, "uid": &*pod.uid });
+        // Without annotations none is ours. An empty map would be one.
+        if let Some(cost) = cost {
+            metadata["annotations"] = json!({ ANNOTATION: cost.to_string() });
+        }
         let patch = Patch::Apply(json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata }));
         let (api, params) = (self.pods(&pod.namespace), PatchParams::apply(FIELD_MANAGER));
         match timeout(WRITE_TIMEOUT, api.patch_metadata(&pod.name, &params, &patch)).await {
@@ -272,7 +297,13 @@ fn cost(metadata: &ObjectMeta) -> Cost {
         return Cost::None;
     };
     let mut managers = metadata.managed_fields.iter().flatten();
-    let is_ours = managers.any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    let is_ours = managers.any(|entry| {
+        let manages = |fields: &FieldsV1| {
+            let annotations = fields.0.get("f:metadata").and_then(|metadata| metadata.get("f:annotations"));
+            annotations.is_some_and(|annotations| annotations.get(format!("f:{ANNOTATION}")).is_some())
+        };
+        entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.fields_v1.as_ref().is_some_and(manages)
+    });
     match text.parse() {
         Ok(cost) if is_ours => Cost::Ours(cost),
         _ => Cost::Foreign,

@@ -136,23 +136,24 @@ pub async fn protect(
     Ok(())
 }
 
-/// Removes the costs that any `protect` has written. Returns of how many pods.
+/// Removes the costs that any `protect` has written. Returns of how many pods. What fails for one pod does not keep the others.
 ///
 /// # Errors
 /// [`ProtectError`]
 pub async fn remove(cluster: &Cluster, options: &ProtectOptions) -> Result<usize, ProtectError> {
-    let mut n_pods = 0;
+    let (mut n_pods, mut failure) = (0, None);
     for scope in options.scopes(cluster) {
         let (pods, _) = cluster.list(&scope).await?;
         for pod in pods.iter().filter(|pod| matches!(pod.cost, Cost::Ours(_))) {
             match cluster.write(pod, None).await {
                 Ok(()) => n_pods += 1,
                 Err(ClusterError::Gone(_)) => {}
+                Err(error) if error.is_about_the_pod() => failure = Some(error),
                 Err(error) => return Err(error.into()),
             }
         }
     }
-    Ok(n_pods)
+    failure.map_or(Ok(n_pods), |error| Err(error.into()))
 }
 
 /// Reads storages and pods once, and reports which server is which pod, and what it costs.

@@ -1,11 +1,12 @@
 //! Keeps the costs in step with the jobs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::{FutureExt, select_all};
+use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -15,6 +16,7 @@ use super::budget::Budget;
 use super::cluster::{Cluster, ClusterError};
 use super::order::Change;
 use super::pods::{Cost, NamePattern, NoPod, Pod};
+use super::refusals::Refusals;
 use super::store::{Outage, PodStore};
 use crate::jobrunr::{Question, Snapshot};
 use crate::metrics::{ProtectFigures, ProtectMetrics};
@@ -56,10 +58,13 @@ pub struct Protector {
     store: PodStore,
     storages: Vec<(String, Watcher)>,
     settings: ProtectSettings,
+    /// What each storage last answered.
+    snapshots: HashMap<String, Arc<Snapshot>>,
     budget: Budget,
     outage: Outage,
-    /// When writing goes on after an error.
+    /// When writing goes on after the API server did not answer.
     paused_until: Option<Instant>,
+    refusals: Refusals,
     metrics: ProtectMetrics,
     /// Servers whose pod was not found, by storage and id, which were logged.
     lost: HashSet<(String, Arc<str>)>,
@@ -83,6 +88,8 @@ impl Protector {
             budget: Budget::new(settings.writes_per_second),
             outage: Outage::new("all"),
             paused_until: None,
+            snapshots: HashMap::new(),
+            refusals: Refusals::default(),
             lost: HashSet::new(),
             cluster,
             store,
@@ -95,11 +102,13 @@ impl Protector {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut store = self.store.subscribe();
         loop {
-            // Without all pods, servers would seem to have none.
-            let is_complete = self.settings.n_scopes <= store.borrow_and_update().n_listed;
-            let left = if is_complete { self.step().await } else { 0 };
-            let next = (0 < left).then(|| Instant::now() + self.budget.until_next());
-            let next = next.map(|next| self.paused_until.map_or(next, |paused| paused.max(next)));
+            let n_listed = store.borrow_and_update().n_listed;
+            let step = async { if 0 < n_listed { self.step(n_listed).await } else { None } };
+            let next = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                next = step => next,
+            };
             let reads = self.storages.iter_mut().map(|(_, watcher)| watcher.changed().boxed());
             let reads =
                 async { if reads.len() == 0 { std::future::pending().await } else { select_all(reads).await.0 } };
@@ -115,30 +124,52 @@ impl Protector {
         }
     }
 
-    /// Assesses the pods, and writes what the budget allows. Returns how many costs are left to write.
-    async fn step(&mut self) -> usize {
+    /// Assesses the pods of the namespaces that were listed, and writes what the budget allows. Returns when there is more to write,
+    /// if there is.
+    async fn step(&mut self, n_listed: usize) -> Option<Instant> {
         let assessment = self.assess();
-        self.report(&assessment);
-        let mut changes = assessment.changes();
+        let n_unlisted = self.settings.n_scopes.saturating_sub(n_listed);
+        // The pods of servers may be in the others.
+        if n_unlisted == 0 {
+            self.report(&assessment);
+        }
+        self.refusals.retain(&self.store.pods());
+        let changes = assessment.changes();
+        let n_changes = changes.len();
+        let (mut due, refused_until) = self.refusals.due(changes);
         let is_paused = self.paused_until.is_some_and(|until| Instant::now() < until);
-        let n_writes = if is_paused { 0 } else { self.budget.take(changes.len()) };
-        let left = changes.split_off(n_writes);
+        let n_writes = if is_paused { 0 } else { self.budget.take(due.len()) };
+        let left = due.split_off(n_writes);
         self.metrics.record(ProtectFigures {
             busy_pods: assessment.n_busy_pods(),
             idle_pods: assessment.replica_sets.values().map(Vec::len).sum::<usize>() - assessment.n_busy_pods(),
-            servers_without_pod: assessment.servers.iter().filter(|server| server.pod.is_err()).count(),
+            servers_without_pod: self.lost.len(),
             jobs_without_server: assessment.n_jobs_without_server,
-            pending: left.len(),
+            pending: n_changes - n_writes,
+            unlisted_namespaces: n_unlisted,
         });
-        self.write(changes).await;
-        left.len()
+        let is_interrupted = self.write(due).await;
+        let next = (!left.is_empty() || is_interrupted).then(|| Instant::now() + self.budget.until_next());
+        let next = next.map(|next| self.paused_until.map_or(next, |paused| paused.max(next)));
+        next.into_iter().chain(refused_until).min()
     }
 
-    fn assess(&self) -> Assessment {
-        let snapshots: Vec<(&str, Option<Arc<Snapshot>>)> =
-            self.storages.iter().map(|(name, watcher)| (name.as_str(), watcher.latest().ok())).collect();
-        let views: Vec<StorageView<'_>> =
-            snapshots.iter().map(|(name, snapshot)| StorageView { name, snapshot: snapshot.as_deref() }).collect();
+    fn assess(&mut self) -> Assessment {
+        let mut current = HashSet::new();
+        for (name, watcher) in &self.storages {
+            if let Ok(snapshot) = watcher.latest() {
+                self.snapshots.insert(name.clone(), snapshot);
+                current.insert(name.as_str());
+            }
+        }
+        let names = self.storages.iter().map(|(name, _)| name.as_str());
+        let views: Vec<StorageView<'_>> = names
+            .map(|name| StorageView {
+                name,
+                snapshot: self.snapshots.get(name).map(Arc::as_ref),
+                is_current: current.contains(name),
+            })
+            .collect();
         Assessment::new(&views, &self.store.pods(), &self.settings.pattern)
     }
 
@@ -158,19 +189,31 @@ impl Protector {
         self.lost = lost;
     }
 
-    async fn write(&mut self, changes: Vec<Change>) {
-        let pods = self.store.pods().clone();
-        let writes = changes.into_iter().filter_map(|change| Some((pods.get(&change.pod)?.clone(), change.cost)));
-        let cluster = &self.cluster;
-        let write = |(pod, cost): (Pod, Option<i32>)| async move {
-            let result = cluster.write(&pod, cost).await;
-            (pod, cost, result)
-        };
-        let results: Vec<_> =
-            futures::stream::iter(writes).map(write).buffer_unordered(CONCURRENT_WRITES).collect().await;
-        for (pod, cost, result) in results {
-            self.record(&pod, cost, result);
+    /// Writes costs until the API server does not answer. Returns whether that was so.
+    async fn write(&mut self, changes: Vec<Change>) -> bool {
+        self.paused_until = None;
+        for changes in changes.chunks(CONCURRENT_WRITES) {
+            let pods: Vec<(Pod, Option<i32>)> = {
+                let pods = self.store.pods();
+                changes.iter().filter_map(|change| Some((pods.get(&change.pod)?.clone(), change.cost))).collect()
+            };
+            let cluster = &self.cluster.clone();
+            let mut writes: FuturesUnordered<_> = pods
+                .into_iter()
+                .map(|(pod, cost)| async move {
+                    let result = cluster.write(&pod, cost).await;
+                    (pod, cost, result)
+                })
+                .collect();
+            // Each is recorded as it comes: what was written is known even if the rest is given up.
+            while let Some((pod, cost, result)) = writes.next().await {
+                self.record(&pod, cost, result);
+            }
+            if self.paused_until.is_some() {
+                return true;
+            }
         }
+        false
     }
 
     fn record(&mut self, pod: &Pod, cost: Option<i32>, result: Result<(), ClusterError>) {
@@ -180,10 +223,11 @@ impl Protector {
             Ok(()) => {
                 self.outage.end();
                 self.paused_until = None;
+                self.refusals.end(pod);
                 debug!(namespace = &*key.0, pod = &*key.1, cost, "deletion cost");
                 self.store.set_cost(&key, cost.map_or(Cost::None, Cost::Ours));
             }
-            Err(ClusterError::Gone(_)) => self.store.remove(&key),
+            Err(ClusterError::Gone(_)) => self.store.remove(pod),
             Err(ClusterError::Foreign(why)) => {
                 warn!(
                     namespace = &*key.0,
@@ -192,6 +236,7 @@ impl Protector {
                 );
                 self.store.set_cost(&key, Cost::Foreign);
             }
+            Err(error) if error.is_about_the_pod() => self.refusals.record(pod, error),
             Err(error) => self.paused_until = Some(Instant::now() + self.outage.record(&error)),
         }
     }

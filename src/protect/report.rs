@@ -52,8 +52,10 @@ impl PodsReport {
     /// Reports what the assessment of these pods shows.
     #[must_use]
     pub fn new(snapshots: &[(String, Snapshot)], pods: &Pods, pattern: &NamePattern) -> Self {
-        let views: Vec<StorageView<'_>> =
-            snapshots.iter().map(|(name, snapshot)| StorageView { name, snapshot: Some(snapshot) }).collect();
+        let views: Vec<StorageView<'_>> = snapshots
+            .iter()
+            .map(|(name, snapshot)| StorageView { name, snapshot: Some(snapshot), is_current: true })
+            .collect();
         let assessment = Assessment::new(&views, pods, pattern);
         let candidates = assessment.replica_sets.values().flatten();
         let classes: BTreeMap<&PodKey, u32> = candidates.map(|candidate| (&candidate.pod, candidate.class)).collect();

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::cluster::{Cluster, ClusterError, PodEvent, Scope};
 use super::pods::{Cost, Pod, PodKey, Pods};
 
 /// The first wait after an error, and the longest one.
-const RETRIES: std::ops::Range<Duration> = Duration::from_secs(1)..Duration::from_secs(30);
+pub(super) const RETRIES: std::ops::Range<Duration> = Duration::from_secs(1)..Duration::from_secs(30);
+/// A watch that ends before this time and without an event has failed.
+const SHORT_WATCH: Duration = Duration::from_secs(10);
+/// After so many failures of a watch in a row the pods are listed again: what it cannot deliver, a list may.
+const MAX_WATCH_FAILURES: u32 = 3;
 
 /// The pods of all namespaces. Clones share them.
 #[derive(Clone)]
@@ -29,7 +33,7 @@ struct Inner {
 pub struct StoreState {
     /// How often pods have changed.
     pub n_changes: u64,
-    /// The namespaces that were listed at least once.
+    /// How many namespaces were listed at least once.
     pub n_listed: usize,
 }
 
@@ -59,21 +63,18 @@ impl PodStore {
         }
     }
 
-    /// Forgets a pod that is gone.
-    pub fn remove(&self, key: &PodKey) {
-        self.pods().remove(key);
+    /// Forgets a pod that is gone, but not a later one of the same name.
+    pub fn remove(&self, pod: &Pod) {
+        let mut pods = self.pods();
+        if pods.get(&pod.key()).is_some_and(|known| known.uid == pod.uid) {
+            pods.remove(&pod.key());
+        }
     }
 
     fn apply(&self, event: PodEvent) {
         match event {
             PodEvent::Changed(pod) => drop(self.pods().insert(pod.key(), pod)),
-            PodEvent::Removed(pod) => {
-                let mut pods = self.pods();
-                // Not a later one of the same name.
-                if pods.get(&pod.key()).is_some_and(|known| known.uid == pod.uid) {
-                    pods.remove(&pod.key());
-                }
-            }
+            PodEvent::Removed(pod) => self.remove(&pod),
             PodEvent::Version => return,
         }
         self.0.state.send_modify(|state| state.n_changes = state.n_changes.wrapping_add(1));
@@ -99,7 +100,6 @@ impl PodStore {
             let listed = cluster.list(&scope).await;
             let mut version = match listed {
                 Ok((pods, version)) => {
-                    outage.end();
                     self.replace(&scope.namespace, pods, std::mem::take(&mut is_first));
                     version
                 }
@@ -108,11 +108,24 @@ impl PodStore {
                     continue;
                 }
             };
-            loop {
-                match self.watch(&cluster, &scope, &mut version, &mut outage).await {
-                    Ok(()) => {}
+            let mut n_failures = 0;
+            while n_failures < MAX_WATCH_FAILURES {
+                let began = Instant::now();
+                let result = self.watch(&cluster, &scope, &mut version, &mut outage).await;
+                n_failures += 1;
+                match result {
+                    // A few minutes have passed.
+                    Ok(()) if SHORT_WATCH <= began.elapsed() => {
+                        outage.end();
+                        n_failures = 0;
+                    }
+                    // Closed at once, perhaps by a proxy.
+                    Ok(()) => sleep(outage.next_wait()).await,
                     // What has happened since is not known.
-                    Err(ClusterError::Expired(_)) => break,
+                    Err(ClusterError::Expired(_)) => {
+                        sleep(outage.next_wait()).await;
+                        break;
+                    }
                     Err(error) => outage.wait(&error).await,
                 }
             }
@@ -135,6 +148,11 @@ impl PodStore {
         }
         Ok(())
     }
+}
+
+/// A wait that is up to a quarter shorter or longer, so that not everybody comes back at the same instant.
+pub(super) fn varied(wait: Duration) -> Duration {
+    wait.mul_f64(0.75 + fastrand::f64() / 2.0)
 }
 
 /// The log of an outage: its first error, each new one, and its end.
@@ -165,9 +183,14 @@ impl Outage {
             warn!(namespace = self.what, "{error}; deletion costs stay as they are");
         }
         self.last = Some(error.clone());
-        let wait = self.wait.mul_f64(0.75 + fastrand::f64() / 2.0);
-        self.wait = self.wait.saturating_mul(2).min(RETRIES.end);
-        wait
+        self.next_wait()
+    }
+
+    /// Returns how long to wait before the next request, longer each time until [`Self::end`].
+    fn next_wait(&mut self) -> Duration {
+        let wait = self.wait;
+        self.wait = wait.saturating_mul(2).min(RETRIES.end);
+        varied(wait)
     }
 
     async fn wait(&mut self, error: &ClusterError) {

@@ -74,7 +74,7 @@ impl Load {
     /// Writes what the budget allows. Returns how many costs were written, and how many busy pods then cost no more than an idle one.
     fn protect(&mut self, second: i64) -> (usize, usize) {
         let snapshot = self.snapshot(second);
-        let storages = [StorageView { name: "orders", snapshot: Some(&snapshot) }];
+        let storages = [StorageView { name: "orders", snapshot: Some(&snapshot), is_current: true }];
         let assessment = Assessment::new(&storages, &self.pods, &NamePattern::default());
         let changes = assessment.changes();
         let n_writes = changes.len().min(WRITES_PER_SECOND);

@@ -179,6 +179,75 @@ async fn failures_of_the_api_server_pass() {
     }
 }
 
+/// A webhook, a policy or a missing right that is about one pod is no reason to leave the others alone.
+#[tokio::test]
+async fn pod_that_cannot_be_written_does_not_keep_the_others() {
+    for (code, message) in [
+        (403, "admission webhook \"deny.example.com\" denied the request: not this one"),
+        (403, "User \"protect\" cannot patch resource \"pods\""),
+        (422, "ValidatingAdmissionPolicy 'costs' denied request: not this one"),
+        (500, "Internal error occurred: failed calling webhook \"deny.example.com\""),
+    ] {
+        let api = Api::start().await;
+        let mut database = pods(&api, 4).await;
+        let [idle, refused, busy, late] = [0, 1, 2, 3].map(pod_name);
+        api.refuse(&refused, Some((code, message)));
+        // The one that is refused is the most urgent.
+        database.insert_jobs(&[run(1, 5_000), run(2, 0)]).await;
+        let protection = Protection::start(&api, &database, ProtectOptions { writes_per_second: 1, ..options() });
+        until(message, || api.is_order(&[&idle, &busy])).await;
+        database.insert_jobs(&[run(3, 0)]).await;
+        until("another pod is protected", || api.is_order(&[&idle, &late])).await;
+        assert_eq!((api.cost(&refused), protection.metric("protect_pending").as_deref()), (0, Some("1")), "{code}");
+        // Nothing was forgotten.
+        api.refuse(&refused, None);
+        until("the pod is protected once it can be", || api.is_order(&[&busy, &refused])).await;
+        protection.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn namespace_that_cannot_be_listed_does_not_keep_the_others() {
+    let api = Api::start().await;
+    let mut database = pods(&api, 2).await;
+    database.insert_jobs(&[run(1, 0)]).await;
+    let namespaces = vec![NAMESPACE.to_owned(), "forbidden".to_owned()];
+    let protection = Protection::start(&api, &database, ProtectOptions { namespaces, ..options() });
+    until("the busy pod has a cost", || api.is_order(&[&pod_name(0), &pod_name(1)])).await;
+    assert_eq!(protection.metric("protect_unlisted_namespaces").as_deref(), Some("1"));
+    // Pods of its servers are perhaps there.
+    assert_eq!(protection.metric("protect_servers_without_pod").as_deref(), Some("0"));
+    protection.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_an_api_server_that_hangs() {
+    let api = Api::start().await;
+    let mut database = pods(&api, 2).await;
+    database.insert_jobs(&[run(1, 0)]).await;
+    api.hang();
+    let protection = Protection::start(&api, &database, ProtectOptions { keeps_costs: true, ..options() });
+    until("a write is under way", || 0 < api.n_requests("patch")).await;
+    // Each write may take 10 s.
+    tokio::time::timeout(Duration::from_secs(5), protection.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn cost_that_somebody_writes_after_ours_was_removed_is_theirs() {
+    let api = Api::start().await;
+    let mut database = pods(&api, 2).await;
+    database.insert_jobs(&[run(1, 0)]).await;
+    let protection = Protection::start(&api, &database, options());
+    until("the busy pod has a cost", || !api.annotated().is_empty()).await;
+    protection.stop().await;
+    api.annotate(&pod_name(1), "kubectl-annotate", "1000");
+    let scope = Scope { namespace: NAMESPACE.to_owned(), selector: None };
+    let (listed, _) = api.cluster().list(&scope).await.unwrap();
+    assert_eq!(listed.iter().map(|pod| pod.cost).collect::<Vec<_>>(), [Cost::None, Cost::Foreign]);
+    assert_eq!(process::remove(&api.cluster(), &options()).await.unwrap(), 0);
+    assert_eq!(api.cost(&pod_name(1)), 1000);
+}
+
 #[tokio::test]
 async fn removal_is_tried_again_when_it_fails() {
     let api = Api::start().await;

@@ -26,13 +26,16 @@ pub(crate) struct Failure {
     pub(crate) code: u16,
 }
 
-/// A pod, with the managers that have applied its deletion cost.
+/// The code and the message with which writes of a pod are refused.
+type Refusal = (u16, &'static str);
+
+/// A pod, with the managers that have applied it, and the deletion cost that each wants.
 struct StoredPod {
     uid: String,
     replica_set: Option<String>,
     is_terminating: bool,
     cost: Option<String>,
-    managers: BTreeMap<String, String>,
+    managers: BTreeMap<String, Option<String>>,
 }
 
 impl StoredPod {
@@ -55,6 +58,10 @@ struct State {
     /// Events up to this version are forgotten: a watch that begins there gets 410.
     forgotten: usize,
     failures: VecDeque<Failure>,
+    /// Pods of which each write is refused, with what the answer is.
+    refused: BTreeMap<String, Refusal>,
+    /// Whether writes get no answer.
+    hangs: bool,
     /// Requests by verb.
     requests: BTreeMap<String, usize>,
     /// Ends all watches.
@@ -115,7 +122,8 @@ impl Api {
             let mut state = self.state();
             let pod = state.pods.get_mut(name).unwrap();
             pod.cost = Some(cost.to_owned());
-            pod.managers = BTreeMap::from([(manager.to_owned(), cost.to_owned())]);
+            pod.managers.values_mut().for_each(|theirs| *theirs = None);
+            pod.managers.insert(manager.to_owned(), Some(cost.to_owned()));
         }
         self.notify("MODIFIED", name);
     }
@@ -123,6 +131,20 @@ impl Api {
     /// Fails the next requests.
     pub(crate) fn fail(&self, verb: &'static str, code: u16, times: usize) {
         self.state().failures.extend(std::iter::repeat_n(Failure { verb, code }, times));
+    }
+
+    /// Refuses all writes of a pod from now on; `None` allows them.
+    pub(crate) fn refuse(&self, name: &str, refusal: Option<Refusal>) {
+        let mut state = self.state();
+        match refusal {
+            Some(refusal) => drop(state.refused.insert(name.to_owned(), refusal)),
+            None => drop(state.refused.remove(name)),
+        }
+    }
+
+    /// Leaves writes without an answer from now on.
+    pub(crate) fn hang(&self) {
+        self.state().hangs = true;
     }
 
     /// How many failures were not answered yet.
@@ -167,8 +189,7 @@ impl Api {
         let state = self.state();
         let pod = &state.pods[name];
         let annotations = pod.cost.as_ref().map_or(json!({}), |cost| json!({ ANNOTATION: cost }));
-        let managers: Vec<Json> =
-            pod.managers.keys().map(|manager| json!({ "manager": manager, "operation": "Apply" })).collect();
+        let managers: Vec<Json> = pod.managers.iter().map(|(manager, cost)| managed(manager, cost.is_some())).collect();
         let owners = pod.replica_set.as_ref().map_or(json!([]), |uid| {
             json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "workers", "uid": uid, "controller": true }])
         });
@@ -210,6 +231,10 @@ impl Api {
             let position = state.failures.iter().position(|failure| failure.verb == verb);
             position.and_then(|position| state.failures.remove(position))
         };
+        // No other namespace exists for this service account.
+        if !request.uri().path().starts_with(&format!("/api/v1/namespaces/{NAMESPACE}/")) {
+            return status(403, "User \"protect\" cannot list resource \"pods\"", json!([]));
+        }
         match (failure, verb) {
             (Some(Failure { code, .. }), _) => status(code, &format!("no {verb} today"), json!([])),
             (None, "list") => self.list(),
@@ -264,16 +289,25 @@ impl Api {
         let name = path.strip_prefix(&format!("/api/v1/namespaces/{NAMESPACE}/pods/")).unwrap().to_owned();
         let body = to_bytes(request.into_body(), 1_000_000).await.unwrap();
         let body: Json = serde_json::from_slice(&body).unwrap();
-        let wanted = body["metadata"]["annotations"].get(ANNOTATION).map(|cost| cost.as_str().unwrap().to_owned());
+        let annotations = body["metadata"].get("annotations");
+        let wanted = annotations.and_then(|all| all.get(ANNOTATION)).map(|cost| cost.as_str().unwrap().to_owned());
+        if self.state().hangs {
+            std::future::pending::<()>().await;
+        }
         {
             let mut state = self.state();
+            if let Some((code, message)) = state.refused.get(&name) {
+                return status(*code, message, json!([]));
+            }
             let Some(pod) = state.pods.get_mut(&name) else { return status(404, "no such pod", json!([])) };
             if body["metadata"]["uid"] != pod.uid {
                 return status(409, "uid mismatch", json!([]));
             }
             match wanted {
                 Some(cost) => {
-                    let other = pod.managers.iter().find(|(other, theirs)| **other != manager && **theirs != cost);
+                    let other = pod.managers.iter().find(|(other, theirs)| {
+                        **other != manager && theirs.as_ref().is_some_and(|theirs| *theirs != cost)
+                    });
                     if let Some((other, _)) = other {
                         let message = format!("conflict with \"{other}\"");
                         return status(
@@ -283,10 +317,15 @@ impl Api {
                         );
                     }
                     pod.cost = Some(cost.clone());
-                    pod.managers.insert(manager, cost);
+                    pod.managers.insert(manager, Some(cost));
                 }
                 None => {
-                    if pod.managers.remove(&manager).is_some() && pod.managers.is_empty() {
+                    let had_cost = pod.managers.remove(&manager).flatten().is_some();
+                    // Who applies an empty map owns that map.
+                    if annotations.is_some() {
+                        pod.managers.insert(manager, None);
+                    }
+                    if had_cost && pod.managers.values().all(Option::is_none) {
                         pod.cost = None;
                     }
                 }
@@ -297,6 +336,16 @@ impl Api {
     }
 }
 
+/// An entry of `managedFields`, of a manager that owns the deletion cost or only the map that it is in.
+fn managed(manager: &str, has_cost: bool) -> Json {
+    let cost = format!("f:{ANNOTATION}");
+    let annotations = if has_cost { json!({ ".": {}, cost: {} }) } else { json!({}) };
+    json!({
+        "manager": manager, "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1",
+        "fieldsV1": { "f:metadata": { "f:annotations": annotations } },
+    })
+}
+
 /// A failure as the API server words it.
 fn status(code: u16, message: &str, causes: Json) -> Response<Body> {
     let reason = match code {
@@ -304,6 +353,7 @@ fn status(code: u16, message: &str, causes: Json) -> Response<Body> {
         404 => "NotFound",
         409 => "Conflict",
         410 => "Expired",
+        422 => "Invalid",
         429 => "TooManyRequests",
         _ => "InternalError",
     };
