@@ -37,7 +37,7 @@ const SECONDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 const PREFIX: &str = "jobrunr_scaler";
 
 /// The names of all metrics, without [`PREFIX`].
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "build_info",
     "call_duration_seconds",
     "calls_total",
@@ -52,6 +52,7 @@ const NAMES: [&str; 26] = [
     "protect_pending",
     "protect_pods",
     "protect_servers_without_pod",
+    "protect_unlisted_namespaces",
     "protect_writes_total",
     "pushes_total",
     "read_duration_seconds",
@@ -232,7 +233,7 @@ impl Metrics {
     /// Returns the names of all metrics, those of histograms without their suffixes. Some are exposed only once there is something
     /// to report.
     #[must_use]
-    pub fn names() -> [String; 26] {
+    pub fn names() -> [String; 27] {
         NAMES.map(|name| format!("{PREFIX}_{name}"))
     }
 

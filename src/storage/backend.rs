@@ -78,7 +78,7 @@ pub(crate) trait Backend: Send {
     /// error that is not about the connection, the connection remains usable.
     async fn running(&mut self, limit: u64, since: Option<Timestamp>) -> Result<Vec<RunningRow>, StorageError>;
 
-    /// Reads parts of the records of jobs, of at least one of them. After an error that is not about the connection, the
+    /// Reads parts of the records of jobs, of at least one of them, and leaves out those that no longer run. After an error that is not about the connection, the
     /// connection remains usable.
     async fn excerpts(&mut self, ids: &[&str], kind: ExcerptKind) -> Result<Excerpts, StorageError>;
 

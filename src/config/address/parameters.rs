@@ -219,14 +219,19 @@ fn client_key(value: &str) -> Result<PathBuf, AddressError> {
 
 /// Reads the schemas to search. Checked like a table prefix, because they become startup options of a connection.
 fn search_path(value: &str) -> Result<String, AddressError> {
-    let schemas: Vec<&str> = value.split(',').map(|schema| schema.trim().trim_matches('"')).collect();
-    if schemas.iter().all(|schema| is_word(schema) && schema.len() <= 63) {
-        return Ok(schemas.join(","));
-    }
-    Err(AddressError::Parameter {
+    let schemas: Option<Vec<&str>> = value.split(',').map(|schema| schema_name(schema.trim())).collect();
+    schemas.map(|schemas| schemas.join(",")).ok_or(AddressError::Parameter {
         parameter: "currentSchema",
-        allowed: "names of letters, digits, `_` and `$`, separated by commas",
+        allowed: "names of letters, digits, `_` and `$`, separated by commas, each alone or in double quotes",
     })
+}
+
+/// Returns a schema as PostgreSQL reads it: only in quotes do capital letters count.
+fn schema_name(text: &str) -> Option<&str> {
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let name = quoted.unwrap_or(text);
+    let has_capitals = name.contains(|c: char| c.is_ascii_uppercase());
+    (is_word(name) && name.len() <= 63).then_some(if has_capitals { text } else { name })
 }
 
 fn primary_only(value: &str) -> Result<bool, AddressError> {

@@ -155,9 +155,17 @@ fn login_of_mongodb_is_looked_up_in_the_source_or_the_path() {
 #[test]
 fn schema_and_target_of_pgjdbc_are_kept() {
     let address = parse("jdbc:postgresql://h1,h2/d?currentSchema=jobs,%20public&targetServerType=primary");
-    let server = address.server().unwrap();
-    assert_eq!(server.search_path.as_deref(), Some("jobs,public"));
-    assert!(server.primary_only);
+    assert!(address.server().unwrap().primary_only);
+    for (schemas, expected) in [
+        ("jobs,%20public", "jobs,public"),
+        // PostgreSQL reads names without quotes in lower case.
+        ("Jobs", "Jobs"),
+        ("%22Jobs%22,%22public%22", "\"Jobs\",public"),
+        ("%22$user%22,jobs", "$user,jobs"),
+    ] {
+        let address = parse(&format!("jdbc:postgresql://h/d?currentSchema={schemas}"));
+        assert_eq!(address.server().unwrap().search_path.as_deref(), Some(expected), "{schemas}");
+    }
     assert!(!parse("postgres://h/d?target_session_attrs=any").server().unwrap().primary_only);
 }
 
@@ -227,6 +235,7 @@ fn invalid_addresses_are_explained() {
         "jdbc:mariadb://h/db?sslKey=/client.pem",
         "postgres://h/db?port=hunter2",
         "postgres://h/db?currentSchema=a'b",
+        "postgres://h/db?currentSchema=%22a",
         "postgres://h/db?targetServerType=secondary",
         "mysql://h/db?socket=/run/mysqld.sock",
         "mysql:///db?socket=/run/mysqld.sock",

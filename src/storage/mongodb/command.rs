@@ -205,10 +205,10 @@ impl Writer<'_> {
         })
     }
 
-    /// Reads the records of jobs. FerretDB has no operator that returns a part of a text.
+    /// Reads the records of jobs that still run. FerretDB has no operator that returns a part of a text.
     pub(super) fn records(&self, ids: Vec<Bson>) -> Document {
         let mut command = self.jobs(Find {
-            filter: doc! { "_id": { "$in": ids } },
+            filter: doc! { "_id": { "$in": ids }, "state": "PROCESSING" },
             fields: doc! { "_id": 1, "jobAsJson": 1, "jobSignature": 1 },
             ..Find::default()
         });

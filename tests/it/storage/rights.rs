@@ -153,18 +153,24 @@ async fn grants_sql_is_run_by_administrator_and_owner() {
 /// If PUBLIC has no right on the schema, the owner of schema and tables grants it to the role.
 #[tokio::test]
 async fn grants_sql_opens_a_closed_schema_of_the_search_path() {
-    let mut database = Database::with(Kind::Postgres, Layout { schema: true, ..Layout::default() }).await;
-    let owner = new_owner(&mut database).await;
-    let schema = database.jobs().split_once('.').unwrap().0.to_owned();
-    database.execute("REVOKE ALL ON SCHEMA public FROM public").await;
-    let role = format!("scaler_{}", database.name);
-    let login = database.url.replace("jobrunr:jobrunr@", &format!("{role}:change-me@"));
-    let config = crate::database::config(&format!("{login}?currentSchema={schema}"), "");
-    let grants = grants_sql(&config, None);
-    database.execute(&grants.administrator).await;
-    run_as(&database, &owner, &grants.owner).await;
-    let snapshot = read(&database, &config, [plain()]).await.unwrap();
-    assert_eq!(counts(&snapshot), [0, 0, 0, 0]);
+    for is_quoted in [false, true] {
+        let mut database = Database::with(Kind::Postgres, Layout { schema: true, ..Layout::default() }).await;
+        let owner = new_owner(&mut database).await;
+        let mut schema = database.jobs().split_once('.').unwrap().0.to_owned();
+        if is_quoted {
+            database.execute(&format!("ALTER SCHEMA {schema} RENAME TO \"Jobs\"")).await;
+            schema = "%22Jobs%22".to_owned();
+        }
+        database.execute("REVOKE ALL ON SCHEMA public FROM public").await;
+        let role = format!("scaler_{}", database.name);
+        let login = database.url.replace("jobrunr:jobrunr@", &format!("{role}:change-me@"));
+        let config = crate::database::config(&format!("{login}?currentSchema={schema}"), "");
+        let grants = grants_sql(&config, None);
+        database.execute(&grants.administrator).await;
+        run_as(&database, &owner, &grants.owner).await;
+        let snapshot = read(&database, &config, [plain()]).await.unwrap();
+        assert_eq!(counts(&snapshot), [0, 0, 0, 0]);
+    }
 }
 
 #[tokio::test]

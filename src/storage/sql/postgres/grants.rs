@@ -11,8 +11,9 @@ pub(super) fn grants_sql(server: &ServerAddress, prefix: &TablePrefix, role: &st
     let required = tables(REQUIRED).join(", ");
     let optional = tables(OPTIONAL).map(|table| quoted(&table, '\'')).join(", ");
     // PostgreSQL converts names without quotes to lower case.
-    let schemas = prefix.schema().or(server.search_path.as_deref()).unwrap_or("public").to_lowercase();
-    let schemas: Vec<&str> = schemas.split(',').filter(|schema| *schema != "$user").collect();
+    let schemas = prefix.schema().or(server.search_path.as_deref()).unwrap_or("public").split(',');
+    let lower = |schema: &str| if schema.starts_with('"') { schema.to_owned() } else { schema.to_lowercase() };
+    let schemas: Vec<String> = schemas.filter(|schema| *schema != "$user").map(lower).collect();
     let set_path = match (prefix.schema(), &server.search_path) {
         (None, Some(_)) => format!("SET search_path TO {};\n", schemas.join(", ")),
         _ => String::new(),
@@ -35,8 +36,8 @@ DECLARE
   name text;
 BEGIN
   FOREACH name IN ARRAY string_to_array('{schemas}', ',') LOOP
-    IF to_regnamespace(name) IS NOT NULL AND NOT has_schema_privilege({role_name}, name, 'USAGE') THEN
-      EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', name, {role_name});
+    IF to_regnamespace(name) IS NOT NULL AND NOT has_schema_privilege({role_name}, to_regnamespace(name)::oid, 'USAGE') THEN
+      EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', to_regnamespace(name), {role_name});
     END IF;
   END LOOP;
   FOREACH name IN ARRAY ARRAY[{optional}] LOOP

@@ -31,7 +31,7 @@ impl Writer<'_> {
         self.statement
     }
 
-    /// Reads parts of the records of jobs.
+    /// Reads parts of the records of jobs that still run: those that have ended since they were listed are on no server.
     pub(in super::super) fn excerpts(mut self, ids: &[&str], kind: ExcerptKind) -> Statement {
         let (dialect, schema) = (self.dialect, self.schema);
         let Some(last) = ids.last().filter(|_| schema.jobs_have("jobAsJson")) else { return self.statement };
@@ -57,7 +57,7 @@ impl Writer<'_> {
                 dialect.id_value(&placeholder, id_type)
             })
             .collect();
-        let from = format!("{} WHERE id IN ({})", schema.jobs, values.join(", "));
+        let from = format!("{} WHERE id IN ({}) AND state = 'PROCESSING'", schema.jobs, values.join(", "));
         self.part(RowKind::Excerpt, &Part { text: Some(&text), from: &from, ..Part::default() });
         self.statement
     }
