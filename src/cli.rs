@@ -21,7 +21,8 @@ use clap::{Parser, Subcommand};
 pub use error::CommandError;
 
 use crate::config::{
-    Config, ConfigErrors, DEFAULT_HTTP_PORT, DEFAULT_PORT, Loaded, StorageConfig, StorageName, parse_address, variables,
+    Config, ConfigErrors, DEFAULT_HTTP_PORT, DEFAULT_PORT, Loaded, StorageConfig, StorageName, parse_address,
+    parse_path, variables,
 };
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -71,7 +72,7 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
     /// The configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL.
-    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG", value_parser = parse_path)]
     config: Option<PathBuf>,
     /// The address for KEDA; overrides the configuration.
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = |text: &str| parse_address(text, DEFAULT_PORT))]

@@ -19,9 +19,10 @@ mod table_prefix;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::address::{
@@ -199,9 +200,18 @@ fn load(
     check(raw, env, purpose, diagnostics)
 }
 
+/// Reads the path of the configuration. Unlike other paths it may be empty, which counts as not given: as a variable, a template can
+/// leave it behind.
+///
+/// # Errors
+/// None.
+pub fn parse_path(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(text.into())
+}
+
 /// Reads the file, if one is given. `None` if it could not be read.
 fn read(file: Option<&Path>, diagnostics: &mut Diagnostics) -> Option<RawConfig> {
-    match file {
+    match file.filter(|path| !path.as_os_str().is_empty()) {
         Some(path) => file::read(path, diagnostics),
         None => Some(RawConfig::default()),
     }

@@ -19,7 +19,7 @@ use futures::future::join_all;
 use thiserror::Error;
 use tonic::transport::Uri;
 
-use crate::config::{Config, ConfigErrors, variables};
+use crate::config::{Config, ConfigErrors, parse_path, variables};
 use crate::kubernetes::manifest::ScaledObject;
 use crate::terminal;
 use crate::text::whole_number;
@@ -37,7 +37,7 @@ pub struct ExplainArgs {
     pub files: Vec<PathBuf>,
 
     /// The configuration, YAML. For a single storage the environment alone is enough: JOBRUNR_SCALER_URL
-    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG", value_parser = parse_path)]
     pub config: Option<PathBuf>,
 
     /// Ask a running scaler, as KEDA does, instead of the database. No configuration is needed then

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::protect::PodArgs;
 use super::{load_config, storage_named};
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, parse_path};
 use crate::protect::report::PodsReport;
 use crate::storage::{Finding, Level, check};
 use crate::terminal::{BOLD, GREEN, RED, YELLOW, painted, paragraph, stdout};
@@ -23,7 +23,7 @@ const POD_OPTIONS: [&str; 3] = ["namespaces", "selector", "server_name"];
 #[command(mut_args(|arg| if POD_OPTIONS.contains(&arg.get_id().as_str()) { arg.requires("protect") } else { arg }))]
 pub struct CheckArgs {
     /// The configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL
-    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG", value_parser = parse_path)]
     pub config: Option<PathBuf>,
 
     /// Check only this storage

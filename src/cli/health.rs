@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::config::{Config, ConfigErrors, DEFAULT_HTTP_PORT, parse_address, variables};
+use crate::config::{Config, ConfigErrors, DEFAULT_HTTP_PORT, parse_address, parse_path, variables};
 
 /// Longer than a working scaler ever takes.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -23,7 +23,7 @@ pub struct HealthArgs {
     pub http: Option<SocketAddr>,
 
     /// The configuration file, YAML. Only `http` is read from it
-    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG", value_parser = parse_path)]
     pub config: Option<PathBuf>,
 }
 

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 use super::{load_config, storage_named};
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, parse_path};
 use crate::duration;
 use crate::kubernetes::manifest;
 use crate::simulate::history::{HistoryBounds, HistoryOptions, Progress, read_history};
@@ -37,7 +37,7 @@ pub struct ModelArgs {
     pub workload: String,
 
     /// With --workload history: the configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL
-    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG", value_parser = parse_path)]
     pub config: Option<PathBuf>,
 
     /// With --workload history: the storage; not needed if there is only one

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::{load_config_to_print, storage_named};
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, parse_path};
 use crate::storage::notify_sql;
 
 /// The options of `notify-sql`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct NotifySqlArgs {
     /// The configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL
-    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG", value_parser = parse_path)]
     pub config: Option<PathBuf>,
 
     /// The storage; needed only if several are configured

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::{DEFAULT_HTTP_PORT, parse_address};
+use crate::config::{DEFAULT_HTTP_PORT, parse_address, parse_path};
 use crate::protect::pods::NamePattern;
 use crate::text::whole_number;
 
@@ -11,7 +11,7 @@ use crate::text::whole_number;
 #[derive(Clone, Debug, clap::Args)]
 pub struct ProtectArgs {
     /// The configuration file, YAML. One storage needs no file: set JOBRUNR_SCALER_URL
-    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG")]
+    #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG", value_parser = parse_path)]
     pub config: Option<PathBuf>,
 
     /// The address for health and metrics; overrides the configuration

@@ -50,13 +50,14 @@ fn set(raw: &mut RawConfig, name: &str, value: RawValue, diagnostics: &mut Diagn
         "HTTP_PAGE" => set_general(&mut raw.page, value),
         "LOG_FORMAT" => set_general(&mut raw.log_format, value),
         "LOG_FILTER" => set_general(&mut raw.log_filter, value),
-        "TLS_CERT_FILE" => set_general(&mut raw.tls.cert_file, value),
-        "TLS_KEY_FILE" => set_general(&mut raw.tls.key_file, value),
-        "TLS_CLIENT_CA_FILE" => set_general(&mut raw.tls.client_ca_file, value),
+        // For these, empty is a problem.
+        "TLS_CERT_FILE" => raw.tls.cert_file = Some(value),
+        "TLS_KEY_FILE" => raw.tls.key_file = Some(value),
+        "TLS_CLIENT_CA_FILE" => raw.tls.client_ca_file = Some(value),
         "CONFIG" => {}
         name => match storage_setting(name) {
             Some((storage, key)) => set_storage(raw, &storage, key, value, diagnostics),
-            None if is_set_by_kubernetes(name) => {}
+            None if is_set_by_kubernetes(name, &value.text) => {}
             None => {
                 let (variable, suggestion) = (variable(name), suggestion(name));
                 diagnostics.warning(format!("the environment variable {variable} is unknown{suggestion}"));
@@ -101,19 +102,21 @@ fn storage_setting(name: &str) -> Option<(String, StorageKey)> {
 
 /// Returns whether Kubernetes set the variable because there is a Service `jobrunr-scaler` or `jobrunr-scaler-…` in the
 /// namespace: `…SERVICE_HOST`, `…SERVICE_PORT`, `…SERVICE_PORT_GRPC`, `…PORT`, `…PORT_9090_TCP`, `…PORT_9090_TCP_ADDR`.
-/// None of our settings looks like that.
-fn is_set_by_kubernetes(name: &str) -> bool {
+/// None of our settings looks like that, and somebody who sets a port that does not exist gives a number.
+fn is_set_by_kubernetes(name: &str, value: &str) -> bool {
     let words: Vec<&str> = name.split('_').collect();
     let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
     let is_protocol = |word: &str| matches!(word, "TCP" | "UDP" | "SCTP");
     match words.as_slice() {
-        [.., "SERVICE", "HOST"] | [.., "PORT"] => true,
-        [.., "PORT", number, protocol] | [.., "PORT", number, protocol, "PROTO" | "ADDR"]
+        [.., "SERVICE", "HOST"] => true,
+        [.., "PORT", number, protocol] | [.., "PORT", number, protocol, "PROTO" | "ADDR" | "PORT"]
             if is_number(number) && is_protocol(protocol) =>
         {
             true
         }
-        words => words.windows(2).any(|pair| pair == ["SERVICE", "PORT"]),
+        words if words.windows(2).any(|pair| pair == ["SERVICE", "PORT"]) => true,
+        [.., "PORT"] => value.contains("://"),
+        _ => false,
     }
 }
 
@@ -160,13 +163,14 @@ mod tests {
             "METRICS_PORT",
             "METRICS_PORT_8080_UDP_ADDR",
         ] {
-            assert!(is_set_by_kubernetes(name) && storage_setting(name).is_none(), "{name}");
+            let is_service = is_set_by_kubernetes(name, "tcp://10.96.0.7:9090");
+            assert!(is_service && storage_setting(name).is_none(), "{name}");
         }
         for (_, _, suffix) in StorageKey::ALL {
-            assert!(!is_set_by_kubernetes(suffix), "{suffix}");
+            assert!(!is_set_by_kubernetes(suffix, "tcp://10.96.0.7:9090"), "{suffix}");
         }
-        for name in ["PORTS", "PORT_9090", "PORT_GRPC_TCP", "HOST", "SERVICE_HOSTS"] {
-            assert!(!is_set_by_kubernetes(name), "{name}");
+        for name in ["PORTS", "PORT_9090", "PORT_GRPC_TCP", "HOST", "SERVICE_HOSTS", "PORT", "HTTP_PORT"] {
+            assert!(!is_set_by_kubernetes(name, "9095"), "{name}");
         }
     }
 

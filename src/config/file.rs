@@ -88,9 +88,9 @@ impl Reader<'_> {
     fn tls(&mut self, node: &Node, raw: &mut RawTls) {
         for Entry { key, at, node } in self.mapping(node, "tls") {
             match key.as_str() {
-                "certFile" => raw.cert_file = self.value(node, "tls.certFile"),
-                "keyFile" => raw.key_file = self.value(node, "tls.keyFile"),
-                "clientCaFile" => raw.client_ca_file = self.value(node, "tls.clientCaFile"),
+                "certFile" => raw.cert_file = self.value_or_empty(node, "tls.certFile"),
+                "keyFile" => raw.key_file = self.value_or_empty(node, "tls.keyFile"),
+                "clientCaFile" => raw.client_ca_file = self.value_or_empty(node, "tls.clientCaFile"),
                 _ => self.unknown_key(key, *at, "tls.", &["certFile", "keyFile", "clientCaFile"]),
             }
         }
@@ -156,6 +156,14 @@ impl Reader<'_> {
         Some(RawValue { text, origin: self.origin(node.at, path) })
     }
 
+    /// A single value, or an empty one where that does not mean the default.
+    fn value_or_empty(&mut self, node: &Node, path: &str) -> Option<RawValue> {
+        match node.value {
+            Value::Null => Some(RawValue { text: String::new(), origin: self.origin(node.at, path) }),
+            _ => self.value(node, path),
+        }
+    }
+
     /// What is written in the file, or `parsed` if that is unknown.
     fn written_or(&self, node: &Node, parsed: &dyn fmt::Display) -> String {
         node.written(self.text).map_or_else(|| parsed.to_string(), str::to_owned)
@@ -164,19 +172,17 @@ impl Reader<'_> {
     /// A list of names, joined by commas as in the environment. An empty value is an empty list: a template that filled in
     /// nothing must not open a storage to all namespaces.
     fn names(&mut self, node: &Node, path: &str) -> Option<RawValue> {
-        let origin = self.origin(node.at, path);
         match &node.value {
-            Value::Null => Some(RawValue { text: String::new(), origin }),
             Value::List(nodes) => {
                 let names: Vec<String> =
                     nodes.iter().filter_map(|node| self.value(node, path)).map(|name| name.text).collect();
-                Some(RawValue { text: names.join(","), origin })
+                Some(RawValue { text: names.join(","), origin: self.origin(node.at, path) })
             }
             Value::Mapping(_) => {
                 self.problem(node.at, path, "must be a list of names, such as `[orders, shop]`");
                 None
             }
-            _ => self.value(node, path),
+            _ => self.value_or_empty(node, path),
         }
     }
 

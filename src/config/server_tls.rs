@@ -8,6 +8,15 @@ use crate::tls::{TlsFile, TlsFiles};
 
 /// Returns the files; `None` if none is given, or if the certificate or its key is missing, which is reported.
 pub(super) fn check(raw: RawTls, purpose: Purpose, diagnostics: &mut Diagnostics) -> Option<TlsFiles> {
+    // A template that filled in nothing must not switch TLS off, or client certificates.
+    let empty = [&raw.cert_file, &raw.key_file, &raw.client_ca_file];
+    let empty: Vec<&RawValue> = empty.into_iter().flatten().filter(|value| value.text.trim().is_empty()).collect();
+    if !empty.is_empty() {
+        for value in empty {
+            diagnostics.problem(&value.origin, "is empty; write the path of a file, or remove it to go without");
+        }
+        return None;
+    }
     let (cert, key) = match (&raw.cert_file, &raw.key_file) {
         (Some(cert), Some(key)) => (cert, key),
         (Some(cert), None) => {

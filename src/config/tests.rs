@@ -351,6 +351,8 @@ fn problem_in_the_file_reads_like_this() {
         storage("tls: {keyFile: a}\n"),
         storage("tls: {clientCaFile: a}\n"),
         storage("tls: {cert: a}\n"),
+        storage("tls: {certFile: a, keyFile: b, clientCaFile: }\n"),
+        storage("tls:\n  certFile:\n  keyFile: ''\n"),
     ];
     let answers: String = files
         .iter()

@@ -32,20 +32,17 @@ pub(super) async fn follow(
         let loaded = Config::load_to_connect(file.as_deref(), variables());
         match reload.action(loaded, is_requested) {
             None => {}
-            Some(ReloadAction::Unchanged) => {
+            Some(ReloadAction::Unchanged { needs_restart }) => {
                 info!("configuration unchanged");
-                metrics.record_reload(true);
+                report(&needs_restart, metrics);
             }
             Some(ReloadAction::Apply { loaded, needs_restart }) => {
                 for warning in &loaded.warnings {
                     warn!("{warning}");
                 }
-                for key in needs_restart {
-                    warn!("`{key}` has changed, which requires a restart; the rest of the configuration is applied");
-                }
                 storages.follow(&storages_by_name(loaded.config));
                 info!("configuration applied");
-                metrics.record_reload(true);
+                report(&needs_restart, metrics);
             }
             Some(ReloadAction::Reject(errors)) => {
                 for Problem { origin, text } in errors.problems() {
@@ -61,11 +58,23 @@ pub(super) async fn follow(
     }
 }
 
-/// What to do with a loaded configuration.
+/// Reports whether all of the configuration is in use.
+fn report(needs_restart: &[&str], metrics: &Metrics) {
+    for key in needs_restart {
+        warn!(
+            "`{key}` differs from what it was at the start, and needs a restart; the rest of the configuration is in use"
+        );
+    }
+    metrics.record_reload(needs_restart.is_empty());
+}
+
+/// What to do with a loaded configuration. `needs_restart` are the keys that are not in use as they are in it.
 #[derive(Debug)]
 enum ReloadAction {
-    /// It is in use already.
-    Unchanged,
+    /// It was applied already.
+    Unchanged {
+        needs_restart: Vec<&'static str>,
+    },
     Apply {
         loaded: Box<Loaded>,
         needs_restart: Vec<&'static str>,
@@ -75,14 +84,15 @@ enum ReloadAction {
 
 /// Compares loaded configurations.
 struct Reload {
-    in_use: Config,
+    at_start: Config,
+    applied: Config,
     /// A configuration, or its errors.
     last: Debounced<Result<Config, String>>,
 }
 
 impl Reload {
-    fn new(in_use: Config) -> Self {
-        Self { last: Debounced::new(Ok(in_use.clone())), in_use }
+    fn new(at_start: Config) -> Self {
+        Self { last: Debounced::new(Ok(at_start.clone())), applied: at_start.clone(), at_start }
     }
 
     /// Returns what to do, if anything: once per change that has settled, and whenever a reload is requested.
@@ -98,10 +108,14 @@ impl Reload {
         }
         Some(match loaded {
             Err(errors) => ReloadAction::Reject(errors),
-            Ok(loaded) if loaded.config == self.in_use => ReloadAction::Unchanged,
             Ok(loaded) => {
-                let old = std::mem::replace(&mut self.in_use, loaded.config.clone());
-                ReloadAction::Apply { needs_restart: needs_restart(&old, &loaded.config), loaded: Box::new(loaded) }
+                let needs_restart = needs_restart(&self.at_start, &loaded.config);
+                if loaded.config == self.applied {
+                    ReloadAction::Unchanged { needs_restart }
+                } else {
+                    self.applied = loaded.config.clone();
+                    ReloadAction::Apply { needs_restart, loaded: Box::new(loaded) }
+                }
             }
         })
     }
@@ -131,7 +145,7 @@ mod tests {
     fn action(reload: &mut Reload, url: &str, is_requested: bool) -> String {
         match reload.action(loaded(url, "127.0.0.1:1"), is_requested) {
             None => "nothing".to_owned(),
-            Some(ReloadAction::Unchanged) => "unchanged".to_owned(),
+            Some(ReloadAction::Unchanged { .. }) => "unchanged".to_owned(),
             Some(ReloadAction::Apply { loaded, .. }) => format!("apply {}", loaded.config.storages["default"].address),
             Some(ReloadAction::Reject(_)) => "reject".to_owned(),
         }
@@ -179,12 +193,19 @@ mod tests {
     #[test]
     fn reload_names_keys_that_need_a_restart_and_applies_the_rest() {
         let mut reload = Reload::new(loaded("sqlite:a", "127.0.0.1:1").unwrap().config);
-        let Some(ReloadAction::Apply { loaded, needs_restart }) =
-            reload.action(loaded("sqlite:b", "127.0.0.1:2"), true)
-        else {
-            panic!("it is new");
-        };
-        assert_eq!(needs_restart, ["listen"]);
-        assert_eq!(loaded.config.storages["default"].address.to_string(), "sqlite:b");
+        // Of a change that was reported before as well; not of one that was taken back.
+        for (url, listen, expected) in [
+            ("sqlite:b", "127.0.0.1:2", vec!["listen"]),
+            ("sqlite:c", "127.0.0.1:2", vec!["listen"]),
+            ("sqlite:d", "127.0.0.1:1", vec![]),
+        ] {
+            let Some(ReloadAction::Apply { loaded, needs_restart }) = reload.action(loaded(url, listen), true) else {
+                panic!("it is new");
+            };
+            assert_eq!(needs_restart, expected);
+            assert_eq!(loaded.config.storages["default"].address.to_string(), url);
+        }
+        let unchanged = reload.action(loaded("sqlite:d", "127.0.0.1:1"), true);
+        assert!(matches!(unchanged, Some(ReloadAction::Unchanged { needs_restart }) if needs_restart.is_empty()));
     }
 }
