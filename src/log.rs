@@ -61,8 +61,10 @@ impl Log {
             .with_ansi(colors)
             // It would write to standard error itself.
             .log_internal_errors(false);
+        // A decision has a field of that name.
+        let builder = builder.with_target(false);
         match config.format {
-            LogFormat::Text => builder.with_target(false).finish().with(filter).init(),
+            LogFormat::Text => builder.finish().with(filter).init(),
             LogFormat::Json => builder.json().flatten_event(true).finish().with(filter).init(),
         }
         let panicked = Arc::clone(&buffer);

@@ -255,6 +255,8 @@ impl Kept {
                 self.n_dropped += 1;
                 return None;
             }
+            // Perhaps the correction of a rejected one. If not, KEDA repeats its call within a minute.
+            self.rejections.forget(key);
             let named = Arc::new((key.clone(), trigger.clone()));
             let course = Course::new(column);
             let new = Remembered { named, decision: None, decided_at: None, failure: None, asked_at: now, course };

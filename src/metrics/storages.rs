@@ -24,20 +24,25 @@ pub struct StorageMetrics {
 }
 
 impl StorageMetrics {
-    /// Records a read: how long it took, or `None` if it failed.
-    pub fn record_read(&self, took: Option<Duration>) {
+    /// Records a read, and how long it took.
+    pub fn record_read(&self, took: Duration) {
+        self.read_seconds.observe(took.as_secs_f64());
+        self.succeeded.inc();
         let mut state = lock(&self.state);
-        state.is_up = Some(took.is_some());
-        match took {
-            Some(took) => {
-                state.read_at = Some(Instant::now());
-                self.succeeded.inc();
-                self.read_seconds.observe(took.as_secs_f64());
-            }
-            None => {
-                self.failed.inc();
-            }
-        }
+        (state.is_up, state.read_at) = (Some(true), Some(Instant::now()));
+    }
+
+    /// Records a read that has failed, and after how long.
+    pub fn record_failed_read(&self, took: Duration) {
+        self.read_seconds.observe(took.as_secs_f64());
+        self.failed.inc();
+        lock(&self.state).is_up = Some(false);
+    }
+
+    /// Records that nobody asks any more. What was last read is no longer exposed: with several replicas KEDA asks one of them, and
+    /// the others must not say for ever what they once saw.
+    pub fn record_unused(&self) {
+        *lock(&self.state) = StorageState::default();
     }
 
     /// Records the number of live servers.
@@ -57,7 +62,7 @@ pub(super) struct Storages(Arc<Mutex<BTreeMap<String, Arc<Mutex<StorageState>>>>
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StorageState {
-    /// Whether the last read succeeded; `None` before the first.
+    /// Whether the last read succeeded; `None` before the first, and when nobody asks any more.
     is_up: Option<bool>,
     is_listening: bool,
     read_at: Option<Instant>,

@@ -41,9 +41,9 @@ fn in_order(text: &str) -> String {
 async fn metrics_read_like_this() {
     let metrics = Metrics::default();
     let orders = metrics.storage("orders");
-    orders.record_read(Some(Duration::from_micros(1_500)));
+    orders.record_read(Duration::from_micros(1_500));
     orders.record_live_servers(3);
-    orders.record_read(None);
+    orders.record_failed_read(Duration::from_secs(1));
     orders.record_listening(true);
     let open = metrics.stream(StreamKind::Activity);
     drop(metrics.stream(StreamKind::Spec));
@@ -51,10 +51,10 @@ async fn metrics_read_like_this() {
     metrics.record_reload(false);
     metrics.watch_certificate(|| (Timestamp::from_second(1_800_000_000).unwrap(), true));
     let gone = metrics.storage("gone");
-    gone.record_read(None);
+    gone.record_failed_read(Duration::from_secs(1));
     metrics.remove_storage("gone");
     // Its reader ends a little later.
-    gone.record_read(None);
+    gone.record_failed_read(Duration::from_secs(1));
     gone.record_listening(false);
     let calls = metrics.calls("GetMetrics");
     calls.record("Ok", Duration::from_micros(300));
@@ -128,12 +128,30 @@ fn series_of_triggers_with_the_same_metric_are_separate() {
 async fn storage_that_starts_again_is_exposed_as_its_new_reader_records_it() {
     let metrics = Metrics::default();
     let old = metrics.storage("orders");
-    old.record_read(Some(Duration::ZERO));
+    old.record_read(Duration::ZERO);
     let new = metrics.storage("orders");
-    new.record_read(Some(Duration::ZERO));
-    old.record_read(None);
+    new.record_read(Duration::ZERO);
+    old.record_failed_read(Duration::from_secs(1));
     let text = metrics.text().unwrap();
     assert!(text.contains("storage_up{storage=\"orders\"} 1"), "{text}");
     // They count together.
     assert!(text.contains("reads_total{storage=\"orders\",outcome=\"ok\"} 2"), "{text}");
+}
+
+/// Of two replicas KEDA asks one. The other must not expose for ever what it once saw, or an alert never fires, or never ends.
+#[tokio::test(start_paused = true)]
+async fn storage_that_nobody_asks_exposes_no_state() {
+    let metrics = Metrics::default();
+    let orders = metrics.storage("orders");
+    orders.record_read(Duration::ZERO);
+    orders.record_live_servers(3);
+    orders.record_failed_read(Duration::from_secs(6));
+    orders.record_unused();
+    let exposed = |name: &str| metrics.text().unwrap().contains(&format!("jobrunr_scaler_{name}{{storage=\"orders\""));
+    for name in ["storage_up", "live_servers", "snapshot_age_seconds", "listening"] {
+        assert!(!exposed(name), "{name}");
+    }
+    assert!(exposed("reads_total"));
+    orders.record_read(Duration::ZERO);
+    assert!(exposed("storage_up"));
 }

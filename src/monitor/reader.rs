@@ -103,9 +103,10 @@ impl StorageReader {
     /// affect other storages.
     async fn run(&mut self) {
         loop {
+            let began = Instant::now();
             let Err(cause) = catch_panic(self.read_on_demand()).await else { continue };
             self.session = None;
-            let retry_at = self.publish_failure(&StorageError::Panicked(cause), Instant::now());
+            let retry_at = self.publish_failure(&StorageError::Panicked(cause), began, Instant::now());
             self.wait_to_retry(retry_at, retry_at).await;
         }
     }
@@ -135,7 +136,7 @@ impl StorageReader {
                 self.wait_for_next_read(&questions, began, earliest, later(ended, short_rest)).await;
             }
             Err(error) => {
-                let retry_at = self.publish_failure(&error, earliest);
+                let retry_at = self.publish_failure(&error, asked_at, earliest);
                 self.wait_to_retry(retry_at, earliest).await;
             }
         }
@@ -234,6 +235,7 @@ impl StorageReader {
             return;
         }
         self.close().await;
+        self.shared.metrics.record_unused();
         shared.read_requested.notified().await;
     }
 
@@ -277,7 +279,7 @@ impl StorageReader {
     /// Publishes a snapshot. It is fresh for one refresh, and at least until the next read can begin.
     fn publish(&mut self, mut snapshot: Snapshot, asked_at: Instant, next_at: Instant) {
         let took = asked_at.elapsed();
-        self.shared.metrics.record_read(Some(took));
+        self.shared.metrics.record_read(took);
         self.shared.metrics.record_live_servers(snapshot.live_servers().count());
         self.slow_reads.record(&self.name, took);
         self.outages.record_success();
@@ -296,9 +298,10 @@ impl StorageReader {
         });
     }
 
-    /// Publishes a failure. Returns when the storage is asked again, which is not before `earliest`.
-    fn publish_failure(&mut self, error: &StorageError, earliest: Instant) -> Instant {
-        self.shared.metrics.record_read(None);
+    /// Publishes that a read which began at `asked_at` has failed. Returns when the storage is asked again, which is not before
+    /// `earliest`.
+    fn publish_failure(&mut self, error: &StorageError, asked_at: Instant, earliest: Instant) -> Instant {
+        self.shared.metrics.record_failed_read(asked_at.elapsed());
         let is_answering = self.publisher.borrow().cached.as_ref().is_some_and(|cached| self.shared.can_serve(cached));
         let wait = self.outages.record_failure(error, is_answering);
         if !is_answering {

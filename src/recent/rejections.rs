@@ -52,6 +52,11 @@ impl Rejections {
         self.0.push(Recorded { key: key.clone(), why, times: 1, at: now });
     }
 
+    /// Forgets those of a ScaledObject.
+    pub(super) fn forget(&mut self, key: &ScaledObjectKey) {
+        self.0.retain(|known| known.key != *key);
+    }
+
     /// Returns the rejections that still occur, the latest first.
     pub(super) fn all(&self, now: Instant) -> Vec<Rejection> {
         let recent = self.0.iter().filter(|known| now.duration_since(known.at) < TIMEOUT);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::view::{MAX_TEXT, StorageState, StorageView, TriggerView};
+use super::view::{MAX_TEXT, State, StorageState, StorageView, TriggerView};
 use crate::recent::Rejection;
 use crate::storage::Level;
 use crate::text::printable;
@@ -47,9 +47,11 @@ pub(super) fn find(storages: &[StorageView], triggers: &[TriggerView], rejection
     let mut problems: Vec<Problem> = storages.iter().flat_map(of_storage).collect();
     problems.extend(rejections.iter().map(of_rejection));
     let is_down = |name: &str| storages.iter().any(|storage| storage.name == name && !storage.is_answering());
+    // Nobody asks for the others: they were corrected or deleted.
+    let asked = || triggers.iter().filter(|trigger| trigger.state != State::Silent);
     // A storage that is down was named already.
-    problems.extend(triggers.iter().filter(|trigger| !is_down(&trigger.storage)).filter_map(of_failure));
-    problems.extend(triggers.iter().flat_map(of_warnings));
+    problems.extend(asked().filter(|trigger| !is_down(&trigger.storage)).filter_map(of_failure));
+    problems.extend(asked().flat_map(of_warnings));
     problems.sort_by_key(|problem| problem.severity);
     problems
 }

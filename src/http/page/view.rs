@@ -256,9 +256,10 @@ impl StorageView {
 
 fn state(status: &MonitorStatus) -> StorageState {
     match (&status.failure, status.is_served) {
+        // Also after a failure: nobody gets an error, and it is not tried again.
+        _ if status.questions.is_empty() => StorageState::Unused,
         (Some(_), true) => StorageState::Stale,
         (Some(_), false) => StorageState::Down,
-        (None, _) if status.questions.is_empty() => StorageState::Unused,
         (None, _) if status.snapshot.is_none() => StorageState::Starting,
         (None, true) => StorageState::Up,
         (None, false) => StorageState::Down,
@@ -300,8 +301,8 @@ impl TriggerView {
         let (key, trigger) = (known.key(), known.trigger());
         let is_answering = storages.iter().any(|storage| storage.name == trigger.storage && storage.is_answering());
         let state = match &known.decision {
-            _ if known.failure.is_some() => State::Failed,
             _ if SILENT_AFTER <= known.asked_age => State::Silent,
+            _ if known.failure.is_some() => State::Failed,
             Some(_) if !is_answering => State::Failed,
             Some(decision) if decision.active => State::Active,
             Some(_) => State::Inactive,
@@ -341,5 +342,37 @@ fn as_text_or_null<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) 
     match at {
         Some(at) => serializer.collect_str(at),
         None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problems;
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::recent::Recent;
+    use crate::scaling::{ScaledObjectKey, Trigger};
+
+    /// A trigger that was corrected has another id, and nobody asks for the old one.
+    #[tokio::test(start_paused = true)]
+    async fn trigger_that_nobody_asks_for_is_no_problem() {
+        let recent = Recent::new();
+        let key = ScaledObjectKey::parse("shop", "worker").unwrap();
+        let trigger = |storage| {
+            Trigger::parse([("metric", "demand"), ("targetValue", "8"), ("storage", storage)].into_iter()).unwrap()
+        };
+        let (wrong, right) = (trigger("ordres"), trigger("orders"));
+        let metrics = Metrics::default();
+        recent.record_rejection(&key, "storage `ordres` is not configured");
+        recent.record_failure(metrics.trigger_id(&key, &wrong), &key, &wrong, "storage `ordres` is not configured");
+        let problems = || {
+            let triggers: Vec<TriggerView> =
+                recent.triggers().into_iter().map(|known| TriggerView::new(known, &[])).collect();
+            problems::find(&[], &triggers, &recent.rejections()).len()
+        };
+        assert_eq!((problems(), recent.rejections().len()), (1, 0), "a new trigger may be the correction");
+        recent.introduce(metrics.trigger_id(&key, &right), &key, &right);
+        tokio::time::advance(SILENT_AFTER).await;
+        assert_eq!((problems(), recent.triggers().len()), (0, 2));
     }
 }
