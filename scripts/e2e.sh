@@ -14,9 +14,9 @@
 #    no job.
 #
 # Needs a JDK of Java 17 or later, Maven, curl, jq, PostgreSQL, MariaDB, MySQL and FerretDB; as root on Debian it installs what is missing.
-# With the argument `numbers`, `walk-through`, `zero`, `simulation`, `promise` or `protect` it does that part alone; `numbers "documentdb *"`
-# those combinations, `walk-through` and `zero` with `postgresql` or `documentdb` that one. `courses` is everything but the numbers: what
-# takes time to happen. JOBRUNR_SCALER_BIN names a scaler that is built already.
+# With arguments, it does only those parts: `numbers`, `walk-through`, `zero`, `simulation`, `promise`, `protect`. `--only="documentdb *"`
+# does only those combinations of the numbers, and `--only=documentdb` only that database of the walk-through and of zero.
+# JOBRUNR_SCALER_BIN names a scaler that is built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib/packages.sh
@@ -88,8 +88,8 @@ require_tools() {
 # Sets jars and versions, by major version.
 declare -A jars versions
 build_app() {
-  local major found majors=(8 7 6)
-  [[ ! $part =~ ^(walk-through|simulation|promise|protect)$ ]] || majors=(8)
+  local major found majors=(8)
+  if does numbers || does zero; then majors+=(7 6); fi
   for major in "${majors[@]}"; do
     rm -f "$APP/target/jobrunr-$major"/*.jar
     # Maven's own words only when it fails.
@@ -243,13 +243,18 @@ check() {
   printf '%-52s  %9s  %9s  %s\n' "$1" "$2" "$3" "$ok"
 }
 
-part=${1:-all}
-[[ $part =~ ^(all|courses|numbers|walk-through|zero|simulation|promise|protect)$ ]] ||
-  fail "usage: $0 [courses|numbers|walk-through|zero|simulation|promise|protect]"
+parts=() only='*'
+for argument; do
+  case $argument in
+  numbers | walk-through | zero | simulation | promise | protect) parts+=("$argument") ;;
+  --only=*) only=${argument#*=} ;;
+  *) fail "usage: $0 [numbers|walk-through|zero|simulation|promise|protect]... [--only=PATTERN]" ;;
+  esac
+done
 
 # does PART: whether that part is to be done.
 does() {
-  [[ $part == "$1" || $part == all || ($part == courses && $1 != numbers) ]]
+  ((${#parts[@]} == 0)) || [[ " ${parts[*]} " == *" $1 "* ]]
 }
 
 step "Tools"
@@ -271,7 +276,7 @@ if does numbers; then
   for combination in "postgresql 8" "mariadb 8" "mysql 8" "sqlite 8" "documentdb 8" "mongodb 8" "postgresql 7" "postgresql 6" \
     "documentdb 7" "documentdb 6"; do
     # shellcheck disable=SC2053 # a pattern
-    [[ $combination == ${2:-*} ]] || continue
+    [[ $combination == $only ]] || continue
     # shellcheck disable=SC2086 # two words
     compare_numbers $combination
   done
@@ -280,7 +285,7 @@ fi
 if does walk-through; then
   for backend in postgresql documentdb; do
     # shellcheck disable=SC2053 # a pattern
-    [[ $backend == ${2:-*} ]] || continue
+    [[ $backend == $only ]] || continue
     step "The guide's walk-through on $backend"
     walk_through "$backend"
   done
@@ -288,9 +293,9 @@ fi
 if does zero; then
   step "Zero workers"
   # shellcheck disable=SC2053 # a pattern
-  [[ postgresql != ${2:-*} ]] || zero postgresql recurring cron killed long
+  [[ postgresql != $only ]] || zero postgresql recurring cron killed long
   # shellcheck disable=SC2053 # a pattern
-  [[ documentdb != ${2:-*} ]] || zero documentdb recurring killed
+  [[ documentdb != $only ]] || zero documentdb recurring killed
 fi
 if does simulation; then
   step "The simulation and a real course"
