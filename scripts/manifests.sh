@@ -75,17 +75,121 @@ echo "The chart refuses $n_refused wrong values as it should."
 scripts/version.sh --check
 
 # What OpenShift's restricted-v2 accepts: no user, no group, nothing else that it would have to allow.
-render --values k8s/helm/tests/least.yaml --set openshift=always --show-only templates/deployment.yaml |
-  "$python" -c '
+render --values k8s/helm/tests/least.yaml --set openshift=always,protect.enabled=true | "$python" -c '
 import sys, yaml
-pod = yaml.safe_load(sys.stdin)["spec"]["template"]["spec"]
-container, = pod["containers"]
-assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}, pod["securityContext"]
-assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]} and not container["securityContext"]["allowPrivilegeEscalation"]
-assert all(set(volume) - {"name"} <= {"configMap", "secret", "projected", "emptyDir"} for volume in pod["volumes"])
+manifests = [manifest for manifest in yaml.safe_load_all(sys.stdin) if manifest]
+pods = [m["spec"]["template"]["spec"] for m in manifests if m["kind"] in ("Deployment", "Job")]
+pods += [m["spec"] for m in manifests if m["kind"] == "Pod"]
+assert len(pods) == 4, len(pods)
+for pod in pods:
+    container, = pod["containers"]
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}, pod["securityContext"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}, container
+    assert not container["securityContext"]["allowPrivilegeEscalation"], container
+    assert all(set(volume) - {"name"} <= {"configMap", "secret", "projected", "emptyDir"} for volume in pod.get("volumes", []))
 '
-# And what the Pod Security Standard `restricted` asks for, in the base and the whole example, PostgreSQL included.
-for folder in k8s/base k8s/overlays/example; do
+# The values for pods reach the pods of all components, and nothing selects the pods of another one.
+"$python" - "$work"/{every-value,least}.yaml <<'CHECKS'
+import sys, yaml
+
+def read(path):
+    return [manifest for manifest in yaml.safe_load_all(open(path)) if manifest]
+
+every, least = map(read, sys.argv[1:])
+def kind(name, manifests=every):
+    return [manifest for manifest in manifests if manifest["kind"] == name]
+
+def is_hook(manifest, event):
+    return manifest["metadata"].get("annotations", {}).get("helm.sh/hook") == event
+
+pods = {m["metadata"]["name"]: m["spec"]["template"] for m in kind("Deployment") + kind("Job")}
+pods |= {m["metadata"]["name"]: m for m in kind("Pod")}
+assert set(pods) == {"jobs", "jobs-protect", "jobs-protect-remove", "jobs-check"}, set(pods)
+
+def selected(selector):
+    return [name for name, pod in pods.items() if selector.items() <= pod["metadata"]["labels"].items()]
+
+for service in kind("Service"):
+    assert selected(service["spec"]["selector"]) == ["jobs"], service
+for key, kinds in {"podSelector": ["NetworkPolicy"], "selector": ["PodDisruptionBudget", "Deployment", "PodMonitor"]}.items():
+    for manifest in sum(map(kind, kinds), []):
+        chosen = manifest["spec"][key]["matchLabels"]
+        assert selected(chosen) == [manifest["metadata"]["name"]], (manifest["kind"], selected(chosen))
+for monitor in kind("ServiceMonitor"):
+    chosen = monitor["spec"]["selector"]["matchLabels"].items()
+    assert [s["metadata"]["name"] for s in kind("Service") if chosen <= s["metadata"]["labels"].items()] == ["jobs"]
+for monitor in kind("ServiceMonitor") + kind("PodMonitor"):
+    endpoint, = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint == {"port": "http", "interval": "15s", "honorLabels": True}, endpoint
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+monitor, = kind("PodMonitor")
+assert monitor["spec"]["jobLabel"] in pods["jobs-protect"]["metadata"]["labels"]
+
+scaler = pods["jobs"]["spec"]
+for name, pod in pods.items():
+    labels, annotations, spec = pod["metadata"]["labels"], pod["metadata"].get("annotations", {}), pod["spec"]
+    for key in ("imagePullSecrets", "securityContext", "nodeSelector", "tolerations"):
+        assert spec[key] == scaler[key], (name, key)
+    assert spec["affinity"]["nodeAffinity"] == scaler["affinity"]["nodeAffinity"], name
+    assert ("podAntiAffinity" in spec["affinity"]) == (name == "jobs"), name
+    assert spec["containers"][0]["securityContext"] == scaler["containers"][0]["securityContext"], name
+    mounts = {mount["name"] for mount in spec["containers"][0].get("volumeMounts", [])}
+    assert mounts == {volume["name"] for volume in spec.get("volumes", [])}, name
+    reads_storages = name != "jobs-protect-remove"
+    # The key of the certificate is not for protect.
+    tls = {"tls"} - ({"tls"} if "protect" in name else set())
+    assert mounts == ({"config", "storages", "extra"} | tls if reads_storages else set()), (name, mounts)
+    # A sidecar would keep the Job from ending.
+    sidecars = spec["containers"][1:] + spec.get("initContainers", [])
+    assert [sidecar["name"] for sidecar in sidecars] == (["proxy"] if reads_storages else []), name
+    assert (labels.get("team") == "platform") == reads_storages, name
+    assert ("example.com/owner" in annotations) == (name in ("jobs", "jobs-protect")), name
+    assert (spec.get("priorityClassName") == "system-cluster-critical") == reads_storages, name
+check = pods["jobs-check"]["spec"]
+assert len(check["containers"]) == 1 and check["initContainers"][0]["restartPolicy"] == "Always", check
+
+# After protect and its rights are deleted, a Job with rights of its own removes the costs, and then goes with them.
+hooks = [manifest for manifest in every if is_hook(manifest, "post-delete")]
+assert sorted(m["kind"] for m in hooks) == ["Job", "Role", "Role", "RoleBinding", "RoleBinding", "ServiceAccount"], hooks
+for hook in hooks:
+    annotations = hook["metadata"]["annotations"]
+    assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded", hook
+    assert (int(annotations["helm.sh/hook-weight"]) < 0) == (hook["kind"] != "Job"), hook
+    assert hook["metadata"]["name"] == "jobs-protect-remove", hook
+    assert all(subject["name"] == "jobs-protect-remove" for subject in hook.get("subjects", [])), hook
+def namespaces(name, manifests):
+    return [m["metadata"]["namespace"] for m in manifests if m["kind"] == name and "jobs-protect" in m["metadata"]["name"]]
+protect = [manifest for manifest in every if manifest not in hooks]
+for name in ("Role", "RoleBinding"):
+    assert namespaces(name, hooks) == namespaces(name, protect) == ["orders", "shop"], name
+job, = kind("Job", hooks)
+assert job["spec"]["activeDeadlineSeconds"] < 300 and 0 < job["spec"]["backoffLimit"], job["spec"]
+assert pods["jobs-protect-remove"]["spec"]["serviceAccountName"] == "jobs-protect-remove"
+def which(name):
+    arguments = pods[name]["spec"]["containers"][0]["args"]
+    return [argument for argument in arguments if argument.startswith(("--namespace=", "--selector="))]
+assert which("jobs-protect-remove") == which("jobs-protect") and len(which("jobs-protect")) == 3, which("jobs-protect")
+assert "--remove" in pods["jobs-protect-remove"]["spec"]["containers"][0]["args"]
+
+# The address that triggers get leads to a port that listens: of the Service, or of the pods where it has no address of its own.
+for manifests, address in ((every, "jobs.keda:6000"), (least, None)):
+    service, = kind("Service", manifests)
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    if address is None:
+        container = kind("Deployment", manifests)[0]["spec"]["template"]["spec"]["containers"][0]
+        assert service["spec"]["clusterIP"] == "None"
+        assert ports == {port["name"]: port["containerPort"] for port in container["ports"]}, ports
+    else:
+        extra, = [m for m in manifests if m["metadata"]["name"] == "jobs-extra"]
+        assert extra["data"]["scalerAddress"] == address == f"jobs.keda:{ports['grpc']}", extra
+CHECKS
+# Before native sidecars, the pod of `helm test` has none and still ends.
+rendered=$(render --values k8s/helm/tests/every-value.yaml --kube-version 1.28.0 --show-only templates/tests/check.yaml)
+! grep --quiet -e initContainers -e "name: proxy" <<<"$rendered" || fail "the pod of helm test never ends with Kubernetes 1.28"
+rendered=$(render --values k8s/helm/tests/least.yaml)
+! grep --quiet protect <<<"$rendered" || fail "the chart protects pods although protect.enabled is false"
+# And what the Pod Security Standard `restricted` asks for, in the base, protect and the whole example, PostgreSQL included.
+for folder in k8s/base k8s/overlays/protect k8s/overlays/example; do
   kubectl kustomize "$folder" | "$python" -c '
 import sys, yaml
 for manifest in filter(None, yaml.safe_load_all(sys.stdin)):

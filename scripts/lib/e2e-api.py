@@ -10,6 +10,12 @@ import sys
 import threading
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
+MANAGED = {
+    "manager": "jobrunr-scaler-protect",
+    "operation": "Apply",
+    "fieldsType": "FieldsV1",
+    "fieldsV1": {"f:metadata": {"f:annotations": {f"f:{COST}": {}}}},
+}
 state = threading.Condition()
 costs = {name: None for name in sys.argv[1:]}
 events = []
@@ -26,7 +32,7 @@ def pod(name):
             "uid": f"uid-of-{name}",
             "resourceVersion": str(len(events)),
             "annotations": {} if cost is None else {COST: cost},
-            "managedFields": [] if cost is None else [{"manager": "jobrunr-scaler-protect", "operation": "Apply"}],
+            "managedFields": [] if cost is None else [MANAGED],
             "ownerReferences": [
                 {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "workers", "uid": "rs", "controller": True}
             ],
@@ -78,7 +84,7 @@ class Api(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         name = self.path.split("?")[0].rsplit("/", 1)[1]
         with state:
-            costs[name] = body["metadata"]["annotations"].get(COST)
+            costs[name] = body["metadata"].get("annotations", {}).get(COST)
             events.append(None)
             events[-1] = {"type": "MODIFIED", "object": pod(name)}
             state.notify_all()

@@ -45,7 +45,7 @@ make_schemas() {
   done
   kubeconform=$(go_module "github.com/yannh/kubeconform@v$KUBECONFORM_VERSION")
   crds=("$(go_module "github.com/kedacore/keda/v2@v$KEDA_VERSION")"/config/crd/bases/keda.sh_*.yaml
-    "$(go_module "github.com/prometheus-operator/prometheus-operator@v$PROMETHEUS_OPERATOR_VERSION")"/example/prometheus-operator-crd/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml
+    "$(go_module "github.com/prometheus-operator/prometheus-operator@v$PROMETHEUS_OPERATOR_VERSION")"/example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,prometheusrules,servicemonitors}.yaml
     "$(go_module "github.com/cert-manager/cert-manager@v$CERT_MANAGER_VERSION")"/deploy/crds/cert-manager.io_certificates.yaml)
   (cd "$folder" && FILENAME_FORMAT='{kind}-{fullgroup}-{version}' "$python" "$kubeconform/scripts/openapi2jsonschema.py" "${crds[@]}" >/dev/null)
 }

@@ -16,13 +16,44 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "jobrunr-scaler.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
-{{ include "jobrunr-scaler.selectorLabels" . }}
-app.kubernetes.io/component: scaler
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
+{{ include "jobrunr-scaler.labelsOf" (list "scaler" (default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-") .) }}
+{{- end -}}
+
+{{/* The labels of an object; its arguments are the component, the name, and the root. Service, NetworkPolicy and disruption budget
+     select pods by name and instance, so the pods of each component have a name of their own. */}}
+{{- define "jobrunr-scaler.labelsOf" -}}
+{{- $root := index . 2 -}}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+app.kubernetes.io/name: {{ index . 1 }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 0 }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+{{- with $root.Values.commonLabels }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The full name with another end, short enough for a label. Its arguments are the end, and the root. */}}
+{{- define "jobrunr-scaler.nameWith" -}}
+{{- $end := first . -}}
+{{- printf "%s-%s" (include "jobrunr-scaler.fullname" (last .) | trunc (sub 62 (len $end) | int) | trimSuffix "-") $end -}}
+{{- end -}}
+
+{{/* Where the pods of the other components run. */}}
+{{- define "jobrunr-scaler.placement" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- /* podAntiAffinity keeps the scaler's pods apart; the others may run beside them. */}}
+{{- with omit (.Values.affinity | default dict) "podAntiAffinity" }}
+affinity:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
@@ -125,4 +156,23 @@ storages:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* The options that name the pods of `protect`. */}}
+{{- define "jobrunr-scaler.protectedPods" -}}
+{{- $options := list -}}
+{{- range .Values.protect.namespaces | default (list .Release.Namespace) -}}
+  {{- $options = append $options (printf "--namespace=%s" .) -}}
+{{- end -}}
+{{- with .Values.protect.selector -}}
+  {{- $options = append $options (printf "--selector=%s" .) -}}
+{{- end -}}
+{{- toYaml $options -}}
+{{- end -}}
+
+{{/* The annotations of what removes the costs; its argument is the weight, by which Helm creates hooks in order. */}}
+{{- define "jobrunr-scaler.removalHook" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}

@@ -42,8 +42,8 @@ env:
 {{- end -}}
 {{- end -}}
 
-{{/* The volumes of a pod that reads the configuration. */}}
-{{- define "jobrunr-scaler.volumes" -}}
+{{/* The volumes of a pod that reads the storages. */}}
+{{- define "jobrunr-scaler.storageVolumes" -}}
 - name: config
   configMap:
     name: {{ include "jobrunr-scaler.fullname" . }}
@@ -54,18 +54,23 @@ env:
     sources:
       {{- . | nindent 6 }}
 {{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The volumes of a pod that also has the scaler's certificate. */}}
+{{- define "jobrunr-scaler.volumes" -}}
+{{ include "jobrunr-scaler.storageVolumes" . }}
 {{- with .Values.tls.secretName }}
 - name: tls
   secret:
     secretName: {{ . }}
     defaultMode: 0440
 {{- end }}
-{{- with .Values.extraVolumes }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
-{{- define "jobrunr-scaler.volumeMounts" -}}
+{{- define "jobrunr-scaler.storageVolumeMounts" -}}
 # Directories, not subPath: Kubernetes never updates files that are mounted with subPath.
 - name: config
   mountPath: /etc/jobrunr-scaler/config
@@ -75,12 +80,16 @@ env:
   mountPath: /etc/jobrunr-scaler/storages
   readOnly: true
 {{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "jobrunr-scaler.volumeMounts" -}}
+{{ include "jobrunr-scaler.storageVolumeMounts" . }}
 {{- if .Values.tls.secretName }}
 - name: tls
   mountPath: /etc/jobrunr-scaler/tls
   readOnly: true
-{{- end }}
-{{- with .Values.extraVolumeMounts }}
-{{ toYaml . }}
 {{- end }}
 {{- end -}}
