@@ -24,7 +24,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(25);
 /// A line with the numbers is printed at most this often, and every fourth time if nothing has changed.
 const LINE_EVERY: SignedDuration = SignedDuration::from_secs(15);
 const SAME_LINES_LEFT_OUT: u32 = 3;
-/// The lines of a block, so that it fits on a terminal of 24 lines with the cursor below it.
+/// The lines of a block, so that it fits on a terminal of 24 lines with the cursor below it. Smaller ones get lines.
 const MAX_LINES: usize = 23;
 
 /// Shows the measurements.
@@ -118,9 +118,22 @@ impl Drop for View {
     }
 }
 
-/// Whether standard output is a terminal on which the cursor can be moved.
+/// Whether standard output is a terminal on which the cursor can be moved, and on which the block fits: over the top of a smaller one
+/// it would be written again and again.
 fn can_redraw() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    let stdout = io::stdout();
+    stdout.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") && fits(rows(&stdout))
+}
+
+/// The lines of a terminal; `None` if it does not know them.
+fn rows(terminal: impl std::os::fd::AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    Some(usize::from(size.ws_row)).filter(|rows| 0 < *rows)
+}
+
+/// Whether the block and the cursor below it fit.
+fn fits(rows: Option<usize>) -> bool {
+    rows.is_none_or(|rows| MAX_LINES < rows)
 }
 
 /// Writes the lines over the last `n_lines`. The cursor is hidden. Long lines are cut instead of wrapped, because a wrapped
