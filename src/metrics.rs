@@ -206,7 +206,7 @@ impl Inner {
         build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
         registry.register("build_info", "The version of the scaler", build);
         registry.register("reads", "Reads of a storage by outcome", self.reads.clone());
-        let help = "The duration of successful reads of a storage";
+        let help = "The duration of reads of a storage";
         registry.register_with_unit("read_duration", help, Unit::Seconds, self.read_seconds.clone());
         registry.register("streams", "Open streams", self.streams.clone());
         registry.register("pushes", "Messages sent on activity streams by reason", self.pushes.clone());

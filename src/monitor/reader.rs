@@ -103,10 +103,10 @@ impl StorageReader {
     /// affect other storages.
     async fn run(&mut self) {
         loop {
-            let began = Instant::now();
             let Err(cause) = catch_panic(self.read_on_demand()).await else { continue };
             self.session = None;
-            let retry_at = self.publish_failure(&StorageError::Panicked(cause), began, Instant::now());
+            let now = Instant::now();
+            let retry_at = self.publish_failure(&StorageError::Panicked(cause), now, now);
             self.wait_to_retry(retry_at, retry_at).await;
         }
     }
@@ -136,7 +136,7 @@ impl StorageReader {
                 self.wait_for_next_read(&questions, began, earliest, later(ended, short_rest)).await;
             }
             Err(error) => {
-                let retry_at = self.publish_failure(&error, asked_at, earliest);
+                let retry_at = self.publish_failure(&error, began, earliest);
                 self.wait_to_retry(retry_at, earliest).await;
             }
         }
@@ -298,10 +298,10 @@ impl StorageReader {
         });
     }
 
-    /// Publishes that a read which began at `asked_at` has failed. Returns when the storage is asked again, which is not before
-    /// `earliest`.
-    fn publish_failure(&mut self, error: &StorageError, asked_at: Instant, earliest: Instant) -> Instant {
-        self.shared.metrics.record_failed_read(asked_at.elapsed());
+    /// Publishes that a read which began at `began`, perhaps with connecting, has failed. Returns when the storage is asked again,
+    /// which is not before `earliest`.
+    fn publish_failure(&mut self, error: &StorageError, began: Instant, earliest: Instant) -> Instant {
+        self.shared.metrics.record_failed_read(began.elapsed());
         let is_answering = self.publisher.borrow().cached.as_ref().is_some_and(|cached| self.shared.can_serve(cached));
         let wait = self.outages.record_failure(error, is_answering);
         if !is_answering {

@@ -1,6 +1,7 @@
 //! The process: puts the parts together, and stops them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -22,6 +23,9 @@ use crate::monitor::AskError;
 use crate::serve::start_storage;
 use crate::storage::{Storage, StorageError};
 use crate::tasks::{TaskFailed, Tasks};
+
+/// How long to wait before a removal is tried again that the API server did not answer.
+const REMOVAL_WAITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// Why protection failed.
 #[derive(Debug, Error)]
@@ -52,6 +56,14 @@ pub enum ProtectError {
         storage: String,
         /// Why.
         cause: StorageError,
+    },
+    /// Not all costs could be removed.
+    #[error("removed the deletion costs of {}, then failed: {cause}", crate::text::counted(*n_pods as u64, "pod"))]
+    Removal {
+        /// How many were.
+        n_pods: usize,
+        /// The last error.
+        cause: ClusterError,
     },
     /// A task has failed. Kubernetes restarts the process.
     #[error(transparent)]
@@ -136,24 +148,39 @@ pub async fn protect(
     Ok(())
 }
 
-/// Removes the costs that any `protect` has written. Returns of how many pods. What fails for one pod does not keep the others.
+/// Removes the costs that any `protect` has written. Returns of how many pods. What fails in one namespace or for one pod does not keep
+/// the others, and is tried again.
 ///
 /// # Errors
-/// [`ProtectError`]
+/// [`ProtectError::Removal`]
 pub async fn remove(cluster: &Cluster, options: &ProtectOptions) -> Result<usize, ProtectError> {
     let (mut n_pods, mut failure) = (0, None);
     for scope in options.scopes(cluster) {
-        let (pods, _) = cluster.list(&scope).await?;
-        for pod in pods.iter().filter(|pod| matches!(pod.cost, Cost::Ours(_))) {
-            match cluster.write(pod, None).await {
-                Ok(()) => n_pods += 1,
-                Err(ClusterError::Gone(_)) => {}
-                Err(error) if error.is_about_the_pod() => failure = Some(error),
-                Err(error) => return Err(error.into()),
-            }
+        let mut waits = REMOVAL_WAITS.into_iter();
+        while let Err(error) = remove_in(cluster, &scope, &mut n_pods).await {
+            let Some(wait) = waits.next().filter(|_| !error.is_about_the_pod()) else {
+                failure = Some(error);
+                break;
+            };
+            tokio::time::sleep(wait).await;
         }
     }
-    failure.map_or(Ok(n_pods), |error| Err(error.into()))
+    failure.map_or(Ok(n_pods), |cause| Err(ProtectError::Removal { n_pods, cause }))
+}
+
+/// Removes the costs of one namespace. `n_pods` counts them. Returns the last error.
+async fn remove_in(cluster: &Cluster, scope: &Scope, n_pods: &mut usize) -> Result<(), ClusterError> {
+    let (pods, _) = cluster.list(scope).await?;
+    let mut result = Ok(());
+    for pod in pods.iter().filter(|pod| matches!(pod.cost, Cost::Ours(_))) {
+        match cluster.write(pod, None).await {
+            Ok(()) => *n_pods += 1,
+            Err(ClusterError::Gone(_)) => {}
+            Err(error) if error.is_about_the_pod() => result = Err(error),
+            Err(error) => return Err(error),
+        }
+    }
+    result
 }
 
 /// Reads storages and pods once, and reports which server is which pod, and what it costs.

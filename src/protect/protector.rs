@@ -15,7 +15,7 @@ use super::assessment::{Assessment, StorageView};
 use super::budget::Budget;
 use super::cluster::{Cluster, ClusterError};
 use super::order::Change;
-use super::pods::{Cost, NamePattern, NoPod, Pod};
+use super::pods::{Cost, NamePattern, NoPod, Pod, PodKey};
 use super::refusals::Refusals;
 use super::store::{Outage, PodStore};
 use crate::jobrunr::{Question, Snapshot};
@@ -30,6 +30,8 @@ const GATHER: Duration = Duration::from_millis(100);
 const REMOVAL_TIME: Duration = Duration::from_secs(20);
 /// The pause before what could not be removed is tried again.
 const REMOVAL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long nothing is written while a storage has not answered for the first time: its servers may be in pods of others.
+const FIRST_ANSWERS: Duration = Duration::from_secs(30);
 /// In the place of a namespace, for the monitor's limits.
 const ASKED_BY: &str = "protect";
 
@@ -60,11 +62,15 @@ pub struct Protector {
     settings: ProtectSettings,
     /// What each storage last answered.
     snapshots: HashMap<String, Arc<Snapshot>>,
+    /// Until when first answers are awaited.
+    awaits_until: Instant,
     budget: Budget,
     outage: Outage,
     /// When writing goes on after the API server did not answer.
     paused_until: Option<Instant>,
     refusals: Refusals,
+    /// Pods of which a write has begun. If it is given up, the API server may have received it.
+    in_flight: Vec<PodKey>,
     metrics: ProtectMetrics,
     /// Servers whose pod was not found, by storage and id, which were logged.
     lost: HashSet<(String, Arc<str>)>,
@@ -89,6 +95,8 @@ impl Protector {
             outage: Outage::new("all"),
             paused_until: None,
             snapshots: HashMap::new(),
+            awaits_until: Instant::now() + FIRST_ANSWERS,
+            in_flight: Vec::new(),
             refusals: Refusals::default(),
             lost: HashSet::new(),
             cluster,
@@ -135,23 +143,33 @@ impl Protector {
         }
         self.refusals.retain(&self.store.pods());
         let changes = assessment.changes();
-        let n_changes = changes.len();
-        let (mut due, refused_until) = self.refusals.due(changes);
-        let is_paused = self.paused_until.is_some_and(|until| Instant::now() < until);
-        let n_writes = if is_paused { 0 } else { self.budget.take(due.len()) };
-        let left = due.split_off(n_writes);
-        self.metrics.record(ProtectFigures {
+        let mut figures = ProtectFigures {
             busy_pods: assessment.n_busy_pods(),
             idle_pods: assessment.replica_sets.values().map(Vec::len).sum::<usize>() - assessment.n_busy_pods(),
             servers_without_pod: self.lost.len(),
             jobs_without_server: assessment.n_jobs_without_server,
-            pending: n_changes - n_writes,
+            pending: changes.len(),
             unlisted_namespaces: n_unlisted,
-        });
-        let is_interrupted = self.write(due).await;
-        let next = (!left.is_empty() || is_interrupted).then(|| Instant::now() + self.budget.until_next());
-        let next = next.map(|next| self.paused_until.map_or(next, |paused| paused.max(next)));
-        next.into_iter().chain(refused_until).min()
+        };
+        self.metrics.record(figures);
+        let paused_until = self.paused_until.max(self.awaits_answers_until()).filter(|until| Instant::now() < *until);
+        let (mut due, refused_until) = self.refusals.due(changes);
+        if paused_until.is_some() {
+            return paused_until.filter(|_| !due.is_empty()).into_iter().chain(refused_until).min();
+        }
+        let left = due.split_off(self.budget.take(due.len()));
+        let n_due = due.len();
+        let n_written = self.write(due).await;
+        figures.pending = figures.pending.saturating_sub(n_written);
+        self.metrics.record(figures);
+        let next = (!left.is_empty() || n_written < n_due).then(|| Instant::now() + self.budget.until_next());
+        next.max(self.paused_until).into_iter().chain(refused_until).min()
+    }
+
+    /// Until when first answers of storages are awaited, if there are any to await.
+    fn awaits_answers_until(&self) -> Option<Instant> {
+        let have_all = self.storages.iter().all(|(name, _)| self.snapshots.contains_key(name));
+        (!have_all).then_some(self.awaits_until)
     }
 
     fn assess(&mut self) -> Assessment {
@@ -189,10 +207,12 @@ impl Protector {
         self.lost = lost;
     }
 
-    /// Writes costs until the API server does not answer. Returns whether that was so.
-    async fn write(&mut self, changes: Vec<Change>) -> bool {
+    /// Writes costs, and pauses when the API server does not answer. Returns how many were written.
+    async fn write(&mut self, changes: Vec<Change>) -> usize {
+        let mut n_written = 0;
         self.paused_until = None;
         for changes in changes.chunks(CONCURRENT_WRITES) {
+            self.in_flight = changes.iter().map(|change| change.pod.clone()).collect();
             let pods: Vec<(Pod, Option<i32>)> = {
                 let pods = self.store.pods();
                 changes.iter().filter_map(|change| Some((pods.get(&change.pod)?.clone(), change.cost))).collect()
@@ -206,23 +226,29 @@ impl Protector {
                 })
                 .collect();
             // Each is recorded as it comes: what was written is known even if the rest is given up.
+            let mut failure = None;
             while let Some((pod, cost, result)) = writes.next().await {
-                self.record(&pod, cost, result);
+                n_written += usize::from(result.is_ok());
+                failure = self.record(&pod, cost, result).or(failure);
             }
-            if self.paused_until.is_some() {
-                return true;
+            drop(writes);
+            self.in_flight.clear();
+            // Once for all of them, as they have failed together.
+            if let Some(error) = failure {
+                self.paused_until = Some(Instant::now() + self.outage.record(&error));
+                break;
             }
         }
-        false
+        n_written
     }
 
-    fn record(&mut self, pod: &Pod, cost: Option<i32>, result: Result<(), ClusterError>) {
+    /// Records the outcome of a write. Returns an error that is not about the pod.
+    fn record(&mut self, pod: &Pod, cost: Option<i32>, result: Result<(), ClusterError>) -> Option<ClusterError> {
         let key = pod.key();
         self.metrics.record_write(result.as_ref().map_or_else(ClusterError::outcome, |()| "ok"));
         match result {
             Ok(()) => {
                 self.outage.end();
-                self.paused_until = None;
                 self.refusals.end(pod);
                 debug!(namespace = &*key.0, pod = &*key.1, cost, "deletion cost");
                 self.store.set_cost(&key, cost.map_or(Cost::None, Cost::Ours));
@@ -237,18 +263,24 @@ impl Protector {
                 self.store.set_cost(&key, Cost::Foreign);
             }
             Err(error) if error.is_about_the_pod() => self.refusals.record(pod, error),
-            Err(error) => self.paused_until = Some(Instant::now() + self.outage.record(&error)),
+            Err(error) => return Some(error),
         }
+        None
     }
 
     /// Removes the costs that we have written.
     async fn remove_all(&mut self) {
         let n_pods = self.removals().len();
         let removing = async {
+            let were_in_flight = !self.in_flight.is_empty();
             self.write(self.removals()).await;
-            while !self.removals().is_empty() {
+            if were_in_flight {
+                // The watch shows what the API server received in spite of it.
                 sleep(REMOVAL_INTERVAL).await;
+            }
+            while !self.removals().is_empty() {
                 self.write(self.removals()).await;
+                sleep(REMOVAL_INTERVAL).await;
             }
         };
         if timeout(REMOVAL_TIME, removing).await.is_ok() {
@@ -259,10 +291,11 @@ impl Protector {
         }
     }
 
-    /// The changes that remove all costs that we have written.
+    /// The changes that remove all costs that we have written, or may have.
     fn removals(&self) -> Vec<Change> {
         let pods = self.store.pods();
-        let ours = pods.values().filter(|pod| matches!(pod.cost, Cost::Ours(_)));
+        let may_be_ours = |pod: &&Pod| matches!(pod.cost, Cost::Ours(_)) || self.in_flight.contains(&pod.key());
+        let ours = pods.values().filter(may_be_ours);
         ours.map(|pod| Change { pod: pod.key(), cost: None, urgency: 0 }).collect()
     }
 }

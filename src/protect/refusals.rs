@@ -13,8 +13,8 @@ use super::order::Change;
 use super::pods::{Pod, PodKey, Pods};
 use super::store::{RETRIES, varied};
 
-/// The longest time until a pod is tried again.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// The longest time until a pod is tried again. What refuses it may be a webhook that was away for a while.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The pods, with what the API server said.
 #[derive(Debug, Default)]
@@ -94,7 +94,7 @@ mod tests {
     async fn refused_pod_waits_longer_each_time_and_comes_last() {
         let mut refusals = Refusals::default();
         assert_eq!(due(&refusals), (vec!["a".to_owned(), "b".to_owned(), "c".to_owned()], None));
-        for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
             refusals.record(&pod("a", "1"), ClusterError::Rejected("no".to_owned()));
             let (now, next) = due(&refusals);
             assert_eq!(now, ["b", "c"]);
