@@ -122,6 +122,12 @@ impl TriggerSpec {
         if self.is_ours() { self.metadata.get("metric").map(|name| name.trim()) } else { None }
     }
 
+    /// Whether the scaler computes its target from the servers (`targetValue: auto`).
+    #[must_use]
+    pub fn has_computed_target(&self) -> bool {
+        self.is_ours() && self.metadata.get("targetValue").is_some_and(|text| text.trim() == "auto")
+    }
+
     /// How messages call it: its position in the manifest, and its name, metric or type.
     #[must_use]
     pub fn label(&self, index: usize) -> String {

@@ -251,6 +251,18 @@ fn warnings_about_a_trigger() {
 }
 
 #[test]
+fn computed_target_follows_the_servers_with_push_only() {
+    let auto = scaled_object(QUIET, "      targetValue: auto");
+    assert_eq!(warnings_of(&auto), "");
+    let versions =
+        |text: &str| keda_requirements(&read_one(text)).iter().map(|needs| needs.version).collect::<Vec<_>>();
+    assert_eq!(versions(&auto), ["2.21"]);
+    let polled = auto.replace("external-push", "external");
+    insta::assert_snapshot!(warnings_of(&polled), @"trigger 0 (demand): with type: external, every version of KEDA reads the target of targetValue: auto only when it reconciles the ScaledObject: it does not follow the servers; use external-push, or a number");
+    assert_eq!(versions(&polled), Vec::<&str>::new());
+}
+
+#[test]
 fn worker_metrics_alone_never_activate() {
     #[track_caller]
     fn check(spec: &str, metric: &str, more: &str, expected: bool) {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{ScaledObject, TriggerSpec};
+use super::{ScaledObject, TriggerKind, TriggerSpec};
 use crate::kubernetes::hpa::MetricType;
 use crate::kubernetes::keda::FallbackBehavior;
 
@@ -24,7 +24,7 @@ pub fn keda_requirements(object: &ScaledObject) -> Vec<KedaRequirement> {
     let behavior = fallback.map(|fallback| fallback.behavior).unwrap_or_default();
     let needs = [
         (
-            any(|trigger| target(trigger) == Some("auto")),
+            any(|trigger| trigger.has_computed_target() && trigger.kind == TriggerKind::ExternalPush),
             "2.21",
             "targetValue: auto follows the servers; earlier versions ask for the target only when they reconcile the ScaledObject",
         ),

@@ -29,7 +29,8 @@ pub fn warnings(object: &ScaledObject) -> Vec<String> {
     for (index, trigger) in object.triggers.iter().enumerate() {
         let label = trigger.label(index);
         let of_trigger = trigger::warnings(trigger).into_iter().chain(trigger::metric_type_of_metric(trigger));
-        warnings.extend(of_trigger.chain(cached(object, trigger)).map(|warning| format!("{label}: {warning}")));
+        let of_trigger = of_trigger.chain(cached(object, trigger)).chain(target_of_a_poll(trigger));
+        warnings.extend(of_trigger.map(|warning| format!("{label}: {warning}")));
     }
     let of_object = [
         same_triggers,
@@ -84,6 +85,15 @@ fn cached(object: &ScaledObject, trigger: &TriggerSpec) -> Option<String> {
              answers from memory, so this saves nothing",
             object.rules.polling_interval.as_secs()
         )
+    })
+}
+
+/// KEDA 2.21 opens the stream of targets beside that of pushes only (`externalPushScaler.Run` in `pkg/scalers/external_scaler.go`).
+fn target_of_a_poll(trigger: &TriggerSpec) -> Option<String> {
+    (trigger.has_computed_target() && trigger.kind == TriggerKind::External).then(|| {
+        "with type: external, every version of KEDA reads the target of targetValue: auto only when it reconciles the ScaledObject: \
+         it does not follow the servers; use external-push, or a number"
+            .to_owned()
     })
 }
 
@@ -197,8 +207,8 @@ fn push_and_formula(object: &ScaledObject) -> Option<String> {
 
 /// A push starts the first pod, and gives KEDA 2.21 a new computed target. It does nothing else.
 fn push_without_zero(object: &ScaledObject) -> Option<String> {
-    let is_auto = |trigger: &TriggerSpec| trigger.metadata.get("targetValue").is_some_and(|text| text.trim() == "auto");
-    (pushes(object) && !object.rules.bounds.may_stop() && !object.triggers.iter().any(is_auto)).then(|| {
+    let is_auto = object.triggers.iter().any(TriggerSpec::has_computed_target);
+    (pushes(object) && !object.rules.bounds.may_stop() && !is_auto).then(|| {
         format!(
             "with minReplicaCount: {}, a push has no pod to start, and the HPA asks every 15 s anyway; use type: external, or \
              minReplicaCount: 0",

@@ -50,6 +50,8 @@ pub(super) fn keep_busy_pods(
         return value;
     }
     let BusyServers { certain, possible } = BusyServers::count(&trigger.question.filter, snapshot, queue);
+    // The HPA may still divide by the target of a time without servers: without a stream, KEDA reads it only when it reconciles.
+    let target = target.max(trigger.target_at(None).0);
     let least = super::float(certain.saturating_add(possible)) * in_thousandths(target);
     if least <= value {
         return value;
@@ -170,6 +172,22 @@ mod tests {
         let mut snapshot = snapshot(RunningJobs::default(), 0);
         snapshot.servers[2].occupied_workers = Some(1);
         assert!((decision(DEMAND, &snapshot).value - 8.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn value_keeps_the_pods_whichever_target_keda_has_read() {
+        for target in ["workersPerPod=8", "workersPerPod=8 targetUsage=0.8", "workersPerPod=2", "targetUsage=1"] {
+            let metadata = format!("metric=demand targetValue=auto {target} keepBusyPods=true");
+            let jobs = ["a", "b", "c", "d"].map(|server| job(Some(server))).into();
+            let mut snapshot = snapshot(RunningJobs { jobs, ..RunningJobs::default() }, 4);
+            snapshot.servers.iter_mut().for_each(|server| server.worker_pool_size = 4);
+            let decision = decision(&metadata, &snapshot);
+            let trigger = Trigger::parse(metadata.split(' ').filter_map(|pair| pair.split_once('='))).unwrap();
+            let at_zero_pods = trigger.target_at(None).0;
+            for read in [decision.target, at_zero_pods] {
+                assert!(4.0 <= (decision.value / read).ceil(), "{metadata}: {} / {read}", decision.value);
+            }
+        }
     }
 
     #[test]
