@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::jobrunr::{
-    Count, Filter, FinishedRun, JobGroup, LastSeenServers, Mutexes, Recurring, RecurringJob, RunScheduling, Server,
-    ServiceTimes,
+    Count, Filter, FinishedRun, JobGroup, LastSeenServers, Mutexes, Recurring, RecurringJob, RunScheduling, RunningJob,
+    RunningJobs, Server, ServiceTimes,
 };
 use crate::scaling::RecurringReason;
 use crate::text::joined;

@@ -1,6 +1,6 @@
 //! Metrics of work: how many workers keep a promise, how long a job waits, when the queue is empty.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -83,10 +83,13 @@ impl<'a> Work<'a> {
     fn add_running(&mut self, n_jobs: f64) {
         let snapshot = self.snapshot;
         let listed = snapshot.running.as_ref().filter(|_| self.trigger.question.filter == Filter::default());
-        let jobs = listed.map_or(&[][..], |running| &running.jobs);
+        // Orphans do not run, so the time since their start says nothing.
+        let live: BTreeSet<&str> = snapshot.live_servers().map(|server| &*server.id).collect();
+        let is_alive = |job: &&RunningJob| job.server_id.as_deref().is_some_and(|server| live.contains(server));
+        let jobs: Vec<&RunningJob> = listed.iter().flat_map(|running| &running.jobs).filter(is_alive).collect();
         let elapsed =
             |job: &RunningJob| job.started_at.map(|at| snapshot.read_at.duration_since(at).as_secs_f64().max(0.0));
-        for job in jobs {
+        for job in &jobs {
             let mean = self.finished(Some(&job.kind)).map_or(0.0, |time| time.mean);
             if let Some(elapsed) = elapsed(job).filter(|elapsed| mean < *elapsed) {
                 let (n_overdue, seconds) = self.overdue.entry(&job.kind).or_default();
@@ -94,7 +97,7 @@ impl<'a> Work<'a> {
                 *seconds += 2.0 * elapsed;
             }
         }
-        let left = |job: &RunningJob| {
+        let left = |job: &&RunningJob| {
             let (service, elapsed) = (self.service(Some(&job.kind)), elapsed(job).unwrap_or(0.0));
             if elapsed < service { service - elapsed } else { elapsed }
         };
@@ -103,7 +106,7 @@ impl<'a> Work<'a> {
         if left.is_empty() {
             left.push(self.service(None));
         }
-        // Orphans are listed but do not run, and others may not be listed: the count is right.
+        // Jobs may not be listed, or without their server: the count is right.
         let weight = n_jobs / left.len() as f64;
         let groups = left.chunks(left.len().div_ceil(RUNNING_GROUPS));
         self.backlog.running = groups

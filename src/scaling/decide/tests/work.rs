@@ -55,6 +55,39 @@ fn promise_asks_for_the_fewest_workers_and_says_why() {
 }
 
 #[test]
+fn orphans_do_not_lengthen_the_time_that_a_job_runs() {
+    let value = |server_id: Option<&str>| {
+        let started_at = Some(now() - SignedDuration::from_hours(8));
+        let job =
+            RunningJob { id: "1".into(), kind: "a.B.c()".into(), server_id: server_id.map(Into::into), started_at };
+        let runs: Vec<FinishedRun> = (0..999)
+            .map(|n| FinishedRun { id: n.to_string().into(), kind: "a.B.c()".into(), ended_at: now(), seconds: 0.05 })
+            .collect();
+        let group = JobGroup { kind: "a.B.c()".into(), jobs: 10_000.0, first: now(), last: now() };
+        let is_alive = server_id == Some("alive");
+        let queue = Queue {
+            enqueued: exactly(10_000),
+            oldest_enqueued_at: Some(now()),
+            waiting: vec![group],
+            processing: exactly(1),
+            processing_alive: exactly(is_alive.into()),
+            ..Queue::default()
+        };
+        let servers =
+            vec![Server { id: "alive".into(), ..server(8, 1) }, Server { id: "dead".into(), ..server(8, 99) }];
+        let snapshot = Snapshot {
+            service_times: Some(Arc::new(ServiceTimes::from_runs(&runs))),
+            running: Some(RunningJobs { jobs: vec![job], ..RunningJobs::default() }),
+            ..snapshot(queue, servers)
+        };
+        decide(&trigger("metric=demand targetValue=8 maxLatency=PT5M"), &snapshot, now()).unwrap().value
+    };
+    assert_eq!((value(Some("dead")), value(None)), (2.0, 2.0));
+    // A job that still runs shows that such jobs can take that long.
+    assert!(1_000.0 < value(Some("alive")));
+}
+
+#[test]
 fn jobs_of_higher_priority_are_work_ahead() {
     let decide = |metadata: &str, n_own: u64, n_ahead: u64| {
         let waiting = |n_jobs: u64| {
