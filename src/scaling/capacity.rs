@@ -162,6 +162,11 @@ impl Backlog {
         self.running.iter().map(|running| running.jobs).sum()
     }
 
+    /// Whether jobs wait.
+    pub(super) fn is_waiting(&self) -> bool {
+        0.0 < self.n_waiting()
+    }
+
     fn n_waiting(&self) -> f64 {
         self.batches.iter().filter(|batch| batch.due <= 0.0).map(|batch| batch.jobs).sum()
     }

@@ -253,8 +253,14 @@ impl<'a> Work<'a> {
             _ => self.backlog.wait(float(workers)) + start.as_secs_f64(),
         };
         // Without any estimate, what has been waited so far is the best guess. By a clock ahead of ours it is nothing.
-        let guess = || self.waited().max(start.as_secs_f64()).max(MIN_LATENCY);
-        let seconds = if seconds.is_finite() { seconds } else { guess() }.clamp(0.0, LONGEST);
+        let guess = || self.waited().max(start.as_secs_f64());
+        let mut seconds = if seconds.is_finite() { seconds } else { guess() };
+        if self.backlog.is_waiting() {
+            // Without a server nothing ends: the value must grow until the trigger is active and a pod starts.
+            let least = if n_workers == 0 { self.waited() } else { 0.0 };
+            seconds = seconds.max(least).max(MIN_LATENCY);
+        }
+        let seconds = seconds.clamp(0.0, LONGEST);
         reasons.push(if is_drain {
             Reason::DrainTime { seconds, workers }
         } else {

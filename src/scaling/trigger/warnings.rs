@@ -19,6 +19,7 @@ const LONG_LOOK_AHEAD: SignedDuration = SignedDuration::from_hours(1);
 pub(super) fn rarely_intended(trigger: &Trigger) -> Vec<String> {
     let warnings = [
         waits_forever(trigger),
+        waits_for_estimate(trigger),
         more_than_a_pod_per_job(trigger),
         milliseconds(trigger),
         falling_edge(trigger),
@@ -33,6 +34,16 @@ fn waits_forever(trigger: &Trigger) -> Option<String> {
     (trigger.metric.counts_jobs() && 1.0 <= n_jobs).then(|| {
         let jobs = if n_jobs > 1.0 { format!("up to {n_jobs} jobs wait") } else { "1 job waits".to_owned() };
         format!("`{ACTIVATION_TARGET}` is {}: at zero pods, {jobs} forever; leave it out", trigger.activation_target)
+    })
+}
+
+fn waits_for_estimate(trigger: &Trigger) -> Option<String> {
+    let activation_target = trigger.activation_target;
+    (trigger.metric.is_estimate() && 0.0 < activation_target).then(|| {
+        format!(
+            "`{ACTIVATION_TARGET}` is {activation_target}: at zero pods, a few short jobs wait that many seconds until a pod starts; \
+             leave it out"
+        )
     })
 }
 
@@ -136,6 +147,13 @@ mod tests {
         );
         check("metric=demand targetValue=8 activationTargetValue=0.5", &[]);
         check("metric=enqueued-latency targetValue=300 activationTargetValue=60", &[]);
+        check(
+            "metric=expected-latency targetValue=300 activationTargetValue=60",
+            &[
+                "`activationTargetValue` is 60: at zero pods, a few short jobs wait that many seconds until a pod starts; leave it \
+               out",
+            ],
+        );
         check(
             "metric=demand targetValue=0.8",
             &[

@@ -159,6 +159,29 @@ fn estimates_are_not_zero_while_the_clock_of_the_jobs_is_ahead() {
     }
 }
 
+#[test]
+fn estimates_at_zero_pods_grow_until_they_are_active() {
+    let check = |metadata: &str, waited: i64, value: f64, active: bool| {
+        let decision = promised(metadata, 3, waited, Some(1.0), Vec::new());
+        assert!((decision.value - value).abs() < 1e-9, "{metadata} {waited}: {decision:?}");
+        assert_eq!(decision.active, active, "{metadata} {waited}: {decision:?}");
+    };
+    check("metric=expected-latency targetValue=60 podStart=PT0S", 0, 0.001, true);
+    check("metric=expected-latency targetValue=60 podStart=PT0S", 7, 7.0, true);
+    check("metric=expected-latency targetValue=60 activationTargetValue=60", 30, 45.0, false);
+    check("metric=expected-latency targetValue=60 activationTargetValue=60", 61, 61.0, true);
+    check("metric=drain-time targetValue=60 podStart=PT0S", 0, 1.0, true);
+    check("metric=drain-time targetValue=60 activationTargetValue=60", 30, 46.0, false);
+    check("metric=drain-time targetValue=60 activationTargetValue=60", 61, 61.0, true);
+}
+
+#[test]
+fn estimate_with_servers_is_not_raised_to_what_was_waited_but_never_zero_while_jobs_wait() {
+    let servers = || vec![server(8, 1)];
+    assert_eq!(promised("metric=expected-latency targetValue=60", 3, 30, Some(1.0), servers()).value, 0.001);
+    assert_eq!(promised("metric=drain-time targetValue=60", 3, 30, Some(1.0), servers()).value, 1.0);
+}
+
 proptest! {
     /// One job more, a second longer, a second more of waiting, a tighter promise: never fewer workers.
     #[test]
