@@ -48,7 +48,7 @@ fn waits_for_estimate(trigger: &Trigger) -> Option<String> {
 }
 
 fn more_than_a_pod_per_job(trigger: &Trigger) -> Option<String> {
-    let counts = !matches!(trigger.metric, Metric::EnqueuedLatency | Metric::WorkerUsage);
+    let counts = !trigger.metric.is_time() && trigger.metric != Metric::WorkerUsage;
     match trigger.target {
         Target::Fixed(target) if counts && target < 1.0 => Some(format!(
             "`{TARGET}` is {target}, but {} is a count, not a ratio: this asks for more than one pod for each of them; use what \
@@ -162,7 +162,9 @@ mod tests {
             ],
         );
         check("metric=worker-usage targetValue=1", &[]);
-        check("metric=enqueued-latency targetValue=0.5", &[]);
+        for metric in ["enqueued-latency", "expected-latency", "drain-time"] {
+            check(&format!("metric={metric} targetValue=0.5"), &[]);
+        }
         check(
             "metric=enqueued-latency targetValue=30000",
             &["`targetValue` is 30000 s, PT8H20M: the unit is seconds; did you mean 30?"],
