@@ -68,8 +68,15 @@ pub fn decide(trigger: &Trigger, snapshot: &Snapshot, now: Timestamp) -> Result<
     }
     let (target, target_reason) = trigger.target_at(Some(snapshot));
     reasons.extend(target_reason);
+    let n_jobs = trigger.promise.max_latency.map(|_| demand::parts(trigger, snapshot, queue).total());
+    let least_for_jobs = n_jobs.map_or(value, |jobs| value.max(float(jobs)));
     let value = busy::keep_busy_pods(trigger, snapshot, queue, (value, target), &mut reasons);
-    let active = is_active(trigger, queue, value, &mut reasons);
+    let measure = match n_jobs {
+        // Unless busy pods ask for more.
+        Some(jobs) if value <= least_for_jobs => Measure::Jobs(jobs),
+        _ => Measure::Value(value),
+    };
+    let active = is_active(trigger, queue, measure, &mut reasons);
     if trigger.metric == Metric::Demand {
         reasons.extend(demand::next(trigger, snapshot));
     }
@@ -162,16 +169,27 @@ fn latency(snapshot: &Snapshot, n_enqueued: u64, oldest: Option<Timestamp>) -> f
     waited.max(MIN_LATENCY)
 }
 
-fn is_active(trigger: &Trigger, queue: &Queue, value: f64, reasons: &mut Vec<Reason>) -> bool {
+/// What is compared with the activation target.
+#[derive(Clone, Copy, Debug)]
+enum Measure {
+    Value(f64),
+    /// The jobs that a promise is for: its value is a number of workers, which is 1 however many short jobs wait.
+    Jobs(u64),
+}
+
+fn is_active(trigger: &Trigger, queue: &Queue, measure: Measure, reasons: &mut Vec<Reason>) -> bool {
     let activation_target = trigger.activation_target;
-    let is_above = activation_target < value;
+    let is_above = match measure {
+        Measure::Value(value) => activation_target < value,
+        Measure::Jobs(jobs) => activation_target < float(jobs),
+    };
     let is_kept = trigger.keep_while_processing && 0 < queue.processing.n_jobs;
-    reasons.push(if is_above {
-        Reason::Active { value, activation_target }
-    } else if is_kept {
-        Reason::ActiveWhileProcessing(JobCount::new(queue.processing, &Filter::default()))
-    } else {
-        Reason::Inactive { value, activation_target }
+    reasons.push(match measure {
+        Measure::Value(value) if is_above => Reason::Active { value, activation_target },
+        Measure::Jobs(jobs) if is_above => Reason::ActiveByJobs { jobs, activation_target },
+        _ if is_kept => Reason::ActiveWhileProcessing(JobCount::new(queue.processing, &Filter::default())),
+        Measure::Value(value) => Reason::Inactive { value, activation_target },
+        Measure::Jobs(jobs) => Reason::InactiveByJobs { jobs, activation_target },
     });
     // Demand has them among its parts already.
     if is_kept && 0 < queue.n_orphans() && trigger.metric != Metric::Demand {

@@ -173,12 +173,26 @@ pub enum Reason {
         /// The activation target.
         activation_target: f64,
     },
+    /// Active because there are more jobs than the activation target. With a promise, whose value is a number of workers.
+    ActiveByJobs {
+        /// The jobs.
+        jobs: u64,
+        /// The activation target.
+        activation_target: f64,
+    },
     /// Active although the value is not above the activation target: jobs are being processed.
     ActiveWhileProcessing(JobCount),
     /// Inactive because the value is not above the activation target.
     Inactive {
         /// The value.
         value: f64,
+        /// The activation target.
+        activation_target: f64,
+    },
+    /// Inactive because there are not more jobs than the activation target. With a promise.
+    InactiveByJobs {
+        /// The jobs.
+        jobs: u64,
         /// The activation target.
         activation_target: f64,
     },
@@ -368,6 +382,12 @@ impl fmt::Display for Reason {
             }
             Self::Active { value, activation_target } => {
                 write!(f, "active: {} is above {}", number(*value, 3), number(*activation_target, 3))
+            }
+            Self::ActiveByJobs { jobs, activation_target } => {
+                write!(f, "active: {}, above {}", counted(*jobs, "job"), number(*activation_target, 3))
+            }
+            Self::InactiveByJobs { jobs, activation_target } => {
+                write!(f, "inactive: {}, not above {}", counted(*jobs, "job"), number(*activation_target, 3))
             }
             Self::ActiveWhileProcessing(jobs) => write!(f, "active: {jobs} {} being processed", jobs.verb()),
             Self::Inactive { value, activation_target } => {

@@ -10,19 +10,31 @@ use crate::scaling::{DemandParts, JobCount, Reason, RecurringReason, Trigger};
 /// Recurring jobs that the reasons name; of further ones they give the number.
 const MAX_NAMED: usize = 3;
 
+/// Counts the jobs.
+pub(super) fn parts(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue) -> DemandParts {
+    let look_ahead = trigger.question.look_ahead;
+    DemandParts {
+        enqueued: queue.enqueued(trigger.include_blocked).n_jobs,
+        due: queue.scheduled_within(look_ahead).n_jobs,
+        awaiting: queue.awaiting_within(look_ahead).n_jobs,
+        processing: queue.processing.n_jobs.saturating_sub(queue.n_orphans()),
+        orphans: queue.n_orphans(),
+        recurring: due(trigger, snapshot).count() as u64,
+    }
+}
+
+/// The recurring jobs of which JobRunr has yet to create a run that is due.
+fn due<'a>(trigger: &Trigger, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a RecurringJob> + use<'a> {
+    let look_ahead = trigger.question.look_ahead;
+    snapshot.recurring.iter().flat_map(move |all| all.due(snapshot.read_at, look_ahead))
+}
+
 /// Computes the demand and appends its reasons.
 pub(super) fn demand(trigger: &Trigger, snapshot: &Snapshot, queue: &Queue, reasons: &mut Vec<Reason>) -> u64 {
     let (filter, look_ahead) = (&trigger.question.filter, trigger.question.look_ahead);
-    let due = || snapshot.recurring.iter().flat_map(|all| all.due(snapshot.read_at, look_ahead));
+    let due = || due(trigger, snapshot);
     let (scheduled, awaiting) = (queue.scheduled_within(look_ahead), queue.awaiting_within(look_ahead));
-    let parts = DemandParts {
-        enqueued: queue.enqueued(trigger.include_blocked).n_jobs,
-        due: scheduled.n_jobs,
-        awaiting: awaiting.n_jobs,
-        processing: queue.processing.n_jobs.saturating_sub(queue.n_orphans()),
-        orphans: queue.n_orphans(),
-        recurring: due().count() as u64,
-    };
+    let parts = parts(trigger, snapshot, queue);
     let limited = [queue.enqueued, queue.processing, scheduled, awaiting].iter().any(|count| count.limited);
     let jobs = JobCount::new(Count { n_jobs: parts.total(), limited }, filter);
     reasons.push(Reason::Demand { jobs, look_ahead, parts });

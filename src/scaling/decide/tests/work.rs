@@ -55,6 +55,21 @@ fn promise_asks_for_the_fewest_workers_and_says_why() {
 }
 
 #[test]
+fn activation_target_of_a_promise_is_a_number_of_jobs() {
+    let check = |activation: u32, active: bool, reason: &str| {
+        let metadata = format!("metric=demand targetValue=8 maxLatency=PT5M activationTargetValue={activation}");
+        let decision = promised(&metadata, 100, 0, Some(0.05), Vec::new());
+        assert_eq!((decision.value, decision.active), (1.0, active), "{metadata} {:?}", decision.reasons);
+        let words = joined(&decision.reasons, "\n");
+        assert!(words.contains(reason), "{words}");
+    };
+    check(0, true, "active: 100 jobs, above 0");
+    check(1, true, "active: 100 jobs, above 1");
+    check(99, true, "active: 100 jobs, above 99");
+    check(100, false, "inactive: 100 jobs, not above 100");
+}
+
+#[test]
 fn orphans_do_not_lengthen_the_time_that_a_job_runs() {
     let value = |server_id: Option<&str>| {
         let started_at = Some(now() - SignedDuration::from_hours(8));
