@@ -107,6 +107,11 @@ pub enum Reason {
         /// How many run, wait, or are due within the look-ahead.
         jobs: u64,
     },
+    /// Workers that are not free because they run jobs which the trigger's filter does not select.
+    OtherJobs {
+        /// How many.
+        workers: u64,
+    },
     /// A job has waited longer than promised.
     PromiseBroken {
         /// How long the oldest has waited.
@@ -343,6 +348,10 @@ impl fmt::Display for Reason {
             Self::Ahead { jobs } => {
                 let go = if *jobs == 1 { "goes" } else { "go" };
                 write!(f, "{} of higher priority {go} before", counted(*jobs, "job"))
+            }
+            Self::OtherJobs { workers } => {
+                let run = if *workers == 1 { "runs" } else { "run" };
+                write!(f, "{} {run} other jobs", counted(*workers, "worker"))
             }
             Self::PromiseBroken { seconds } => {
                 write!(f, "maxLatency is exceeded: the oldest job has waited {} s", number(*seconds, 1))

@@ -173,6 +173,27 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// The jobs that run: the trigger's, and those of higher priority.
+    fn n_running(&self) -> u64 {
+        let queues = [Some(self.queue), self.ahead].into_iter().flatten();
+        queues.map(|queue| queue.processing_alive.n_jobs).fold(0, u64::saturating_add)
+    }
+
+    /// Adds the running jobs that the filter does not select: their workers are not free. Only servers of JobRunr Pro report how many
+    /// workers are occupied, and only there are filters. Returns how many.
+    fn add_others(&mut self) -> u64 {
+        let filter = &self.trigger.question.filter;
+        if *filter == Filter::default() {
+            return 0;
+        }
+        let servers = self.snapshot.live_servers().filter(|server| server.is_for(filter));
+        let occupied = servers.filter_map(|server| server.occupied_workers).fold(0, u64::saturating_add);
+        let n_others = occupied.saturating_sub(self.n_running());
+        let left = self.service(None);
+        self.backlog.running.push(Running { jobs: float(n_others), left });
+        n_others
+    }
+
     fn count_unknown(&mut self, group: &JobGroup, jobs: f64) {
         if self.trigger.promise.service_time.is_none()
             && self.times.is_none_or(|times| times.of_kind(&group.kind).is_none())
@@ -206,12 +227,14 @@ impl<'a> Work<'a> {
     }
 
     /// The fewest workers that keep the promise for `n_jobs`, and run what goes before them: at least those in use, so that nobody is
-    /// asked to stop, and at most one per job.
-    pub(super) fn demand(&self, max_latency: SignedDuration, n_jobs: u64, reasons: &mut Vec<Reason>) -> u64 {
+    /// asked to stop, and at most one per job. With a filter, the workers that run other jobs are in use as well.
+    pub(super) fn demand(mut self, max_latency: SignedDuration, n_jobs: u64, reasons: &mut Vec<Reason>) -> u64 {
         if n_jobs == 0 {
             return 0;
         }
-        let n_jobs = n_jobs.saturating_add(self.n_ahead());
+        let work_seconds = Some(self.backlog.work()).filter(|work| work.is_finite());
+        let n_others = self.add_others();
+        let n_jobs = n_jobs.saturating_add(self.n_ahead()).saturating_add(n_others);
         let promised = max_latency.as_secs_f64();
         // An idle server looks for jobs once per poll interval.
         let max_latency_seconds = promised - self.poll_interval().min(promised / 4.0);
@@ -221,14 +244,13 @@ impl<'a> Work<'a> {
             foreseen: self.trigger.question.look_ahead.as_secs_f64(),
         };
         let needed = self.backlog.workers(float(self.snapshot.n_workers(&self.trigger.question.filter)), &promise);
-        let in_use =
-            [Some(self.queue), self.ahead].into_iter().flatten().map(|queue| queue.processing_alive.n_jobs).sum();
+        let in_use = self.n_running().saturating_add(n_others);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the number of jobs")]
         let workers = (needed - 1e-6).ceil().clamp(0.0, float(n_jobs)) as u64;
         let workers = workers.max(in_use).max(1).min(n_jobs);
-        let work_seconds = Some(self.backlog.work()).filter(|work| work.is_finite());
         let pod_start = self.trigger.promise.pod_start;
         reasons.push(Reason::Promise { max_latency, pod_start, workers, in_use, work_seconds });
+        reasons.extend((0 < n_others).then_some(Reason::OtherJobs { workers: n_others }));
         let waited = self.waited();
         if promised < waited {
             reasons.push(Reason::PromiseBroken { seconds: waited });
@@ -238,7 +260,7 @@ impl<'a> Work<'a> {
     }
 
     /// How long until a job that is enqueued now starts, or until all jobs are done, in seconds.
-    pub(super) fn time(&self, reasons: &mut Vec<Reason>) -> f64 {
+    pub(super) fn time(mut self, reasons: &mut Vec<Reason>) -> f64 {
         let n_workers = self.snapshot.n_workers(&self.trigger.question.filter);
         let n_jobs: f64 = self.backlog.n_jobs();
         let (workers, start) = if 0 < n_workers {
@@ -247,6 +269,8 @@ impl<'a> Work<'a> {
             (self.workers_of_a_pod(), self.trigger.promise.pod_start)
         };
         let is_drain = self.trigger.metric == Metric::DrainTime;
+        // They are in the way of a new job, but none of those that are to be done.
+        let n_others = if is_drain { 0 } else { self.add_others() };
         let seconds = match n_jobs {
             0.0 => 0.0,
             _ if is_drain => self.backlog.drain(float(workers)) + start.as_secs_f64(),
@@ -267,6 +291,7 @@ impl<'a> Work<'a> {
             Reason::ExpectedLatency { seconds, workers }
         });
         if 0.0 < n_jobs {
+            reasons.extend((0 < n_others).then_some(Reason::OtherJobs { workers: n_others }));
             if n_workers == 0 {
                 reasons.push(Reason::NoServer { pod_start: start });
             }

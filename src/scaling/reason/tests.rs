@@ -53,6 +53,7 @@ fn reasons() -> Vec<Reason> {
         Reason::BusyServers { servers: 1, possible: 0, value: 6.4 },
         Reason::BusyServers { servers: 3, possible: 2, value: 40.0 },
         Reason::Active { value: 0.375, activation_target: 0.0 },
+        Reason::OtherJobs { workers: 1 },
         Reason::ActiveByJobs { jobs: 1, activation_target: 0.0 },
         Reason::InactiveByJobs { jobs: 5, activation_target: 5.0 },
         Reason::ActiveWhileProcessing(jobs(2)),

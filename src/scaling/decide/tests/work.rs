@@ -70,6 +70,39 @@ fn activation_target_of_a_promise_is_a_number_of_jobs() {
 }
 
 #[test]
+fn workers_that_run_jobs_of_others_are_not_free() {
+    let decide = |metadata: &str, occupied_workers: Option<u64>, n_processing: u64| {
+        let trigger = trigger(&format!("{metadata} serverTag=gpu serviceTime=PT1H"));
+        let queue = Queue {
+            enqueued: exactly(4),
+            oldest_enqueued_at: Some(now()),
+            processing: exactly(n_processing),
+            processing_alive: exactly(n_processing),
+            ..Queue::default()
+        };
+        let servers = vec![Server { occupied_workers, ..server(8, 1) }];
+        let queues = [(trigger.question.filter.clone(), Ok(queue))].into();
+        decide(&trigger, &Snapshot { queues, ..snapshot(Queue::default(), servers) }, now()).unwrap()
+    };
+    let check = |metadata: &str, occupied: Option<u64>, n_processing: u64, expected: f64, others: Option<&str>| {
+        let decision = decide(metadata, occupied, n_processing);
+        assert!((decision.value - expected).abs() < expected / 100.0, "{occupied:?}: {decision:?}");
+        let words = joined(&decision.reasons, "\n");
+        assert_eq!(words.contains("other jobs"), others.is_some(), "{words}");
+        assert!(words.contains(others.unwrap_or_default()), "{words}");
+    };
+    let demand = "metric=demand targetValue=8 maxLatency=PT5M";
+    check(demand, None, 0, 4.0, None);
+    check(demand, Some(0), 0, 4.0, None);
+    check(demand, Some(8), 0, 12.0, Some("8 workers run other jobs"));
+    check(demand, Some(8), 5, 12.0, Some("3 workers run other jobs"));
+    check(demand, Some(3), 5, 9.0, None);
+    check("metric=expected-latency targetValue=60", Some(8), 0, 5400.0, Some("8 workers run other jobs"));
+    // Only its own jobs are to be done.
+    check("metric=drain-time targetValue=60", Some(8), 0, 3600.0, None);
+}
+
+#[test]
 fn orphans_do_not_lengthen_the_time_that_a_job_runs() {
     let value = |server_id: Option<&str>| {
         let started_at = Some(now() - SignedDuration::from_hours(8));
