@@ -91,10 +91,8 @@ fn exported_workload_gives_the_same_result() {
     }
 }
 
-#[tokio::test]
-async fn history_of_a_storage_is_a_workload() {
-    let workspace = Workspace::new().await;
-    workspace.file("demand.yaml", DEMAND);
+/// Adds a job for each of the last 30 minutes.
+async fn finished_jobs(workspace: &Workspace) {
     let now = jiff::Timestamp::now();
     for n in 0..30 {
         let at = |seconds_ago: i64| now - jiff::SignedDuration::from_secs(seconds_ago);
@@ -106,6 +104,13 @@ async fn history_of_a_storage_is_a_workload() {
         let values = format!("'{n}', 1, '{json}', 'x', 'SUCCEEDED', {updated}, {updated}, NULL, NULL");
         workspace.sql(&format!("INSERT INTO jobrunr_jobs VALUES ({values})")).await;
     }
+}
+
+#[tokio::test]
+async fn history_of_a_storage_is_a_workload() {
+    let workspace = Workspace::new().await;
+    workspace.file("demand.yaml", DEMAND);
+    finished_jobs(&workspace).await;
     let simulate = |arguments: &str| {
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
         transcript(&workspace.command(&arguments).output().unwrap())
@@ -123,6 +128,28 @@ async fn history_of_a_storage_is_a_workload() {
     assert!(csv.contains("com.example.Mail.send"), "{csv}");
     let none = simulate("simulate -f demand.yaml --workload history --storage orders");
     assert!(none.contains("--storage is `orders`, which is not configured; configured: default"), "{none}");
+}
+
+#[tokio::test]
+async fn recommendation_names_its_storage() {
+    let workspace = Workspace::new().await;
+    finished_jobs(&workspace).await;
+    let recommend = |arguments: &str, variable: &str| {
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        let mut command =
+            workspace.command(&[&["recommend", "--output", "yaml", "--max-pods", "2"], &*arguments].concat());
+        command.env_remove("JOBRUNR_SCALER_URL").env(variable, "jdbc:sqlite:jobs.db");
+        transcript(&command.output().unwrap())
+    };
+    let orders = "JOBRUNR_SCALER_STORAGES_ORDERS_URL";
+    let check = |text: String, expected: bool| {
+        assert!(text.contains("metric: demand") && text.ends_with("[exit 0]"), "{text}");
+        assert_eq!(text.contains("\n        storage: orders\n"), expected, "{text}");
+    };
+    check(recommend("--workload history", orders), true);
+    check(recommend("--workload history --storage orders", orders), true);
+    check(recommend("--workload burst --storage orders", orders), true);
+    check(recommend("--workload history", "JOBRUNR_SCALER_URL"), false);
 }
 
 #[test]

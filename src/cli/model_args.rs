@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
 use super::{load_config, storage_named};
-use crate::config::{ConfigErrors, parse_path};
+use crate::config::{ConfigErrors, StorageName, parse_path};
 use crate::duration;
 use crate::kubernetes::manifest;
 use crate::simulate::history::{HistoryBounds, HistoryOptions, Progress, read_history};
@@ -40,9 +40,9 @@ pub struct ModelArgs {
     #[arg(long, short, value_name = "FILE", env = "JOBRUNR_SCALER_CONFIG", value_parser = parse_path)]
     pub config: Option<PathBuf>,
 
-    /// With --workload history: the storage; not needed if there is only one
+    /// With --workload history: the storage; not needed if there is only one. `recommend` writes it into the ScaledObject
     #[arg(long, value_name = "NAME")]
-    pub storage: Option<String>,
+    pub storage: Option<StorageName>,
 
     /// With --workload history: how far back [default: PT36H, for which JobRunr keeps succeeded jobs by default]
     #[arg(long, value_name = "DURATION", value_parser = parse_since)]
@@ -93,6 +93,13 @@ pub struct ModelArgs {
     pub export_workload: Option<PathBuf>,
 }
 
+/// A workload, and where it is from.
+pub(super) struct LoadedWorkload {
+    pub(super) workload: Workload,
+    /// The storage whose history it is.
+    pub(super) storage: Option<StorageName>,
+}
+
 /// Why nothing was simulated.
 #[derive(Debug, Error)]
 pub enum ModelError {
@@ -112,13 +119,27 @@ impl ModelArgs {
         settings_of(self)
     }
 
-    /// Reads or makes the workload, and writes it as CSV if that is wanted.
-    pub(super) async fn workload(&self) -> Result<Workload, ModelError> {
-        let workload = workload(self).await?;
+    /// Reads or makes the workload, and writes it as CSV if that is wanted. `history_only` are the options that have no effect on other
+    /// workloads.
+    pub(super) async fn workload(&self, history_only: &[&str]) -> Result<LoadedWorkload, ModelError> {
+        let loaded = if self.workload == HISTORY {
+            history(self).await?
+        } else {
+            self.reject(history_only)?;
+            LoadedWorkload { workload: made_or_from_csv(self).await?, storage: None }
+        };
         if let Some(file) = &self.export_workload {
-            export(&workload, file)?;
+            export(&loaded.workload, file)?;
         }
-        Ok(workload)
+        Ok(loaded)
+    }
+
+    /// Fails if one of these options is given.
+    fn reject(&self, history_only: &[&str]) -> Result<(), ModelError> {
+        let given = [("--storage", self.storage.is_some()), ("--since", self.since.is_some()), ("--names", self.names)];
+        let unused = given.into_iter().find(|(option, is_given)| *is_given && history_only.contains(option));
+        let error = |(option, _)| format!("{option} is for --workload history; --workload is `{}`", self.workload);
+        unused.map_or(Ok(()), |unused| Err(ModelError::Input(error(unused))))
     }
 
     /// Writes a report if there is a file for it.
@@ -202,14 +223,8 @@ async fn of_file(file: &Path) -> Result<Vec<Policy>, String> {
     policies.collect::<Result<_, _>>().map_err(|error| format!("{name}: {error}"))
 }
 
-async fn workload(args: &ModelArgs) -> Result<Workload, ModelError> {
+async fn made_or_from_csv(args: &ModelArgs) -> Result<Workload, ModelError> {
     let name = args.workload.as_str();
-    if name == HISTORY {
-        return history(args).await;
-    }
-    if let Some(option) = only_for_history(args) {
-        return Err(ModelError::Input(format!("{option} is for --workload history; --workload is `{name}`")));
-    }
     if let Some(builtin) = Builtin::from_name(name) {
         return Ok(builtin.workload(args.seed));
     }
@@ -228,19 +243,14 @@ async fn workload(args: &ModelArgs) -> Result<Workload, ModelError> {
     read_csv(name, BufReader::new(file)).map_err(|error| ModelError::Input(error.to_string()))
 }
 
-/// An option that is given and has no effect on other workloads.
-fn only_for_history(args: &ModelArgs) -> Option<&'static str> {
-    let given = [("--storage", args.storage.is_some()), ("--since", args.since.is_some()), ("--names", args.names)];
-    given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)
-}
-
 /// Reads the workload from a storage. Shows how far it is if standard error is a terminal.
-async fn history(args: &ModelArgs) -> Result<Workload, ModelError> {
+async fn history(args: &ModelArgs) -> Result<LoadedWorkload, ModelError> {
     let loaded = load_config(args.config.as_deref())?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    let (name, storage) = storage_named(&loaded.config, args.storage.as_deref()).map_err(ModelError::Input)?;
+    let given = args.storage.as_ref().map(StorageName::as_str);
+    let (name, storage) = storage_named(&loaded.config, given).map_err(ModelError::Input)?;
     let options = HistoryOptions {
         since: args.since.unwrap_or(DEFAULT_SINCE),
         names: args.names,
@@ -257,7 +267,8 @@ async fn history(args: &ModelArgs) -> Result<Workload, ModelError> {
     };
     let read = read_history(name.as_str(), storage, &options, Timestamp::now(), &mut progress).await;
     bar.finish_and_clear();
-    read.map_err(|error| ModelError::Input(error.to_string()))
+    let workload = read.map_err(|error| ModelError::Input(error.to_string()))?;
+    Ok(LoadedWorkload { workload, storage: Some(name.clone()) })
 }
 
 fn export(workload: &Workload, file: &Path) -> Result<(), ModelError> {

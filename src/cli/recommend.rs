@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::model_args::{ModelArgs, ModelError, policies};
+use super::model_args::{LoadedWorkload, ModelArgs, ModelError, policies};
+use crate::config::StorageName;
 use crate::simulate::recommend::{Rated, RecommendOptions, Recommendation, Slo, recommend};
 use crate::simulate::{recommendation_report, table};
 use crate::terminal::{BOLD, DIM, painted, paragraph, stdout};
@@ -67,14 +68,16 @@ pub enum Output {
 /// [`ModelError`]
 pub async fn run(args: &RecommendArgs) -> Result<(), ModelError> {
     let others = policies(&args.files).await?;
-    let workload = args.model.workload().await?;
+    let LoadedWorkload { workload, storage } = args.model.workload(&["--since", "--names"]).await?;
+    // A trigger that names no storage asks for the default one.
+    let storage = storage.filter(|name| *name != StorageName::default()).or(args.model.storage.clone());
     let options = RecommendOptions {
         slo: args.slo,
         max_pods: args.max_pods,
         target: args.target.clone(),
         namespace: args.namespace.clone(),
         scaler_address: args.scaler_address.clone(),
-        storage: args.model.storage.clone(),
+        storage: storage.as_ref().map(StorageName::to_string),
     };
     let found = recommend(&workload, &others, &options, &args.model.settings())
         .map_err(|error| ModelError::Input(error.to_string()))?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use jiff::SignedDuration;
 
-use super::model_args::{ModelArgs, ModelError, parse_duration, policies};
+use super::model_args::{LoadedWorkload, ModelArgs, ModelError, parse_duration, policies};
 use crate::simulate::{Millis, Policy, Settings, markdown, report, simulate, table};
 use crate::terminal::stdout;
 use crate::text::whole_number;
@@ -61,7 +61,7 @@ pub async fn run(args: &SimulateArgs) -> Result<(), ModelError> {
     let mut policies = policies(&args.files).await?;
     policies.extend(args.fixed.iter().map(|n_pods| Policy::fixed(*n_pods)));
     policies.extend(args.clairvoyant.then(Policy::clairvoyant));
-    let workload = args.model.workload().await?;
+    let LoadedWorkload { workload, .. } = args.model.workload(&["--storage", "--since", "--names"]).await?;
     // At most a day, by the parser.
     let settings = Settings { slo: args.slo.as_millis() as Millis, ..args.model.settings() };
     let simulation = simulate(&workload, &policies, &settings);
