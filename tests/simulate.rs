@@ -126,6 +126,12 @@ async fn history_of_a_storage_is_a_workload() {
     assert!(named.ends_with("[exit 0]"), "{named}");
     let csv = std::fs::read_to_string(workspace.directory.path().join("history.csv")).unwrap();
     assert!(csv.contains("com.example.Mail.send"), "{csv}");
+    workspace.file("orders.yaml", &DEMAND.replace("metric: demand", "storage: orders, metric: demand"));
+    let other = simulate("simulate -f orders.yaml -f demand.yaml --workload history");
+    let words = other.split_whitespace().collect::<Vec<_>>().join(" ");
+    let note = "trigger 0 (demand) is for storage orders, but the history is that of default: its jobs count";
+    assert_eq!(words.matches(note).count(), 1, "{other}");
+    assert_eq!(words.matches("but the history is that of").count(), 1, "{other}");
     let none = simulate("simulate -f demand.yaml --workload history --storage orders");
     assert!(none.contains("--storage is `orders`, which is not configured; configured: default"), "{none}");
 }
@@ -161,6 +167,22 @@ fn what_is_not_simulated_is_said() {
     folder.file("others.yaml", &format!("{DEMAND}{others}"));
     folder.file("jobs.csv", "arrival_seconds,duration_seconds\n0,30\n");
     assert_snapshot!("not_simulated", folder.simulate("-f others.yaml --workload jobs.csv"));
+}
+
+#[test]
+fn triggers_of_several_storages_are_noted() {
+    let folder = Folder::new();
+    let other =
+        "    - {type: external, metadata: {scalerAddress: 'a:1', metric: demand, targetValue: '8', storage: orders}}\n";
+    folder.file("two.yaml", &format!("{DEMAND}{other}"));
+    folder.file("one.yaml", &format!("{DEMAND}{}", other.replace("storage: orders", "storage: default")));
+    folder.file("jobs.csv", "arrival_seconds,duration_seconds\n0,30\n");
+    let note = "the triggers are for several storages (default, orders), and all jobs count for each of them";
+    for (file, expected) in [("two.yaml", true), ("one.yaml", false)] {
+        let said = folder.simulate(&format!("-f {file} --workload jobs.csv"));
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(said.contains(note), expected, "{said}");
+    }
 }
 
 #[test]

@@ -67,8 +67,11 @@ pub enum Output {
 /// # Errors
 /// [`ModelError`]
 pub async fn run(args: &RecommendArgs) -> Result<(), ModelError> {
-    let others = policies(&args.files).await?;
+    let mut others = policies(&args.files).await?;
     let LoadedWorkload { workload, storage } = args.model.workload(&["--since", "--names"]).await?;
+    if let Some(storage) = &storage {
+        others.iter_mut().for_each(|policy| policy.note_history_of(storage.as_str()));
+    }
     // A trigger that names no storage asks for the default one.
     let storage = storage.filter(|name| *name != StorageName::default()).or(args.model.storage.clone());
     let options = RecommendOptions {

@@ -61,7 +61,10 @@ pub async fn run(args: &SimulateArgs) -> Result<(), ModelError> {
     let mut policies = policies(&args.files).await?;
     policies.extend(args.fixed.iter().map(|n_pods| Policy::fixed(*n_pods)));
     policies.extend(args.clairvoyant.then(Policy::clairvoyant));
-    let LoadedWorkload { workload, .. } = args.model.workload(&["--storage", "--since", "--names"]).await?;
+    let LoadedWorkload { workload, storage } = args.model.workload(&["--storage", "--since", "--names"]).await?;
+    if let Some(storage) = storage {
+        policies.iter_mut().for_each(|policy| policy.note_history_of(storage.as_str()));
+    }
     // At most a day, by the parser.
     let settings = Settings { slo: args.slo.as_millis() as Millis, ..args.model.settings() };
     let simulation = simulate(&workload, &policies, &settings);

@@ -1,5 +1,7 @@
 //! A ScaledObject as the simulation plays it, or a fixed number of pods.
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 
 use crate::jobrunr::{Filter, Question, Questions};
@@ -8,6 +10,7 @@ use crate::kubernetes::keda::ScaledObjectRules;
 use crate::kubernetes::manifest::{ScaledObject, TriggerKind, TriggerSpec};
 use crate::scaling::Trigger;
 use crate::simulate::{Settings, SimulationResult, Workload, clairvoyant, model};
+use crate::text::joined;
 
 /// What decides how many pods there are.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +49,8 @@ pub(super) struct PolicyTrigger {
     pub(super) pushes: bool,
     /// `useCachedMetrics`.
     pub(super) cached: bool,
+    /// How notes call it.
+    label: String,
 }
 
 /// Why a ScaledObject cannot be simulated.
@@ -96,6 +101,15 @@ impl Policy {
         Self { name: "clairvoyant".to_owned(), notes: Vec::new(), kind: PolicyKind::Clairvoyant }
     }
 
+    /// Notes the triggers that are for another storage than the one whose history is the workload.
+    pub fn note_history_of(&mut self, storage: &str) {
+        let PolicyKind::Scaled(scaled) = &self.kind else { return };
+        let others = scaled.triggers.iter().filter(|trigger| trigger.trigger.storage != storage);
+        self.notes.extend(others.map(|PolicyTrigger { label, trigger, .. }| {
+            format!("{label} is for storage {}, but the history is that of {storage}: its jobs count", trigger.storage)
+        }));
+    }
+
     pub(super) fn play(&self, workload: &Workload, settings: &Settings) -> SimulationResult {
         match &self.kind {
             PolicyKind::Clairvoyant => clairvoyant::play(&self.name, workload, settings),
@@ -131,10 +145,22 @@ impl Policy {
         if triggers.is_empty() {
             return Err(PolicyError::NoTrigger { name: name() });
         }
+        notes.extend(several_storages(&triggers));
         let (rules, behavior) = (object.rules.clone(), object.behavior.clone());
         let scaled = ScaledPolicy { rules, behavior, triggers };
         Ok(Self { name: name(), notes, kind: PolicyKind::Scaled(Box::new(scaled)) })
     }
+}
+
+/// Notes that a simulation has one storage only.
+fn several_storages(triggers: &[PolicyTrigger]) -> Option<String> {
+    let storages: BTreeSet<&str> = triggers.iter().map(|trigger| trigger.trigger.storage.as_str()).collect();
+    (1 < storages.len()).then(|| {
+        format!(
+            "the triggers are for several storages ({}), and all jobs count for each of them",
+            joined(storages, ", ")
+        )
+    })
 }
 
 fn trigger(name: &str, label: &str, spec: &TriggerSpec, notes: &mut Vec<String>) -> Result<PolicyTrigger, PolicyError> {
@@ -154,6 +180,7 @@ fn trigger(name: &str, label: &str, spec: &TriggerSpec, notes: &mut Vec<String>)
         metric_type: spec.metric_type.unwrap_or_default(),
         pushes: spec.kind == TriggerKind::ExternalPush,
         cached: spec.use_cached_metrics,
+        label: label.to_owned(),
     })
 }
 
