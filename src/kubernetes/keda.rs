@@ -279,7 +279,8 @@ pub fn wanted_replicas(bounds: ReplicaBounds, replicas_now: u32, active: bool, p
         return if replicas_now == 0 { 0 } else { hpa_replicas(bounds, replicas_now, pods_wanted) };
     }
     if !active && bounds.may_stop() {
-        return bounds.idle.unwrap_or(0);
+        // It never scales up to idle.
+        return bounds.idle.unwrap_or(0).min(replicas_now);
     }
     hpa_replicas(bounds, replicas_now, pods_wanted)
 }

@@ -197,6 +197,9 @@ fn wanted_replicas_follow_activity_and_bounds() {
     check(zero, 5, false, &[Some(4)], 0);
     check(idle, 5, false, &[Some(4)], 1);
     check(idle, 1, true, &[Some(2)], 3);
+    // KEDA scales down to idle, not up.
+    check(idle, 0, false, &[Some(4)], 0);
+    check(bounds(3, 10, Some(2)), 1, false, &[Some(4)], 1);
     check(three, 5, false, &[Some(4)], 4);
     check(three, 5, false, &[Some(0)], 3);
 
