@@ -102,8 +102,10 @@ impl Pods {
         self.n_existing() - self.n_terminating
     }
 
+    /// The pods that the HPA counts as ready, terminating ones included: it looks at phase and condition only (`getReadyPodsCount` in
+    /// Kubernetes' `replica_calculator.go`). With a readiness probe, a server that stops is not ready.
     pub(super) fn n_ready(&self, readiness: Readiness) -> u32 {
-        let ready = self.existing().map(|pod| self.get(pod)).filter(|pod| pod.is_active() && pod.is_ready(readiness));
+        let ready = self.existing().filter(|pod| self.get(*pod).is_ready(readiness));
         ready.count() as u32
     }
 

@@ -173,6 +173,20 @@ fn replica_set_removes_pods_in_the_order_of_kubernetes() {
 }
 
 #[test]
+fn terminating_pods_count_as_ready_until_they_end() {
+    let mut pods = pods::Pods::default();
+    for _ in 0..3 {
+        let pod = pods.create(0);
+        pods.announce(pod, 0);
+    }
+    pods.drain(2);
+    // A readiness probe fails as soon as the server stops.
+    assert_eq!((pods.n_ready(Readiness::AtOnce), pods.n_ready(Readiness::WithServer)), (3, 2));
+    pods.remove(2, 0);
+    assert_eq!(pods.n_ready(Readiness::AtOnce), 2);
+}
+
+#[test]
 fn job_that_fails_too_often_is_given_up() {
     let workload = workload(vec![job(0, 1)]);
     let mut jobs = Jobs::new(&workload.jobs, Vec::new());
