@@ -237,6 +237,27 @@ async fn promises_that_cannot_be_kept_are_warned_of() {
 }
 
 #[tokio::test]
+async fn estimates_from_truncated_counts_are_warned_of() {
+    let workspace = Workspace::new().await;
+    workspace.server(8).await;
+    workspace.jobs(40, "ENQUEUED", 1).await;
+    let check = |metadata: &str, limit: &str, expected: bool| {
+        let metadata = format!("{metadata}, serviceTime: PT1S");
+        workspace.file("promise.yaml", &COUNT.replace("enqueued-count, targetValue: '10'", &metadata));
+        let mut command = workspace.command(&["explain", "-f", "promise.yaml"]);
+        let said = transcript(&command.env("JOBRUNR_SCALER_COUNT_LIMIT", limit).output().unwrap());
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let warning =
+            "is computed from a truncated count, although more jobs may wait: raise countLimit of storage default";
+        assert_eq!(said.contains(warning), expected, "{metadata} {limit}: {said}");
+    };
+    check("demand, targetValue: '8', maxLatency: PT5M", "40", true);
+    check("demand, targetValue: '8', maxLatency: PT5M", "0", false);
+    check("demand, targetValue: '8'", "40", false);
+    check("drain-time, targetValue: '60'", "40", true);
+}
+
+#[tokio::test]
 async fn unusable_addresses_and_types_end_with_1() {
     let workspace = Workspace::new().await;
     workspace.file("url.yaml", &COUNT.replace("scaler:9090", "http://scaler:9090"));

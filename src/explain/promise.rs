@@ -3,15 +3,35 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::report::TriggerReport;
+use crate::config::StorageName;
 use crate::jobrunr::{Filter, Snapshot};
 use crate::kubernetes::hpa::{Hpa, MetricReading, MetricType, Replicas, SYNC_PERIOD};
 use crate::kubernetes::manifest::ScaledObject;
 use crate::scaling::{Metric, Reason, Trigger};
 use crate::text::number;
 
-/// Warns of promises that need more pods than there may be, or sooner than the HPA adds them. `replicas` is what the HPA begins with.
+/// Warns of promises that need more pods than there may be, or sooner than the HPA adds them, and of estimates from too few jobs.
+/// `replicas` is what the HPA begins with.
 pub(super) fn warnings(object: &ScaledObject, triggers: &[TriggerReport], replicas: u32) -> Vec<String> {
-    triggers.iter().filter_map(|trigger| warning(object, trigger, replicas)).collect()
+    let of_trigger = |trigger| [warning(object, trigger, replicas), truncated(object, trigger)];
+    triggers.iter().flat_map(of_trigger).flatten().collect()
+}
+
+/// Warns of a number that is too low because not all jobs were counted. One worker per job says so in its reasons, and is then far more
+/// than `maxReplicaCount`; the workers of a promise may be few.
+fn truncated(object: &ScaledObject, trigger: &TriggerReport) -> Option<String> {
+    let is_estimate = |reason: &Reason| {
+        matches!(reason, Reason::Promise { .. } | Reason::ExpectedLatency { .. } | Reason::DrainTime { .. })
+    };
+    let metadata = &object.triggers.get(trigger.index)?.metadata;
+    let storage = metadata.get("storage").map_or(StorageName::DEFAULT, |name| name.trim());
+    (trigger.truncated == Some(true) && trigger.details.iter().any(is_estimate)).then(|| {
+        format!(
+            "{}: the value is computed from a truncated count, although more jobs may wait: raise countLimit of storage {storage}; \
+             0 counts all",
+            trigger.label
+        )
+    })
 }
 
 fn warning(object: &ScaledObject, trigger: &TriggerReport, replicas: u32) -> Option<String> {
