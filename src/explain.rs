@@ -47,6 +47,10 @@ pub struct ExplainArgs {
     #[command(flatten)]
     tls: TlsArgs,
 
+    /// The namespace of manifests that name none, as with kubectl. If omitted, `default` is assumed
+    #[arg(long, short, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+
     /// The current number of replicas, all of them ready. If omitted, 1 is assumed, and the report says so
     #[arg(long, value_name = "N", value_parser = whole_number(0..=u32::MAX))]
     pub replicas: Option<u32>,
@@ -93,7 +97,10 @@ pub enum ExplainError {
 /// [`ExplainError`]
 pub(crate) async fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
     let source = source(args)?;
-    let objects = input::scaled_objects(&args.files)?;
+    let mut objects = input::scaled_objects(&args.files)?;
+    for object in &mut objects {
+        object.namespace = object.namespace.take().or_else(|| args.namespace.clone());
+    }
     loop {
         let scaled_objects = evaluate(&objects, &source, args.replicas).await;
         let report = Report { scaled_objects, storages: source.storages().await };

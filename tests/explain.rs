@@ -258,6 +258,28 @@ async fn estimates_from_truncated_counts_are_warned_of() {
 }
 
 #[tokio::test]
+async fn namespace_of_manifests_without_one_can_be_given() {
+    let workspace = Workspace::new().await;
+    workspace.file("worker.yaml", &COUNT.replace(", namespace: orders", ""));
+    workspace.file("other.yaml", &COUNT.replace("namespace: orders", "namespace: other"));
+    let explain = |arguments: &[&str]| {
+        let mut command = workspace.command(&[&["explain"], arguments].concat());
+        let said = transcript(&command.env("JOBRUNR_SCALER_NAMESPACES", "orders").output().unwrap());
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let assumed = "the manifest has no metadata.namespace, so that `default` is assumed; give --namespace";
+    let said = explain(&["-f", "worker.yaml"]);
+    assert!(said.contains(assumed) && said.ends_with("[exit 1]"), "{said}");
+    let said = explain(&["-f", "worker.yaml", "--namespace", "orders"]);
+    assert!(said.contains("orders/worker") && said.ends_with("[exit 0]"), "{said}");
+    // Nothing is assumed of these.
+    for arguments in [&["-f", "worker.yaml", "-n", "other"][..], &["-f", "other.yaml", "-n", "orders"]] {
+        let said = explain(arguments);
+        assert!(said.contains("not open to the namespace `other`") && !said.contains(assumed), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn unusable_addresses_and_types_end_with_1() {
     let workspace = Workspace::new().await;
     workspace.file("url.yaml", &COUNT.replace("scaler:9090", "http://scaler:9090"));

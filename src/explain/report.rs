@@ -34,7 +34,7 @@ pub(crate) struct StorageReport {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ScaledObjectReport {
-    /// Its namespace; `default` if the manifest names none.
+    /// Its namespace; `default` if neither the manifest nor the command line names one.
     pub namespace: String,
     /// Its name.
     pub name: String,

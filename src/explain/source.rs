@@ -75,6 +75,15 @@ impl Source {
     }
 }
 
+/// Returns an error about the namespace, and that it was assumed if it was.
+fn namespace_error(object: &ScaledObject, error: String) -> String {
+    if object.namespace.is_some() {
+        return error;
+    }
+    let assumed = object.namespace_or_default();
+    format!("{error}; the manifest has no metadata.namespace, so that `{assumed}` is assumed; give --namespace")
+}
+
 /// What in a trigger's metadata is likely not intended.
 fn warnings(mut trigger: Trigger, snapshot: Option<&Snapshot>) -> Vec<String> {
     let latency = trigger.latency_warning(snapshot);

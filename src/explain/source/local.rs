@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Reading, Reply, warnings};
+use super::{Reading, Reply, namespace_error, warnings};
 use crate::clock::Clock;
 use crate::config::StorageConfig;
 use crate::explain::promise;
@@ -75,7 +75,10 @@ impl Local {
     fn storage(&self, object: &ScaledObject, trigger: &Trigger) -> Result<&StorageHandle, String> {
         let namespace = object.namespace_or_default();
         ScaledObjectKey::parse(namespace, &object.name).map_err(|error| error.to_string())?;
-        self.handles.find(&trigger.storage, namespace).map_err(|error| error.to_string())
+        self.handles.find(&trigger.storage, namespace).map_err(|error| match error {
+            AnswerError::ForbiddenStorage { .. } => namespace_error(object, error.to_string()),
+            error => error.to_string(),
+        })
     }
 
     async fn decide(

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Response, Status};
 
-use super::{Reading, Reply, warnings};
+use super::{Reading, Reply, namespace_error, warnings};
 use crate::grpc::proto::external_scaler_client::ExternalScalerClient;
 use crate::grpc::proto::{GetMetricsRequest, MetricSpec, MetricValue, ScaledObjectRef};
 use crate::kubernetes::manifest::{ScaledObject, TriggerSpec};
@@ -51,6 +51,9 @@ impl Remote {
         let warnings = trigger.map(|trigger| warnings(trigger, None)).unwrap_or_default();
         let specs = match self.call("GetMetricSpec", client.get_metric_spec(reference.clone())).await {
             Ok(response) => response.metric_specs,
+            Err(error) if error.contains(&code_name(Code::PermissionDenied)) => {
+                return Reply::error(namespace_error(object, error), warnings);
+            }
             Err(error) => return Reply::error(error, warnings),
         };
         let Some(spec) = specs.into_iter().next() else {
