@@ -25,6 +25,7 @@ use crate::terminal;
 use crate::text::whole_number;
 use client_tls::TlsArgs;
 pub(crate) use client_tls::TlsArgsError;
+use input::Input;
 pub(crate) use input::InputErrors;
 pub(crate) use report::{Report, ScaledObjectReport};
 use source::{Local, Remote, Source};
@@ -91,13 +92,14 @@ pub enum ExplainError {
     Output(#[from] io::Error),
 }
 
-/// Runs the command: prints the report to standard output. Returns whether every trigger for this scaler answered.
+/// Runs the command: prints the report to standard output. Returns whether every trigger for this scaler answered, and
+/// those of ScaledJobs are valid.
 ///
 /// # Errors
 /// [`ExplainError`]
 pub(crate) async fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
     let source = source(args)?;
-    let mut objects = input::scaled_objects(&args.files)?;
+    let Input { mut objects, has_valid_jobs } = input::read_all(&args.files)?;
     for object in &mut objects {
         object.namespace = object.namespace.take().or_else(|| args.namespace.clone());
     }
@@ -105,7 +107,7 @@ pub(crate) async fn run(args: &ExplainArgs) -> Result<bool, ExplainError> {
         let scaled_objects = evaluate(&objects, &source, args.replicas).await;
         let report = Report { scaled_objects, storages: source.storages().await };
         print(&report, args)?;
-        let Some(seconds) = args.watch else { return Ok(report.is_healthy()) };
+        let Some(seconds) = args.watch else { return Ok(report.is_healthy() && has_valid_jobs) };
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 }

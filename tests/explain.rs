@@ -330,6 +330,33 @@ async fn wrong_metadata_leaves_other_triggers_alone() {
 }
 
 #[tokio::test]
+async fn metadata_of_scaled_jobs_are_checked() {
+    let workspace = Workspace::new().await;
+    let job = |metadata: &str| {
+        format!(
+            "{COUNT}---\napiVersion: keda.sh/v1alpha1\nkind: ScaledJob\nmetadata: {{name: batch}}\nspec:\n  triggers:\n    \
+             - {{type: external, metadata: {{scalerAddress: 'a:1', {metadata}}}}}\n    - {{type: cron, metadata: {{metric: x}}}}\n"
+        )
+    };
+    let check = |metadata: &str, exit: &str, expected: &str| {
+        workspace.file("job.yaml", &job(metadata));
+        let said = workspace.explain(&["-f", "job.yaml"]);
+        assert!(said.contains("orders/worker") && said.ends_with(exit) && said.contains(expected), "{said}");
+    };
+    check(
+        "metric: demnad, targetValue: '1'",
+        "[exit 1]",
+        "error: ScaledJob batch: trigger 0 (demnad): trigger metadata: `metric` is `demnad`",
+    );
+    check(
+        "metric: enqueued-count, targetValue: '1', scheduledin: PT1M",
+        "[exit 0]",
+        "`scheduledin` is unknown and ignored",
+    );
+    check("metric: enqueued-count, targetValue: '1'", "[exit 0]", "ScaledJob batch is skipped");
+}
+
+#[tokio::test]
 async fn invalid_manifests_are_reported_with_their_position() {
     let workspace = Workspace::new().await;
     workspace.file("broken.yaml", "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: [}\n");

@@ -6,6 +6,7 @@ mod remote;
 pub(super) use local::Local;
 pub(super) use remote::{Remote, parse_address};
 
+use super::input::parse_trigger;
 use super::report::StorageReport;
 use crate::jobrunr::Snapshot;
 use crate::kubernetes::manifest::{ScaledObject, TriggerSpec};
@@ -61,13 +62,7 @@ impl Source {
 
     /// Answers for a trigger. Its metadata is parsed once, here.
     pub(super) async fn reply(&self, object: &ScaledObject, spec: &TriggerSpec) -> Reply {
-        let trigger = Trigger::parse(spec.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-        let trigger = trigger.map(|mut trigger| {
-            // The manifest's own warning about it says more.
-            trigger.warnings.retain(|warning| warning != Trigger::MISPLACED_METRIC_TYPE);
-            trigger
-        });
-        match (self, trigger) {
+        match (self, parse_trigger(spec)) {
             (Self::Local(local), Ok(trigger)) => local.reply(object, trigger).await,
             (Self::Local(_), Err(errors)) => Reply::error(errors.to_string(), Vec::new()),
             (Self::Remote(remote), trigger) => remote.reply(object, spec, trigger.ok()).await,
