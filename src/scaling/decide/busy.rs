@@ -50,8 +50,13 @@ pub(super) fn keep_busy_pods(
         return value;
     }
     let BusyServers { certain, possible } = BusyServers::count(&trigger.question.filter, snapshot, queue);
-    // The HPA may still divide by the target of a time without servers: without a stream, KEDA reads it only when it reconciles.
-    let target = target.max(trigger.target_at(None).0);
+    // The HPA may still divide by the target of a time without servers: without a stream, KEDA reads it only when it reconciles. Only
+    // what somebody has said of the pods counts: a default above their real workers would ask for more pods than are busy, and these
+    // again for more.
+    let target = match trigger.target.workers_per_pod() {
+        Some(_) => target.max(trigger.target_at(None).0),
+        None => target,
+    };
     let least = super::float(certain.saturating_add(possible)) * in_thousandths(target);
     if least <= value {
         return value;
@@ -176,7 +181,7 @@ mod tests {
 
     #[test]
     fn value_keeps_the_pods_whichever_target_keda_has_read() {
-        for target in ["workersPerPod=8", "workersPerPod=8 targetUsage=0.8", "workersPerPod=2", "targetUsage=1"] {
+        for target in ["workersPerPod=8", "workersPerPod=8 targetUsage=0.8", "workersPerPod=2"] {
             let metadata = format!("metric=demand targetValue=auto {target} keepBusyPods=true");
             let jobs = ["a", "b", "c", "d"].map(|server| job(Some(server))).into();
             let mut snapshot = snapshot(RunningJobs { jobs, ..RunningJobs::default() }, 4);
@@ -188,6 +193,15 @@ mod tests {
                 assert!(4.0 <= (decision.value / read).ceil(), "{metadata}: {} / {read}", decision.value);
             }
         }
+    }
+
+    #[test]
+    fn value_is_that_of_the_busy_pods_if_nothing_is_said_of_their_workers() {
+        let jobs = ["a", "b", "c"].map(|server| job(Some(server))).into();
+        let mut snapshot = snapshot(RunningJobs { jobs, ..RunningJobs::default() }, 3);
+        snapshot.servers.iter_mut().for_each(|server| server.worker_pool_size = 2);
+        let decision = decision("metric=demand targetValue=auto keepBusyPods=true", &snapshot);
+        assert_eq!((decision.value, decision.target), (6.0, 2.0));
     }
 
     #[test]

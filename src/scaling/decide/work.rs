@@ -179,16 +179,23 @@ impl<'a> Work<'a> {
         queues.map(|queue| queue.processing_alive.n_jobs).fold(0, u64::saturating_add)
     }
 
-    /// Adds the running jobs that the filter does not select: their workers are not free. Only servers of JobRunr Pro report how many
-    /// workers are occupied, and only there are filters. Returns how many.
+    /// Adds the running jobs that the filter does not select: their workers are not free. Returns how many. Servers of JobRunr Pro
+    /// report how many workers are occupied, but with a heartbeat; the list of the running jobs is as new as the other counts.
     fn add_others(&mut self) -> u64 {
         let filter = &self.trigger.question.filter;
         if *filter == Filter::default() {
             return 0;
         }
-        let servers = self.snapshot.live_servers().filter(|server| server.is_for(filter));
-        let occupied = servers.filter_map(|server| server.occupied_workers).fold(0, u64::saturating_add);
-        let n_others = occupied.saturating_sub(self.n_running());
+        let servers = || self.snapshot.live_servers().filter(|server| server.is_for(filter));
+        let n_running = match self.snapshot.running.as_ref().filter(|running| running.is_complete()) {
+            Some(running) => {
+                let ids: BTreeSet<&str> = servers().map(|server| &*server.id).collect();
+                let runs_here = |job: &&RunningJob| job.server_id.as_deref().is_some_and(|id| ids.contains(id));
+                running.jobs.iter().filter(runs_here).count() as u64
+            }
+            None => servers().filter_map(|server| server.occupied_workers).fold(0, u64::saturating_add),
+        };
+        let n_others = n_running.saturating_sub(self.n_running());
         let left = self.service(None);
         self.backlog.running.push(Running { jobs: float(n_others), left });
         n_others

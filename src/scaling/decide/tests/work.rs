@@ -98,6 +98,19 @@ fn workers_that_run_jobs_of_others_are_not_free() {
     check(demand, Some(8), 5, 12.0, Some("3 workers run other jobs"));
     check(demand, Some(3), 5, 9.0, None);
     check("metric=expected-latency targetValue=60", Some(8), 0, 5400.0, Some("8 workers run other jobs"));
+    // The last heartbeat is older than the list of the running jobs.
+    let listed = |n_jobs: usize| {
+        let trigger = trigger(&format!("{demand} serverTag=gpu serviceTime=PT1H"));
+        let queue = Queue { enqueued: exactly(4), oldest_enqueued_at: Some(now()), ..Queue::default() };
+        let servers = vec![Server { occupied_workers: Some(8), id: "a".into(), ..server(8, 1) }];
+        let job =
+            RunningJob { id: "1".into(), kind: "a.B.c()".into(), server_id: Some("a".into()), started_at: Some(now()) };
+        let running = Some(RunningJobs { jobs: vec![job; n_jobs], ..RunningJobs::default() });
+        let queues = [(trigger.question.filter.clone(), Ok(queue))].into();
+        let snapshot = Snapshot { queues, running, ..snapshot(Queue::default(), servers) };
+        super::decide(&trigger, &snapshot, now()).unwrap().value
+    };
+    assert_eq!([0, 3, 8].map(listed), [4.0, 7.0, 12.0]);
     // Only its own jobs are to be done.
     check("metric=drain-time targetValue=60", Some(8), 0, 3600.0, None);
 }
