@@ -40,13 +40,18 @@ fn demo_plays_the_recommended_scaled_object_to_the_expected_results() {
 
 /// What the scaler answers is shown beside the jobs that it was answered for.
 fn check_values(text: &str) {
-    let mut n_lines = 0;
-    let (mut most, lines) = (0, text.lines().filter(|line| line.starts_with(' ') && !line.contains('*')));
-    for line in lines {
+    let (mut n_lines, mut most, mut n_recurring) = (0, 0, 0);
+    for line in text.lines().filter(|line| line.starts_with(' ')) {
+        // Until the master has written its run, it counts as well. On a busy machine the jobs still run then.
+        if line.contains('*') {
+            n_recurring += u64::from(line.contains("defines the recurring job"));
+            continue;
+        }
         let numbers: Vec<u64> = line.split_whitespace().skip(1).map_while(|number| number.parse().ok()).collect();
         let [scheduled, enqueued, processing, done, _, _, demand] = numbers[..] else { continue };
         let now = enqueued + processing;
-        let is_same_instant = if done == 40 { demand <= 1 } else { [now, now + scheduled].contains(&demand) };
+        let jobs = if done == 40 { vec![0] } else { vec![now, now + scheduled] };
+        let is_same_instant = jobs.iter().any(|jobs| (*jobs..=jobs + n_recurring).contains(&demand));
         assert!(is_same_instant, "{line}\n{text}");
         (n_lines, most) = (n_lines + 1, most.max(demand));
     }
