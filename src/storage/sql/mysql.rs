@@ -106,7 +106,7 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnec
     Ok(options)
 }
 
-/// Makes the session read-only and limits its time, then reads the schema.
+/// Makes the session read-only, limits its time and ends each transaction with its statement, then reads the schema.
 async fn prepare(
     connection: &mut MySqlConnection,
     address: &ServerAddress,
@@ -122,7 +122,10 @@ async fn prepare(
     } else {
         format!("SET SESSION max_execution_time = {}", config.statement_timeout.as_millis())
     };
-    for statement in [timeout, "SET SESSION TRANSACTION READ ONLY".to_owned()] {
+    // A server may be configured not to commit: the first read would then begin a transaction that never ends, and all later ones
+    // would see the tables as they were then.
+    let settings = format!("{timeout}, SESSION autocommit = 1");
+    for statement in [settings, "SET SESSION TRANSACTION READ ONLY".to_owned()] {
         sqlx::query(AssertSqlSafe(statement)).execute(&mut *connection).await.map_err(storage_error)?;
     }
     let prefix = &config.table_prefix;

@@ -1,4 +1,4 @@
-//! MySQL 8, where it differs from MariaDB.
+//! MySQL 8, where it differs from MariaDB, and what both can be configured to do.
 
 use jobrunr_scaler::jobrunr::Questions;
 use jobrunr_scaler::scaling::{Metric, Trigger, decide};
@@ -6,7 +6,7 @@ use jobrunr_scaler::storage::{Storage, StorageError};
 use sqlx::{Connection, MySqlConnection};
 
 use super::{counts, plain, read};
-use crate::database::{Database, Kind};
+use crate::database::{Database, Kind, Layout};
 use crate::rows::{job, scheduled, server};
 use crate::support::servers::OwnServer;
 
@@ -99,5 +99,24 @@ async fn metrics_are_read_on_mysql() {
         (Metric::Demand, 6.0),
     ] {
         assert_eq!(value(metric), expected, "{metric}");
+    }
+}
+
+/// Some installations turn it off for every session: the first read would begin a transaction that never ends, and all later ones
+/// would see the tables as they were then.
+#[tokio::test]
+async fn reads_see_new_jobs_where_the_server_does_not_commit_by_itself() {
+    for kind in [Kind::MariaDb, Kind::MySql] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = OwnServer::start(kind, directory.path(), "LC_ALL", "C");
+        let mut database = Database::on_server(kind, Layout::default(), &server).await;
+        database.execute("SET GLOBAL autocommit = 0").await;
+        let mut session = database.config().connect().await.unwrap();
+        for n_jobs in 0..3 {
+            let snapshot = session.read(&Questions::from_iter([plain()]), database.now).await.unwrap();
+            assert_eq!(counts(&snapshot), [n_jobs, 0, 0, 0], "{kind:?}");
+            database.insert_jobs(&[job("ENQUEUED", 1.0)]).await;
+        }
+        session.close().await;
     }
 }
