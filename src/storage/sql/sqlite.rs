@@ -158,11 +158,20 @@ impl SqliteFile {
         }
         Err(StorageError::Unreachable(format!("{} was replaced by another file", self.path.display())))
     }
-}
 
-/// A number that changes with every commit of another connection. Reading it touches no table.
-async fn data_version(connection: &mut SqliteConnection) -> Result<i64, StorageError> {
-    sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await.map_err(storage_error)
+    /// Gives the next statement its time. Every statement needs this, however short it is: SQLite counts the steps of a prepared
+    /// statement over all of its runs, so that it asks about the deadline during any of them.
+    fn renew_deadline(&self) {
+        if let Ok(mut deadline) = self.deadline.lock() {
+            *deadline = Instant::now().checked_add(self.statement_timeout);
+        }
+    }
+
+    /// A number that changes with every commit of another connection. Reading it touches no table.
+    async fn data_version(&mut self) -> Result<i64, StorageError> {
+        self.renew_deadline();
+        sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection).await.map_err(storage_error)
+    }
 }
 
 #[async_trait]
@@ -172,26 +181,25 @@ impl SqlConnection for SqliteFile {
         statement: Statement,
         each: &mut (dyn FnMut(Row) -> bool + Send),
     ) -> Result<(), StorageError> {
-        if let Ok(mut deadline) = self.deadline.lock() {
-            *deadline = Instant::now().checked_add(self.statement_timeout);
-        }
+        self.renew_deadline();
         rows::<sqlx::Sqlite>(&mut self.connection, statement, Prepared::Named, each).await
     }
 
     async fn begin_read(&mut self) -> Result<(), StorageError> {
         self.check_file().await?;
         // Read before the rows: a change in between is noticed next time.
-        self.data_version = Some(data_version(&mut self.connection).await?);
+        self.data_version = Some(self.data_version().await?);
         Ok(())
     }
 
     async fn is_unchanged(&mut self) -> Result<Option<bool>, StorageError> {
         self.check_file().await?;
-        let version = data_version(&mut self.connection).await?;
+        let version = self.data_version().await?;
         Ok(Some(self.data_version == Some(version)))
     }
 
     async fn inspect(&mut self, _tables: &[&str]) -> Result<Inspection, StorageError> {
+        self.renew_deadline();
         let version: String = sqlx::query_scalar("SELECT sqlite_version()")
             .fetch_one(&mut self.connection)
             .await

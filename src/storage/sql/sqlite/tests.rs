@@ -79,3 +79,23 @@ async fn statements_never_scan_the_jobs_table() {
     }
     assert!(20 < n_searches, "{n_searches}");
 }
+
+/// SQLite counts steps over all runs of a prepared statement, and a query of one number is one.
+#[tokio::test]
+async fn is_unchanged_has_its_own_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobrunr.db");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql(TABLES).execute(&mut connection).await.unwrap();
+    let env = HashMap::from([("JOBRUNR_SCALER_URL".to_owned(), format!("sqlite:{}", path.display()))]);
+    let config = Config::load(None, env).unwrap().config.storages.into_values().next().unwrap();
+    let config = StorageConfig { statement_timeout: Duration::from_millis(100), ..config };
+    let mut backend = connect(&path, &config).await.unwrap();
+    backend.probe(None, false).await.unwrap();
+    backend.connection.begin_read().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for n in 0..5_000 {
+        assert_eq!(backend.is_unchanged().await.unwrap(), Some(true), "{n}");
+    }
+}
