@@ -38,7 +38,8 @@ pub(crate) trait Driver: Send + Sync {
     fn grants_sql(&self, role: &str) -> Grants;
 }
 
-/// A connection to a database. After an error it is unusable, unless the method says otherwise.
+/// A connection to a database. After an error it is unusable, unless the method says otherwise; after [`StorageError::Busy`]
+/// it is usable.
 #[async_trait]
 pub(crate) trait Backend: Send {
     /// What was found when the connection was opened.

@@ -31,6 +31,9 @@ pub enum StorageError {
     /// The file of a secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The database cannot run the query now, whatever it asks: a deadlock, a lack of memory. The connection remains usable.
+    #[error("the database cannot run the query now: {0}")]
+    Busy(String),
     /// The database rejected the query.
     #[error("the database rejected the query: {0}")]
     Rejected(String),

@@ -43,7 +43,7 @@ impl FinishedCache {
             let began = Instant::now();
             match self.read(backend, snapshot.read_at).await {
                 Ok(()) => {}
-                Err(error @ (StorageError::Rejected(_) | StorageError::TimedOut(_))) => {
+                Err(error @ (StorageError::Rejected(_) | StorageError::TimedOut(_) | StorageError::Busy(_))) => {
                     self.limit = LEAST_LIMIT;
                     snapshot
                         .notes

@@ -205,7 +205,7 @@ impl JobRunrSession {
         let result = match self.backend.earliest_due(filter, state, assemble::until(read_at, look_ahead)).await {
             Ok(Some(earliest)) => EarliestDue::At(earliest),
             Ok(None) => EarliestDue::None,
-            Err(StorageError::TimedOut(_)) => EarliestDue::Unknown,
+            Err(StorageError::TimedOut(_) | StorageError::Busy(_)) => EarliestDue::Unknown,
             Err(error) => return Err(error),
         };
         self.cursors.set_last_search(filter, state, look_ahead, began, result);

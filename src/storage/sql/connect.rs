@@ -57,7 +57,9 @@ pub(super) async fn connected<C>(
             StorageError::Unreachable(cause) => StorageError::Unreachable(format!("{place}: {cause}")),
             StorageError::Starting(cause) => StorageError::Starting(format!("{place}: {cause}")),
             StorageError::Denied(cause) => StorageError::Denied(format!("{place}: {cause}")),
-            StorageError::Rejected(cause) => StorageError::Unreachable(format!("{place}: {cause}")),
+            StorageError::Rejected(cause) | StorageError::Busy(cause) => {
+                StorageError::Unreachable(format!("{place}: {cause}"))
+            }
             other => other,
         }),
         Err(_) => Err(StorageError::Unreachable(format!("{place}: no connection within {:?}", config.connect_timeout))),

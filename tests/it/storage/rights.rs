@@ -1,10 +1,10 @@
 //! Rights and locks: a session reads, holds no locks, and needs few rights.
 
-use jobrunr_scaler::jobrunr::Questions;
+use jobrunr_scaler::jobrunr::{Filter, Questions};
 use jobrunr_scaler::storage::{Storage, StorageError, grants_sql};
 use sqlx::Connection;
 
-use super::{counts, demand, plain, read};
+use super::{counts, demand, plain, question, read};
 use crate::database::{Database, Kind, Layout, SERVERS};
 use crate::rows::{job, server};
 
@@ -252,4 +252,22 @@ async fn session_does_not_block_writers() {
         assert_eq!(counts(&snapshot), [1, 0, 0, 0], "{kind:?}");
         session.close().await;
     }
+}
+
+/// A filter that is blamed has no answer for a minute.
+#[tokio::test]
+async fn locked_table_is_blamed_on_no_filter() {
+    let mut database = Database::with(Kind::Postgres, Layout { pro: true, ..Layout::default() }).await;
+    let priority = |n| question(Filter { priority: Some(n), ..Filter::default() }, 60);
+    let questions = Questions::from_iter([priority(1), priority(2)]);
+    let mut session = database.config().connect().await.unwrap();
+    session.read(&questions, database.now).await.unwrap();
+    database.execute("BEGIN; LOCK TABLE jobrunr_jobs IN ACCESS EXCLUSIVE MODE").await;
+    let error = session.read(&questions, database.now).await.unwrap_err();
+    assert!(matches!(error, StorageError::TimedOut(_)), "{error}");
+    database.execute("COMMIT").await;
+    // The connection is still usable.
+    let snapshot = session.read(&questions, database.now).await.unwrap();
+    assert!(snapshot.queues.values().all(Result::is_ok), "{snapshot:?}");
+    session.close().await;
 }
