@@ -297,6 +297,11 @@ struct PostgresDialect {
 }
 
 impl PostgresDialect {
+    /// The type of a column with times. A comparison of two types would depend on the session's time zone.
+    fn kind(&self, column: &str) -> &'static str {
+        if column == "updatedAt" { self.updated_at } else { self.scheduled_at }
+    }
+
     fn new(schema: &Schema) -> Self {
         let kind = |column| {
             let is_zoned = schema.jobs_type(column).ends_with("with time zone");
@@ -365,7 +370,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn in_range(&self, column: &str, from: Option<Timestamp>, until: Timestamp) -> Vec<Condition> {
-        let kind = if column == "updatedAt" { self.updated_at } else { self.scheduled_at };
+        let kind = self.kind(column);
         let mut condition = Condition::new(format!("{column} <= ?::text::{kind}"), vec![wall_clock(until)]);
         if let Some(from) = from {
             condition.sql += &format!(" AND {column} >= ?::text::{kind}");
@@ -375,7 +380,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn after(&self, column: &str, instant: Timestamp) -> Vec<Condition> {
-        let sql = format!("{column} > ?::text::{} AND {column} < {AFTER_LAST_YEAR}", self.scheduled_at);
+        let sql = format!("{column} > ?::text::{} AND {column} < {AFTER_LAST_YEAR}", self.kind(column));
         vec![Condition::new(sql, vec![wall_clock(instant)])]
     }
 
@@ -402,4 +407,24 @@ const AFTER_LAST_YEAR: &str = "'10000-01-01'";
 
 fn wall_clock(instant: Timestamp) -> Bind {
     Bind::Text(format!("{}+00", instant.strftime("%Y-%m-%d %H:%M:%S%.6f")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a comparison of the two types, the session's time zone decides.
+    #[test]
+    fn parameters_are_cast_to_the_type_of_their_column() {
+        let dialect = PostgresDialect { scheduled_at: "timestamp", updated_at: "timestamptz" };
+        let at = Timestamp::UNIX_EPOCH;
+        for (column, kind) in [("scheduledAt", "::timestamp"), ("updatedAt", "::timestamptz")] {
+            let conditions = [dialect.after(column, at), dialect.in_range(column, Some(at), at)].concat();
+            for sql in conditions.iter().map(|condition| condition.sql.as_str()) {
+                let casts = sql.match_indices("::text").map(|(at, text)| &sql[at + text.len()..]);
+                let casts: Vec<&str> = casts.map(|rest| rest.split(' ').next().unwrap()).collect();
+                assert!(!casts.is_empty() && casts.iter().all(|cast| *cast == kind), "{column}: {sql}");
+            }
+        }
+    }
 }
