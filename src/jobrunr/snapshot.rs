@@ -226,6 +226,14 @@ impl Snapshot {
         self.servers.iter().filter(|server| server.is_alive(self.read_at, self.heartbeat_multiplicand))
     }
 
+    /// Returns how far the clock of a live server can be behind: as long as a server without a heartbeat counts as alive, or a
+    /// minute if there is none.
+    #[must_use]
+    pub fn longest_server_timeout(&self) -> SignedDuration {
+        let timeouts = self.live_servers().map(|server| server.timeout(self.heartbeat_multiplicand));
+        timeouts.max().unwrap_or(SignedDuration::from_mins(1))
+    }
+
     /// The workers of the live servers that run the jobs which a filter selects.
     #[must_use]
     pub fn n_workers(&self, filter: &Filter) -> u64 {

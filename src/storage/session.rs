@@ -231,8 +231,9 @@ impl Session for JobRunrSession {
             self.finished.add(self.backend.as_mut(), &mut snapshot).await?;
         }
         if questions.want_running() {
-            // The read has just checked the cursor, or set it.
-            let since = self.cursors.get(&Filter::default()).map(|cursor| cursor.processing);
+            // The read has just checked the cursor, or set it. The clock of a server may be further behind than its margin.
+            let cursor = self.cursors.get(&Filter::default()).map(|cursor| cursor.processing);
+            let since = cursor.and_then(|cursor| cursor.checked_sub(snapshot.longest_server_timeout()).ok());
             self.running.add(self.backend.as_mut(), &self.config, since, &mut snapshot).await?;
         }
         Ok(snapshot)

@@ -8,9 +8,9 @@ use jobrunr_scaler::config::StorageConfig;
 use jobrunr_scaler::jobrunr::{Filter, Question, Questions, RunningJobs, Snapshot};
 use jobrunr_scaler::storage::{FinishedState, HistoryPage, Storage};
 
-use super::{counts, on_every_database, plain, read};
+use super::{counts, from_cursors, on_every_database, plain, read};
 use crate::database::{Database, Kind, Layout};
-use crate::rows::{Job, ServerRow, job, server};
+use crate::rows::{Job, ServerRow, job, seconds, server};
 
 on_every_database!(
     running_jobs_are_read_with_their_servers,
@@ -22,6 +22,7 @@ on_every_database!(
     sql: list_that_cannot_be_read_affects_no_count,
     running_jobs_are_read_from_tables_made_by_hand,
     ids_of_jobrunr_pro_are_those_of_the_records,
+    job_of_a_server_whose_clock_is_behind_is_in_the_list,
 );
 
 const A: &str = "3a364326-1111-4222-8333-444455556666";
@@ -254,6 +255,21 @@ async fn list_that_cannot_be_read_affects_no_count(kind: Kind) {
         let note = snapshot.notes.iter().find(|note| note.contains("which server runs which job cannot be read"));
         assert!(note.is_some(), "{kind:?}: {:?}", snapshot.notes);
     }
+    session.close().await;
+}
+
+/// JobRunr considers the server alive; its first job has a time before the cursor that other jobs have set.
+async fn job_of_a_server_whose_clock_is_behind_is_in_the_list(kind: Kind) {
+    let mut database = Database::new(kind).await;
+    let questions = Questions::from_iter([asks_for_running()]);
+    database.insert_servers(&[server(4, 15, 1.0).id(A), server(4, 15, 57.0).id(B)]).await;
+    database.insert_jobs(&[run(&database, A, 10).kind("first")]).await;
+    let mut session = from_cursors(&database).connect().await.unwrap();
+    session.read(&questions, database.now).await.unwrap();
+    database.insert_jobs(&[Job { updated_ago: seconds(57.0), ..run(&database, B, 57).kind("behind") }]).await;
+    let snapshot = session.read(&questions, database.now).await.unwrap();
+    let expected = BTreeMap::from([("first".to_owned(), on(A, 10)), ("behind".to_owned(), on(B, 57))]);
+    assert_eq!(by_kind(&snapshot, database.now), expected, "{kind:?}");
     session.close().await;
 }
 
