@@ -9,6 +9,7 @@
 
 mod assemble;
 mod backend;
+mod budget;
 mod check;
 mod cursors;
 mod error;
@@ -41,14 +42,21 @@ use crate::jobrunr::{Questions, Snapshot};
 /// The name of the database user where the configuration has none.
 const DEFAULT_ROLE: &str = "jobrunr_scaler";
 
-/// A connection to one JobRunr database. After an error it is dropped and a new one opened.
+/// A connection to one JobRunr database. After an error it is dropped and a new one opened, unless it remains usable.
 #[async_trait]
 pub trait Session: Send {
     /// Answers all questions. `now` is the instant with which the storage's times are compared.
     ///
     /// # Errors
-    /// [`StorageError`]; the session is unusable afterwards.
+    /// [`StorageError`]; the session is unusable afterwards, unless it [says otherwise](Self::is_usable_after).
     async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError>;
+
+    /// Returns whether the session is usable after this error of [`read`](Self::read). What it has learnt makes its next read
+    /// cheaper than the first one of a new session.
+    fn is_usable_after(&self, error: &StorageError) -> bool {
+        let _ = error;
+        false
+    }
 
     /// Returns whether the storage is unchanged since `since`, the last read of this session, if a query cheaper than a read
     /// shows it. `false` means that it may have changed.

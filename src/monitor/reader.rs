@@ -265,7 +265,15 @@ impl StorageReader {
         let is_recent = self.full_read_at.is_some_and(|at| at.elapsed() < FULL_READ_INTERVAL);
         let cached = self.publisher.borrow().cached.clone().filter(|_| is_recent);
         let answering = read_or_confirm(session.as_mut(), questions, cached, self.shared.clock.now());
-        let snapshot = match within(self.shared.settings.read_timeout, answering).await? {
+        // A read that is given up here leaves the connection in the middle of a statement.
+        let answer = match within(self.shared.settings.read_timeout, async { Ok(answering.await) }).await? {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.session = Some(session).filter(|session| session.is_usable_after(&error));
+                return Err(error);
+            }
+        };
+        let snapshot = match answer {
             Answer::Unchanged(snapshot) => snapshot,
             Answer::Read(snapshot) => {
                 self.full_read_at = Some(asked_at);

@@ -35,7 +35,7 @@ pub(super) fn snapshot(
 
 fn queue(row: &QueueRow, look_aheads: &LookAheads, limit: Option<u64>) -> Queue {
     let mut queue = Queue {
-        enqueued: counted(row.n_enqueued, true, limit),
+        enqueued: counted(row.n_enqueued, !row.is_enqueued_truncated, limit),
         oldest_enqueued_at: row.oldest_enqueued_at,
         mutexes: row.mutexes,
         processing: counted(row.n_processing, true, limit),

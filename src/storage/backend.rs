@@ -2,6 +2,7 @@
 //! kind of database implements both and gets an arm in [`driver`](super::driver).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -48,7 +49,11 @@ pub(crate) trait Backend: Send {
     /// Returns the filter's first key that this storage does not support.
     fn unsupported_filter(&self, filter: &Filter) -> Option<UnsupportedFilter>;
 
-    /// Answers a plan, as of one instant of the storage. After [`StorageError::Rejected`] the connection remains usable.
+    /// Limits the time of each statement from now on. A session begins with the statement timeout of its configuration.
+    async fn set_time_limit(&mut self, limit: Duration) -> Result<(), StorageError>;
+
+    /// Answers a plan, as of one instant of the storage. After [`StorageError::Rejected`] and [`StorageError::TimedOut`] the
+    /// connection remains usable.
     async fn read(&mut self, plan: &ReadPlan<'_>) -> Result<Rows, StorageError>;
 
     /// Searches all jobs of a state for the earliest that is due at `until`, however many there are. After

@@ -8,6 +8,9 @@
 //! Counting is the only part of a read that grows with the queue. Counts beyond the first thousand jobs have the same share of the
 //! time; reads in between check that the queue still has a thousand, and repeat its last counts.
 //!
+//! What may take long is not begun with: a read first takes from the cursors, and counts to a thousand, what last took long or was
+//! never counted. Another attempt does the rest. If that times out, the first has an answer, and the next attempt is postponed.
+//!
 //! Both only make counts cheaper. Whether there is any job is always asked of the whole table.
 
 use std::collections::{HashMap, HashSet};
@@ -17,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::plan::{DuePlan, DueState, QueueCursor, ReadPlan};
-use super::rows::Rows;
+use super::rows::{QueueRow, Rows};
 use crate::config::ReadBounds;
 use crate::jobrunr::{Filter, Mutexes, Queue, Snapshot};
 
@@ -44,18 +47,38 @@ pub(crate) enum EarliestDue {
 struct LastRun {
     began: Instant,
     took: Duration,
+    has_timed_out: bool,
 }
 
 impl LastRun {
     /// A run that began at `began` and has just ended.
     fn since(began: Instant) -> Self {
-        Self { began, took: began.elapsed() }
+        Self { began, took: began.elapsed(), has_timed_out: false }
     }
 
-    /// Returns whether it can run again: its share of the time is used up, or the longest interval has passed.
+    /// Returns whether it can run again: its share of the time is used up, or the longest interval has passed. After a timeout only
+    /// the share counts.
     fn can_repeat(self, bounds: &ReadBounds) -> bool {
-        let pause = self.took.saturating_mul(bounds.full_scan_share).min(bounds.full_scan_interval);
-        pause <= self.began.elapsed()
+        let longest = if self.has_timed_out { Duration::MAX } else { bounds.full_scan_interval };
+        self.took.saturating_mul(bounds.full_scan_share).min(longest) <= self.began.elapsed()
+    }
+}
+
+/// What an attempt at a read may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// Only what last took at most this long, and no long queue that was not counted yet.
+    UpTo(Duration),
+    /// Whatever is due.
+    Any,
+}
+
+impl Effort {
+    fn allows(self, last: LastRun) -> bool {
+        match self {
+            Self::UpTo(limit) => !last.has_timed_out && last.took <= limit,
+            Self::Any => true,
+        }
     }
 }
 
@@ -64,6 +87,22 @@ impl LastRun {
 struct LongQueue {
     n_enqueued: u64,
     n_blocked: u64,
+    /// Whether the count timed out, so that these are lower bounds.
+    is_truncated: bool,
+}
+
+impl LongQueue {
+    /// A long queue of which nothing else is known. Of its first jobs at least one is not blocked.
+    fn uncounted(n_blocked: u64) -> Self {
+        Self { n_enqueued: LONG_QUEUE, n_blocked: n_blocked.min(LONG_QUEUE.saturating_sub(1)), is_truncated: true }
+    }
+
+    /// Replaces the counts of a row.
+    fn fill(self, row: &mut QueueRow) {
+        row.n_enqueued = self.n_enqueued;
+        row.is_enqueued_truncated = self.is_truncated;
+        row.mutexes = row.mutexes.map(|mutexes| Mutexes { n_blocked: self.n_blocked, ..mutexes });
+    }
 }
 
 /// An exact search for a due job.
@@ -89,10 +128,34 @@ pub(crate) struct QueueCursors {
 }
 
 impl QueueCursors {
-    /// Returns whether the next read of these filters can begin at the cursors.
-    pub(crate) fn cover<'a>(&self, mut filters: impl Iterator<Item = &'a Filter>, bounds: &ReadBounds) -> bool {
-        self.last_full_scan.is_some_and(|scan| !scan.can_repeat(bounds))
+    /// Returns whether the next attempt at these filters begins at the cursors.
+    pub(crate) fn cover<'a>(
+        &self,
+        mut filters: impl Iterator<Item = &'a Filter>,
+        bounds: &ReadBounds,
+        effort: Effort,
+    ) -> bool {
+        self.last_full_scan.is_some_and(|scan| !scan.can_repeat(bounds) || !effort.allows(scan))
             && filters.all(|filter| self.by_filter.contains_key(filter))
+    }
+
+    /// Returns whether a full scan or a count is due that an attempt of this effort has left out.
+    pub(crate) fn has_left_out(&self, bounds: &ReadBounds, effort: Effort, from_cursors: bool) -> bool {
+        let scan = self.last_full_scan.filter(|_| from_cursors);
+        let mut runs = [scan, self.last_long_count].into_iter().flatten();
+        runs.any(|last| last.can_repeat(bounds) && !effort.allows(last))
+    }
+
+    /// Records that an attempt timed out, so that what made it slow waits for its share of the time.
+    pub(crate) fn record_time_out(&mut self, plan: &ReadPlan<'_>, is_full_scan: bool, began: Instant) {
+        let run = LastRun { has_timed_out: true, ..LastRun::since(began) };
+        if is_full_scan && !self.by_filter.is_empty() {
+            self.last_full_scan = Some(run);
+        }
+        if plan.enqueued_limit == plan.count_limit && plan.count_limit.is_none_or(|limit| LONG_QUEUE < limit) {
+            self.last_long_count = Some(run);
+            self.long_queues.values_mut().for_each(|queue| *queue = LongQueue::uncounted(queue.n_blocked));
+        }
     }
 
     /// Returns where the jobs of a filter begin.
@@ -124,38 +187,47 @@ impl QueueCursors {
         self.searches.retain(|(filter, _), _| snapshot.queues.contains_key(filter));
     }
 
-    /// Returns where the next read stops counting enqueued jobs; `limit` is where it stops at the latest.
-    pub(crate) fn enqueued_limit(&self, limit: Option<u64>, bounds: &ReadBounds) -> Option<u64> {
-        let can_count = self.last_long_count.is_none_or(|count| count.can_repeat(bounds));
+    /// Returns where the next attempt stops counting enqueued jobs; `limit` is where it stops at the latest.
+    pub(crate) fn enqueued_limit(&self, limit: Option<u64>, bounds: &ReadBounds, effort: Effort) -> Option<u64> {
+        let can_count = match self.last_long_count {
+            Some(count) => count.can_repeat(bounds) && effort.allows(count),
+            None => effort == Effort::Any,
+        };
         if can_count { limit } else { Some(limit.map_or(LONG_QUEUE, |limit| limit.min(LONG_QUEUE))) }
     }
 
-    /// Completes the counts of a read that began at `began`: a long queue that was not counted to its end has as many jobs as it last
-    /// had, and as many blocked ones. Returns whether a queue has become long meanwhile, so that another read has to count it.
+    /// Completes the counts of an attempt that began at `began`: a long queue that was not counted to its end has as many jobs as it
+    /// last had, and as many blocked ones. Returns whether a queue has become long meanwhile, so that another attempt has to count
+    /// it.
     pub(crate) fn complete_counts(&mut self, plan: &ReadPlan<'_>, rows: &mut Rows, began: Instant) -> bool {
         let counted_all = plan.enqueued_limit == plan.count_limit;
         let mut has_new = false;
         self.has_repeated_counts = false;
         for (queue, row) in plan.queues.iter().zip(&mut rows.queues) {
+            let n_blocked = row.mutexes.map_or(0, |mutexes| mutexes.n_blocked);
             if row.n_enqueued < LONG_QUEUE {
                 self.long_queues.remove(queue.filter);
             } else if counted_all {
-                let n_blocked = row.mutexes.map_or(0, |mutexes| mutexes.n_blocked);
-                self.long_queues.insert(queue.filter.clone(), LongQueue { n_enqueued: row.n_enqueued, n_blocked });
-            } else if let Some(LongQueue { n_enqueued, n_blocked }) = self.long_queues.get(queue.filter).copied() {
-                row.n_enqueued = n_enqueued;
-                row.mutexes = row.mutexes.map(|mutexes| Mutexes { n_blocked, ..mutexes });
-                self.has_repeated_counts = true;
+                let counted = LongQueue { n_enqueued: row.n_enqueued, n_blocked, is_truncated: false };
+                self.long_queues.insert(queue.filter.clone(), counted);
             } else {
-                has_new = true;
+                let known = self.long_queues.get(queue.filter).copied();
+                has_new |= known.is_none();
+                self.has_repeated_counts = true;
+                known.unwrap_or_else(|| LongQueue::uncounted(n_blocked)).fill(row);
             }
         }
+        let is_postponed =
+            self.last_long_count.is_some_and(|last| last.has_timed_out && !last.can_repeat(&plan.bounds));
         if counted_all {
             self.last_long_count = (!self.long_queues.is_empty()).then(|| LastRun::since(began));
-        } else if has_new {
+        } else if has_new && !is_postponed {
+            self.last_long_count = None;
+            return true;
+        } else if self.long_queues.is_empty() && !has_new {
             self.last_long_count = None;
         }
-        has_new
+        false
     }
 
     /// Returns whether the last read repeated counts, which may be wrong even if nothing changes any more.
@@ -248,13 +320,17 @@ mod tests {
         let bounds = ReadBounds::default();
         let check = async |took: u64, after: u64, expected: bool| {
             let mut cursors = QueueCursors::default();
-            assert!(!cursors.cover([&filter].into_iter(), &bounds));
+            assert!(!cursors.cover([&filter].into_iter(), &bounds, Effort::Any));
             let began = Instant::now();
             tokio::time::advance(Duration::from_millis(took)).await;
             cursors.reset(&snapshot(&filter, Some(0), 10), began);
             tokio::time::advance(Duration::from_millis(after - took)).await;
-            assert_eq!(cursors.cover([&filter].into_iter(), &bounds), expected, "{took} ms, after {after} ms");
-            assert!(!cursors.cover([&other].into_iter(), &bounds));
+            assert_eq!(
+                cursors.cover([&filter].into_iter(), &bounds, Effort::Any),
+                expected,
+                "{took} ms, after {after} ms"
+            );
+            assert!(!cursors.cover([&other].into_iter(), &bounds, Effort::Any));
         };
         check(0, 0, false).await;
         check(1, 1_000, false).await;

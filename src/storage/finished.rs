@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Duration, Instant};
 
 use super::StorageError;
-use super::backend::Backend;
+use super::budget::TimedBackend;
 use crate::jobrunr::{FINISHED_SAMPLE, FinishedRun, ServiceTimes, Snapshot};
 
 /// How often finished jobs are read at most.
@@ -38,8 +38,13 @@ impl Default for FinishedCache {
 impl FinishedCache {
     /// Adds how long jobs run to a snapshot. Reads finished jobs if the last read was long enough ago. If that takes too long, or
     /// the database rejects it, the snapshot has what is known and says so.
-    pub(super) async fn add(&mut self, backend: &mut dyn Backend, snapshot: &mut Snapshot) -> Result<(), StorageError> {
-        if self.read_at.is_none_or(|read_at| INTERVAL <= read_at.elapsed()) {
+    pub(super) async fn add(
+        &mut self,
+        backend: &mut TimedBackend,
+        snapshot: &mut Snapshot,
+    ) -> Result<(), StorageError> {
+        let is_due = self.read_at.is_none_or(|read_at| INTERVAL <= read_at.elapsed());
+        if is_due && backend.has_time() {
             let began = Instant::now();
             match self.read(backend, snapshot.read_at).await {
                 Ok(()) => {}
@@ -59,9 +64,9 @@ impl FinishedCache {
     }
 
     /// Reads what has finished since the last read; all over again as long as the sample may grow.
-    async fn read(&mut self, backend: &mut dyn Backend, now: Timestamp) -> Result<(), StorageError> {
+    async fn read(&mut self, backend: &mut TimedBackend, now: Timestamp) -> Result<(), StorageError> {
         let since = if self.limit <= self.runs.len() { since(&self.runs, now) } else { None };
-        let mut found = backend.finished_runs(since, self.limit as u64).await?;
+        let mut found = backend.statement().await?.finished_runs(since, self.limit as u64).await?;
         if since.is_none() {
             self.runs.clear();
         }

@@ -13,6 +13,7 @@ mod schema;
 mod work;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ::mongodb::bson::{Bson, Document, doc};
 use async_trait::async_trait;
@@ -291,6 +292,12 @@ impl Backend for MongoDbBackend {
     fn unsupported_filter(&self, filter: &Filter) -> Option<UnsupportedFilter> {
         let key = filter.keys().next()?;
         Some(UnsupportedFilter { key, missing: format!("the field {}.{key}", self.schema.jobs) })
+    }
+
+    async fn set_time_limit(&mut self, limit: Duration) -> Result<(), StorageError> {
+        self.config.statement_timeout = limit;
+        self.connections.timeout = limit;
+        Ok(())
     }
 
     async fn read(&mut self, plan: &ReadPlan<'_>) -> Result<Rows, StorageError> {

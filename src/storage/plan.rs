@@ -76,6 +76,15 @@ pub(crate) struct DuePlan {
 }
 
 impl ReadPlan<'_> {
+    /// How many enqueued jobs are searched for mutexes. If not all are counted, then not all of them.
+    pub(crate) fn mutex_limit(&self) -> Option<u64> {
+        if self.enqueued_limit == self.count_limit {
+            return self.count_limit;
+        }
+        let limit = self.bounds.due_jobs;
+        Some(self.count_limit.map_or(limit, |count_limit| count_limit.min(limit)))
+    }
+
     /// How many jobs a scan covers; never fewer than the count limit, or a count below the limit would not be exact. `None`
     /// covers all.
     pub(crate) fn scan_limit(&self) -> Option<u64> {

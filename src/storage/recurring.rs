@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use tokio::time::{Duration, Instant};
 
 use super::StorageError;
-use super::backend::Backend;
+use super::budget::TimedBackend;
 use super::rows::{DefinitionRow, DefinitionsVersion, Rows};
 use crate::config::StorageConfig;
 use crate::jobrunr::{Definition, Recurring, RunScheduling, Snapshot};
@@ -42,13 +42,13 @@ impl RecurringCache {
     /// Adds the recurring jobs to a snapshot, from the rows of its read and further queries where needed.
     pub(super) async fn add(
         &mut self,
-        backend: &mut dyn Backend,
+        backend: &mut TimedBackend,
         config: &StorageConfig,
         rows: &Rows,
         snapshot: &mut Snapshot,
     ) -> Result<(), StorageError> {
         let Some(version) = rows.definitions_version else {
-            let note = backend.findings().recurring_unavailable.as_deref().map(Arc::from);
+            let note = backend.as_ref().findings().recurring_unavailable.as_deref().map(Arc::from);
             snapshot.recurring = Some(Recurring { scheduling: RunScheduling::Ahead, jobs: Vec::new(), note });
             return Ok(());
         };
@@ -73,7 +73,7 @@ impl RecurringCache {
 
     async fn definitions(
         &mut self,
-        backend: &mut dyn Backend,
+        backend: &mut TimedBackend,
         config: &StorageConfig,
         version: DefinitionsVersion,
     ) -> Result<&Definitions, StorageError> {
@@ -86,15 +86,15 @@ impl RecurringCache {
 }
 
 async fn read_definitions(
-    backend: &mut dyn Backend,
+    backend: &mut TimedBackend,
     config: &StorageConfig,
     version: DefinitionsVersion,
 ) -> Result<Definitions, StorageError> {
-    let rows = backend.definitions(&config.bounds).await?;
+    let rows = backend.statement().await?.definitions(&config.bounds).await?;
     // A new version of the application defines its jobs when it starts, and may come with another version of JobRunr.
     let jobrunr_version = match config.jobrunr_version {
         Some(configured) => Some(configured),
-        None => backend.major_version().await?,
+        None => backend.statement().await?.major_version().await?,
     };
     let scheduling = jobrunr_version.map_or(RunScheduling::JustInTime, RunScheduling::of_version);
     let all: Vec<Arc<Definition>> = rows.into_iter().map(definition).map(Arc::new).collect();
@@ -129,13 +129,13 @@ fn unread(n_definitions: u64, n_read: usize) -> Option<String> {
 
 /// Looks up by id which recurring jobs have an active run, for states with too many jobs to scan.
 async fn look_up(
-    backend: &mut dyn Backend,
+    backend: &mut TimedBackend,
     ids: &[&str],
     states: &[&'static str],
 ) -> Result<BTreeSet<String>, StorageError> {
     let mut found = BTreeSet::new();
     for ids in ids.chunks(IDS_PER_STATEMENT) {
-        found.extend(backend.active_runs_of(ids, states).await?);
+        found.extend(backend.statement().await?.active_runs_of(ids, states).await?);
     }
     Ok(found)
 }

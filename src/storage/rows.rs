@@ -29,6 +29,8 @@ pub(crate) struct Rows {
 pub(crate) struct QueueRow {
     /// ENQUEUED jobs, counted up to the limit.
     pub(crate) n_enqueued: u64,
+    /// Whether there may be more of them, because a count timed out.
+    pub(crate) is_enqueued_truncated: bool,
     /// The `updatedAt` of the oldest of them.
     pub(crate) oldest_enqueued_at: Option<Timestamp>,
     /// What mutexes do to them, if the storage knows any.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::StorageError;
-use super::backend::Backend;
+use super::budget::TimedBackend;
 use super::rows::{ExcerptKind, Excerpts, JobExcerpt, MAX_KIND_CHARACTERS, RunningRow};
 use crate::config::StorageConfig;
 use crate::jobrunr::{Count, Filter, ProcessingState, RunningJob, RunningJobs, Snapshot, normalized_id};
@@ -69,7 +69,7 @@ impl RunningCache {
     /// Only if the connection is lost. Otherwise the snapshot says why there is no list.
     pub(super) async fn add(
         &mut self,
-        backend: &mut dyn Backend,
+        backend: &mut TimedBackend,
         config: &StorageConfig,
         since: Option<Timestamp>,
         snapshot: &mut Snapshot,
@@ -81,6 +81,10 @@ impl RunningCache {
             return Ok(());
         }
         self.failure = self.failure.take().filter(|(_, at)| at.elapsed() < RETRY_AFTER);
+        if self.failure.is_none() && !backend.has_time() {
+            snapshot.running = Some(RunningJobs { is_truncated: true, ..RunningJobs::default() });
+            return Ok(());
+        }
         if self.failure.is_none() {
             let limit = config.count_limit.unwrap_or(MAX_JOBS).clamp(1, MAX_JOBS);
             match self.read(backend, limit, since).await {
@@ -101,11 +105,11 @@ impl RunningCache {
 
     async fn read(
         &mut self,
-        backend: &mut dyn Backend,
+        backend: &mut TimedBackend,
         limit: u64,
         since: Option<Timestamp>,
     ) -> Result<RunningJobs, StorageError> {
-        let rows = backend.running(limit, since).await?;
+        let rows = backend.statement().await?.running(limit, since).await?;
         self.retain(&rows);
         let new: Vec<&RunningRow> = rows.iter().filter(|row| !self.jobs.contains_key(&row.id)).collect();
         self.look_up(backend, &new).await?;
@@ -126,12 +130,12 @@ impl RunningCache {
     }
 
     /// Looks up jobs, as many as a read can.
-    async fn look_up(&mut self, backend: &mut dyn Backend, new: &[&RunningRow]) -> Result<(), StorageError> {
+    async fn look_up(&mut self, backend: &mut TimedBackend, new: &[&RunningRow]) -> Result<(), StorageError> {
         let began = Instant::now();
         let mut unclear: Vec<&RunningRow> = Vec::new();
         self.has_all = true;
         for (index, rows) in new.chunks(JOBS_PER_LOOKUP).enumerate() {
-            if MAX_LOOKUPS / JOBS_PER_LOOKUP <= index || LOOKUP_TIME <= began.elapsed() {
+            if MAX_LOOKUPS / JOBS_PER_LOOKUP <= index || LOOKUP_TIME <= began.elapsed() || !backend.has_time() {
                 self.has_all = false;
                 break;
             }
@@ -140,7 +144,7 @@ impl RunningCache {
             unclear.extend(rows.iter().filter(is_unclear).copied());
         }
         unclear.truncate(MAX_WHOLE_RECORDS);
-        if !unclear.is_empty() {
+        if !unclear.is_empty() && backend.has_time() {
             self.look_up_some(backend, &unclear, ExcerptKind::Whole).await?;
         }
         Ok(())
@@ -148,13 +152,13 @@ impl RunningCache {
 
     async fn look_up_some(
         &mut self,
-        backend: &mut dyn Backend,
+        backend: &mut TimedBackend,
         rows: &[&RunningRow],
         kind: ExcerptKind,
     ) -> Result<(), StorageError> {
         let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         let versions: HashMap<&str, Option<i64>> = rows.iter().map(|row| (row.id.as_str(), row.version)).collect();
-        let Excerpts { jobs, is_partial } = backend.excerpts(&ids, kind).await?;
+        let Excerpts { jobs, is_partial } = backend.statement().await?.excerpts(&ids, kind).await?;
         self.has_all &= !is_partial;
         for excerpt in jobs {
             let Some(version) = versions.get(excerpt.id.as_str()) else { continue };

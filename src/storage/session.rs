@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Duration, Instant};
 
 use super::backend::{Backend, SchemaFindings};
-use super::cursors::{EarliestDue, QueueCursors};
+use super::budget::TimedBackend;
+use super::cursors::{EarliestDue, Effort, QueueCursors};
 use super::finished::FinishedCache;
 use super::plan::DueState;
 use super::plan::{QueuePlan, ReadPlan};
@@ -20,13 +21,15 @@ use crate::jobrunr::{Filter, LookAheads, QuestionError, Questions, Snapshot};
 
 /// A filter that the database has rejected is tried again after this time.
 const RETRY_REJECTED_AFTER: Duration = Duration::from_secs(60);
-/// Attempts per read. The first may find that a state has more jobs than one scan covers, or that a cursor is wrong; the
-/// second may find the earliest due job, from which the third counts.
+/// Attempts per read. The first may find that a state has more jobs than one scan covers, that a queue is long, or that a cursor is
+/// wrong; the second may find the earliest due job, from which the third counts.
 const MAX_ATTEMPTS: usize = 3;
+/// The first attempt leaves out what last took longer than this part of the statement timeout.
+const FIRST_ATTEMPT_PART: f64 = 0.2;
 
 /// A session on any database.
 pub(crate) struct JobRunrSession {
-    backend: Box<dyn Backend>,
+    backend: TimedBackend,
     config: StorageConfig,
     cursors: QueueCursors,
     recurring: RecurringCache,
@@ -42,12 +45,16 @@ struct Attempt {
     rows: Rows,
     /// Whether another attempt knows more: about a large state, a long queue, a wrong cursor, or the earliest due job.
     must_repeat: bool,
+    /// Whether a cursor was wrong, so that this is no answer.
+    is_wrong: bool,
+    /// Whether due jobs were searched for that the scans may have missed.
+    has_searched: bool,
 }
 
 impl JobRunrSession {
     pub(crate) fn new(backend: Box<dyn Backend>, config: &StorageConfig) -> Self {
         Self {
-            backend,
+            backend: TimedBackend::new(backend, config.statement_timeout),
             config: config.clone(),
             cursors: QueueCursors::default(),
             recurring: RecurringCache::default(),
@@ -63,6 +70,7 @@ impl JobRunrSession {
         questions: &'q Questions,
         now: Timestamp,
         from_cursors: bool,
+        effort: Effort,
     ) -> (ReadPlan<'q>, Vec<(&'q Filter, QuestionError)>) {
         let (mut queues, mut unanswered) = (Vec::new(), Vec::new());
         for (filter, look_aheads) in questions.iter() {
@@ -74,17 +82,17 @@ impl JobRunrSession {
         let plan = ReadPlan {
             now,
             count_limit: self.config.count_limit,
-            enqueued_limit: self.cursors.enqueued_limit(self.config.count_limit, &self.config.bounds),
+            enqueued_limit: self.cursors.enqueued_limit(self.config.count_limit, &self.config.bounds, effort),
             bounds: self.config.bounds,
             queues,
-            recurring: questions.want_demand() && self.backend.findings().recurring_unavailable.is_none(),
+            recurring: questions.want_demand() && self.backend.as_ref().findings().recurring_unavailable.is_none(),
             first_cursor: self.cursors.get(&Filter::default()).filter(|_| from_cursors),
         };
         (plan, unanswered)
     }
 
     fn question_error(&self, filter: &Filter) -> Option<QuestionError> {
-        if let Some(unsupported) = self.backend.unsupported_filter(filter) {
+        if let Some(unsupported) = self.backend.as_ref().unsupported_filter(filter) {
             return Some(unsupported.into());
         }
         let (cause, _) = self.rejected.get(filter)?;
@@ -109,30 +117,67 @@ impl JobRunrSession {
         }
     }
 
+    /// Reads in as many attempts as are needed and as there is time for. One that times out adds nothing to those before.
+    async fn attempts(&mut self, questions: &Questions, now: Timestamp) -> Result<Attempt, StorageError> {
+        let first = Effort::UpTo(self.config.statement_timeout.mul_f64(FIRST_ATTEMPT_PART));
+        let mut last = self.attempt(questions, now, first).await?;
+        for _ in 1..MAX_ATTEMPTS {
+            if !last.must_repeat || !last.is_wrong && !self.backend.has_time() {
+                break;
+            }
+            match self.attempt(questions, now, Effort::Any).await {
+                Ok(attempt) => last = attempt,
+                Err(StorageError::TimedOut(_) | StorageError::Busy(_)) if !last.is_wrong => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if !last.has_searched && self.cursors.has_large_states() {
+            self.search_due_jobs(&mut last.snapshot).await?;
+        }
+        Ok(last)
+    }
+
     /// Reads once, and searches for due jobs if the read may have missed them.
-    async fn attempt(&mut self, questions: &Questions, now: Timestamp) -> Result<Attempt, StorageError> {
-        let mut attempt = self.read_once(questions, now).await?;
+    async fn attempt(
+        &mut self,
+        questions: &Questions,
+        now: Timestamp,
+        effort: Effort,
+    ) -> Result<Attempt, StorageError> {
+        let mut attempt = self.read_once(questions, now, effort).await?;
         if !attempt.must_repeat && self.cursors.has_large_states() {
             attempt.must_repeat = self.search_due_jobs(&mut attempt.snapshot).await?;
+            attempt.has_searched = true;
         }
         Ok(attempt)
     }
 
-    async fn read_once(&mut self, questions: &Questions, now: Timestamp) -> Result<Attempt, StorageError> {
+    async fn read_once(
+        &mut self,
+        questions: &Questions,
+        now: Timestamp,
+        effort: Effort,
+    ) -> Result<Attempt, StorageError> {
         let answered =
             questions.iter().map(|(filter, _)| filter).filter(|filter| self.question_error(filter).is_none());
-        let from_cursors = self.cursors.cover(answered, &self.config.bounds);
-        let (plan, unanswered) = self.plan(questions, now, from_cursors);
+        let from_cursors = self.cursors.cover(answered, &self.config.bounds, effort);
+        let (plan, unanswered) = self.plan(questions, now, from_cursors, effort);
+        let backend = self.backend.statement().await?;
         let began = Instant::now();
-        let mut rows = match self.backend.read(&plan).await {
+        let mut rows = match backend.read(&plan).await {
             Err(StorageError::Rejected(cause)) => {
                 self.isolate_rejected(&plan, cause).await?;
-                return Box::pin(self.read_once(questions, now)).await;
+                return Box::pin(self.read_once(questions, now, effort)).await;
+            }
+            Err(error @ StorageError::TimedOut(_)) => {
+                self.cursors.record_time_out(&plan, !from_cursors, began);
+                return Err(error);
             }
             rows => rows?,
         };
         let found_long_queue = self.cursors.complete_counts(&plan, &mut rows, began);
-        let findings = self.backend.findings();
+        let has_left_out = self.cursors.has_left_out(&self.config.bounds, effort, from_cursors);
+        let findings = self.backend.as_ref().findings();
         let snapshot = assemble::snapshot(&plan, &rows, unanswered, questions, &self.config, findings);
         let found_large_state = self.update_large_states(&plan, &rows);
         let is_cursor_wrong = rows.queues.iter().any(|row| row.is_cursor_wrong);
@@ -143,7 +188,8 @@ impl JobRunrSession {
         } else {
             self.cursors.reset(&snapshot, began);
         }
-        Ok(Attempt { snapshot, rows, must_repeat: found_large_state || found_long_queue || is_cursor_wrong })
+        let must_repeat = found_large_state || found_long_queue || has_left_out || is_cursor_wrong;
+        Ok(Attempt { snapshot, rows, must_repeat, is_wrong: is_cursor_wrong, has_searched: false })
     }
 
     /// Records which states have more jobs than one scan covers. Returns whether that is new for any of them.
@@ -163,7 +209,7 @@ impl JobRunrSession {
         let mut found = false;
         for queue in plan.queues.iter().filter(|queue| *queue.filter != Filter::default()) {
             let alone = ReadPlan { queues: vec![queue.clone()], recurring: false, ..plan.clone() };
-            match self.backend.read(&alone).await {
+            match self.backend.statement().await?.read(&alone).await {
                 Err(StorageError::Rejected(cause)) => {
                     self.rejected.insert(queue.filter.clone(), (cause, Instant::now()));
                     found = true;
@@ -183,7 +229,7 @@ impl JobRunrSession {
             let known = self.cursors.last_search(&filter, state, look_ahead, &self.config.bounds);
             let result = match known {
                 Some(known) => known,
-                None if has_timed_out => EarliestDue::Unknown,
+                None if has_timed_out || !self.backend.has_time() => EarliestDue::Unknown,
                 None => self.earliest_due(&filter, state, look_ahead, snapshot.read_at).await?,
             };
             found |= matches!(result, EarliestDue::At(_));
@@ -191,6 +237,12 @@ impl JobRunrSession {
             assemble::add_search(snapshot, &filter, state, result);
         }
         Ok(found)
+    }
+
+    /// Returns the backend for a statement that belongs to no read.
+    async fn fresh(&mut self) -> Result<&mut dyn Backend, StorageError> {
+        self.backend.begin();
+        self.backend.statement().await
     }
 
     /// Searches for the earliest due job.
@@ -201,8 +253,9 @@ impl JobRunrSession {
         look_ahead: SignedDuration,
         read_at: Timestamp,
     ) -> Result<EarliestDue, StorageError> {
+        let backend = self.backend.statement().await?;
         let began = Instant::now();
-        let result = match self.backend.earliest_due(filter, state, assemble::until(read_at, look_ahead)).await {
+        let result = match backend.earliest_due(filter, state, assemble::until(read_at, look_ahead)).await {
             Ok(Some(earliest)) => EarliestDue::At(earliest),
             Ok(None) => EarliestDue::None,
             Err(StorageError::TimedOut(_) | StorageError::Busy(_)) => EarliestDue::Unknown,
@@ -216,31 +269,33 @@ impl JobRunrSession {
 #[async_trait]
 impl Session for JobRunrSession {
     async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
+        self.backend.begin();
         self.rejected.retain(|_, (_, at)| at.elapsed() < RETRY_REJECTED_AFTER);
-        let mut attempt = self.attempt(questions, now).await?;
-        for _ in 1..MAX_ATTEMPTS {
-            if attempt.must_repeat {
-                attempt = self.attempt(questions, now).await?;
-            }
-        }
+        let attempt = self.attempts(questions, now).await?;
         let Attempt { mut snapshot, rows, .. } = attempt;
         if questions.want_demand() {
-            self.recurring.add(self.backend.as_mut(), &self.config, &rows, &mut snapshot).await?;
+            self.recurring.add(&mut self.backend, &self.config, &rows, &mut snapshot).await?;
         }
         if questions.want_work() {
-            self.finished.add(self.backend.as_mut(), &mut snapshot).await?;
+            self.finished.add(&mut self.backend, &mut snapshot).await?;
         }
         if questions.want_running() {
             // The read has just checked the cursor, or set it. The clock of a server may be further behind than its margin.
             let cursor = self.cursors.get(&Filter::default()).map(|cursor| cursor.processing);
             let since = cursor.and_then(|cursor| cursor.checked_sub(snapshot.longest_server_timeout()).ok());
-            self.running.add(self.backend.as_mut(), &self.config, since, &mut snapshot).await?;
+            self.running.add(&mut self.backend, &self.config, since, &mut snapshot).await?;
         }
         Ok(snapshot)
     }
 
+    fn is_usable_after(&self, error: &StorageError) -> bool {
+        // The database ended its statement.
+        matches!(error, StorageError::TimedOut(_))
+    }
+
     async fn is_unchanged(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
-        if let Some(is_unchanged) = self.backend.is_unchanged().await? {
+        self.backend.begin();
+        if let Some(is_unchanged) = self.backend.statement().await?.is_unchanged().await? {
             return Ok(is_unchanged && !self.cursors.has_repeated_counts());
         }
         // The probe does not help if heartbeats of servers have to be read, if a new due time may lie between several next
@@ -252,30 +307,33 @@ impl Session for JobRunrSession {
             return Ok(false);
         }
         let demand = questions.want_demand();
-        let probe = self.backend.probe(next, demand).await?;
+        let probe = self.backend.statement().await?.probe(next, demand).await?;
         let same_definitions = !demand || self.recurring.is_current(probe.definitions_version);
         Ok(!probe.has_work && !probe.has_server && same_definitions)
     }
 
     async fn notifications(&mut self) -> Result<Notifications, StorageError> {
-        self.backend.notifications().await
+        self.fresh().await?.notifications().await
     }
 
     async fn inspect(&mut self) -> Result<Inspection, StorageError> {
-        let inspection = self.backend.inspect().await?;
+        let inspection = self.fresh().await?.inspect().await?;
         let jobrunr_version = match self.config.jobrunr_version {
             Some(version) => Some(version),
-            None => self.backend.major_version().await?,
+            None => self.backend.statement().await?.major_version().await?,
         };
-        let SchemaFindings { notes, recurring_unavailable } = self.backend.findings().clone();
+        let SchemaFindings { notes, recurring_unavailable } = self.backend.as_ref().findings().clone();
         Ok(Inspection { jobrunr_version, notes, recurring_unavailable, ..inspection })
     }
 
     async fn history(&mut self, page: &HistoryPage) -> Result<Vec<HistoryRow>, StorageError> {
-        self.backend.history(page).await
+        self.fresh().await?.history(page).await
     }
 
     async fn close(self: Box<Self>) {
         self.backend.close().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

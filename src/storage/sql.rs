@@ -13,6 +13,7 @@ mod sqlite;
 mod statement;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -82,6 +83,10 @@ impl Backend for SqlBackend {
     fn unsupported_filter(&self, filter: &Filter) -> Option<UnsupportedFilter> {
         let key = filter.keys().find(|column| !self.schema.jobs_have(column))?;
         Some(UnsupportedFilter { key, missing: format!("the column {}.{key}", self.schema.jobs) })
+    }
+
+    async fn set_time_limit(&mut self, limit: Duration) -> Result<(), StorageError> {
+        self.connection.set_time_limit(limit).await
     }
 
     async fn read(&mut self, plan: &ReadPlan<'_>) -> Result<Rows, StorageError> {

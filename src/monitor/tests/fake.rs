@@ -25,6 +25,8 @@ pub(super) enum Mood {
     ShortLived,
     LacksTables,
     Panics,
+    /// The database ends its statements.
+    TimesOut,
 }
 
 /// A storage whose snapshots contain the number of its reads.
@@ -113,6 +115,7 @@ impl Session for FakeSession {
             Mood::ShortLived if Duration::from_millis(500) < self.1.elapsed() => {
                 return Err(StorageError::Unreachable("the connection is gone".to_owned()));
             }
+            Mood::TimesOut => return Err(StorageError::TimedOut("the statement timeout".to_owned())),
             Mood::Panics => panic!("no row like that"),
             Mood::Answers | Mood::Refuses(_) | Mood::Starting | Mood::ShortLived => {}
             Mood::Slow(duration) => sleep(duration).await,
@@ -139,6 +142,10 @@ impl Session for FakeSession {
             running: questions.want_running().then(Default::default),
             notes: Vec::new(),
         })
+    }
+
+    fn is_usable_after(&self, error: &StorageError) -> bool {
+        matches!(error, StorageError::TimedOut(_))
     }
 
     async fn is_unchanged(&mut self, _: &Questions, _: &Snapshot) -> Result<bool, StorageError> {

@@ -260,3 +260,20 @@ async fn slow_reads_are_logged_once_per_minute() {
     WARN slow read storage="orders" seconds=2.0 n_not_logged=14
     "#);
 }
+
+#[tokio::test(start_paused = true)]
+async fn session_is_kept_after_an_error_that_leaves_it_usable() {
+    for (mood, n_connects) in [(Mood::TimesOut, 1), (Mood::Slow(Duration::from_secs(60)), 2), (Mood::Fails, 2)] {
+        let (monitor, fake) = start();
+        monitor.ask(&question(0), "shop").await.unwrap();
+        fake.set(mood);
+        sleep(2 * REFRESH).await;
+        monitor.ask(&question(0), "shop").await.ok();
+        sleep(Duration::from_secs(7)).await;
+        fake.set(Mood::Answers);
+        sleep(Duration::from_secs(20)).await;
+        monitor.ask(&question(0), "shop").await.unwrap();
+        let connects = fake.connects();
+        assert!(if n_connects == 1 { connects == 1 } else { 2 <= connects }, "{mood:?}: {connects} connections");
+    }
+}

@@ -33,7 +33,8 @@ const READING: [&str; 8] =
 pub(super) struct Connections {
     client: Client,
     database: Database,
-    timeout: Duration,
+    /// The time limit of a command.
+    pub(super) timeout: Duration,
 }
 
 impl Connections {

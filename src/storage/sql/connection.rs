@@ -1,5 +1,7 @@
 //! Runs statements on a connection of any driver.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Row as _, Type};
@@ -19,6 +21,9 @@ pub(super) trait SqlConnection: Send {
         statement: Statement,
         each: &mut (dyn FnMut(Row) -> bool + Send),
     ) -> Result<(), StorageError>;
+
+    /// Limits the time of each statement from now on.
+    async fn set_time_limit(&mut self, limit: Duration) -> Result<(), StorageError>;
 
     /// Called before the statements of a read.
     async fn begin_read(&mut self) -> Result<(), StorageError> {

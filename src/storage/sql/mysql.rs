@@ -2,6 +2,8 @@
 
 mod grants;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
@@ -48,28 +50,49 @@ impl MySql<'_> {
             async { MySqlConnection::connect_with(&options).await.map_err(|error| login::explained(error, tls)) };
         let mut connection = connected(connecting, self.config, &host_and_port(host, port)).await?;
         let prepared = prepare(&mut connection, self.server, self.config);
-        let schema = within(self.config.statement_timeout, prepared).await?;
-        Ok(SqlBackend::new(Box::new(connection), Box::new(MySqlDialect), schema, self.config))
+        let (schema, is_mariadb) = within(self.config.statement_timeout, prepared).await?;
+        let session = MySqlSession { connection, is_mariadb };
+        Ok(SqlBackend::new(Box::new(session), Box::new(MySqlDialect), schema, self.config))
+    }
+}
+
+/// A session on either server.
+struct MySqlSession {
+    connection: MySqlConnection,
+    is_mariadb: bool,
+}
+
+/// The setting that limits the time of a statement. MariaDB's is in seconds, MySQL's in milliseconds, under another name.
+fn time_limit(is_mariadb: bool, limit: Duration) -> String {
+    if is_mariadb {
+        format!("SESSION max_statement_time = {}", limit.as_secs_f64())
+    } else {
+        format!("SESSION max_execution_time = {}", limit.as_millis().max(1))
     }
 }
 
 #[async_trait]
-impl SqlConnection for MySqlConnection {
+impl SqlConnection for MySqlSession {
     async fn rows(
         &mut self,
         statement: Statement,
         each: &mut (dyn FnMut(Row) -> bool + Send),
     ) -> Result<(), StorageError> {
-        rows::<sqlx::MySql>(self, statement, Prepared::Named, each).await
+        rows::<sqlx::MySql>(&mut self.connection, statement, Prepared::Named, each).await
+    }
+
+    async fn set_time_limit(&mut self, limit: Duration) -> Result<(), StorageError> {
+        let statement = format!("SET {}", time_limit(self.is_mariadb, limit));
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut self.connection).await.map(drop).map_err(storage_error)
     }
 
     async fn inspect(&mut self, _tables: &[&str]) -> Result<Inspection, StorageError> {
-        inspect(self).await
+        inspect(&mut self.connection).await
     }
 
     async fn close(self: Box<Self>) {
         // The connection is gone either way.
-        let _ = Connection::close(*self).await;
+        let _ = Connection::close(self.connection).await;
     }
 }
 
@@ -106,25 +129,21 @@ fn options(host: &str, port: u16, address: &ServerAddress) -> Result<MySqlConnec
     Ok(options)
 }
 
-/// Makes the session read-only, limits its time and ends each transaction with its statement, then reads the schema.
+/// Makes the session read-only, limits its time and ends each transaction with its statement, then reads the schema. Returns also
+/// whether the server is MariaDB.
 async fn prepare(
     connection: &mut MySqlConnection,
     address: &ServerAddress,
     config: &StorageConfig,
-) -> Result<Schema, StorageError> {
+) -> Result<(Schema, bool), StorageError> {
     let version: String = sqlx::query_scalar("SELECT CAST(VERSION() AS CHAR)")
         .fetch_one(&mut *connection)
         .await
         .map_err(storage_error)?;
-    // MariaDB's limit is in seconds, MySQL's in milliseconds, under another name.
-    let timeout = if version.contains("MariaDB") {
-        format!("SET SESSION max_statement_time = {}", config.statement_timeout.as_secs_f64())
-    } else {
-        format!("SET SESSION max_execution_time = {}", config.statement_timeout.as_millis())
-    };
+    let is_mariadb = version.contains("MariaDB");
     // A server may be configured not to commit: the first read would then begin a transaction that never ends, and all later ones
     // would see the tables as they were then.
-    let settings = format!("{timeout}, SESSION autocommit = 1");
+    let settings = format!("SET SESSION autocommit = 1, {}", time_limit(is_mariadb, config.statement_timeout));
     for statement in [settings, "SET SESSION TRANSACTION READ ONLY".to_owned()] {
         sqlx::query(AssertSqlSafe(statement)).execute(&mut *connection).await.map_err(storage_error)?;
     }
@@ -134,7 +153,8 @@ async fn prepare(
         *found = columns(connection, prefix.schema(), &prefix.table(table.name())).await?;
     }
     let indexes = indexes(connection, prefix.schema(), &prefix.table(Table::Jobs.name())).await?;
-    Ok(Schema::new(config, &format!("the database {}", address.database), found, indexes)?)
+    let schema = Schema::new(config, &format!("the database {}", address.database), found, indexes)?;
+    Ok((schema, is_mariadb))
 }
 
 async fn columns(

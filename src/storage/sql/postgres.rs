@@ -4,11 +4,13 @@ mod grants;
 mod notify;
 mod pooled;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
-use sqlx::{ConnectOptions, Connection, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 
 use self::pooled::PooledConnection;
 use super::connect::{connected, first_host};
@@ -106,6 +108,11 @@ impl SqlConnection for PgConnection {
         each: &mut (dyn FnMut(Row) -> bool + Send),
     ) -> Result<(), StorageError> {
         rows::<sqlx::Postgres>(self, statement, Prepared::Named, each).await
+    }
+
+    async fn set_time_limit(&mut self, limit: Duration) -> Result<(), StorageError> {
+        let statement = format!("SET statement_timeout = {}", limit.as_millis().max(1));
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(self).await.map(drop).map_err(storage_error)
     }
 
     async fn notifications(&mut self, jobs: &str) -> Result<Notifications, StorageError> {

@@ -185,6 +185,11 @@ impl SqlConnection for SqliteFile {
         rows::<sqlx::Sqlite>(&mut self.connection, statement, Prepared::Named, each).await
     }
 
+    async fn set_time_limit(&mut self, limit: Duration) -> Result<(), StorageError> {
+        self.statement_timeout = limit;
+        Ok(())
+    }
+
     async fn begin_read(&mut self) -> Result<(), StorageError> {
         self.check_file().await?;
         // Read before the rows: a change in between is noticed next time.

@@ -109,7 +109,7 @@ impl<'a> Writer<'a> {
             self.break_if_long();
             self.enqueued(index, queue, plan.enqueued_limit);
             if self.schema.jobs_have("mutex") {
-                self.mutexes(index, queue, plan.count_limit);
+                self.mutexes(index, queue, plan.mutex_limit());
             }
             self.processing(index, queue, plan);
             self.due(index, queue, DueState::Scheduled, &queue.scheduled, plan);

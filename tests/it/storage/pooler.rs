@@ -18,7 +18,7 @@ fn address(database: &Database, parameters: &str) -> String {
     format!("{url}?{parameters}")
 }
 
-fn pooled(database: &Database) -> StorageConfig {
+pub(crate) fn pooled(database: &Database) -> StorageConfig {
     crate::database::config(&address(database, "pooler=transaction"), "")
 }
 

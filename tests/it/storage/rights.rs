@@ -1,6 +1,9 @@
 //! Rights and locks: a session reads, holds no locks, and needs few rights.
 
-use jobrunr_scaler::jobrunr::{Filter, Questions};
+use std::time::Duration;
+
+use jobrunr_scaler::config::StorageConfig;
+use jobrunr_scaler::jobrunr::{Filter, Question, Questions};
 use jobrunr_scaler::storage::{Storage, StorageError, grants_sql};
 use sqlx::Connection;
 
@@ -254,20 +257,59 @@ async fn session_does_not_block_writers() {
     }
 }
 
-/// A filter that is blamed has no answer for a minute.
+/// A filter that is blamed has no answer for a minute. PostgreSQL ends the wait for a lock, the others the statement; after either
+/// the session is usable.
 #[tokio::test]
 async fn locked_table_is_blamed_on_no_filter() {
-    let mut database = Database::with(Kind::Postgres, Layout { pro: true, ..Layout::default() }).await;
-    let priority = |n| question(Filter { priority: Some(n), ..Filter::default() }, 60);
-    let questions = Questions::from_iter([priority(1), priority(2)]);
-    let mut session = database.config().connect().await.unwrap();
-    session.read(&questions, database.now).await.unwrap();
-    database.execute("BEGIN; LOCK TABLE jobrunr_jobs IN ACCESS EXCLUSIVE MODE").await;
-    let error = session.read(&questions, database.now).await.unwrap_err();
-    assert!(matches!(error, StorageError::TimedOut(_)), "{error}");
-    database.execute("COMMIT").await;
-    // The connection is still usable.
-    let snapshot = session.read(&questions, database.now).await.unwrap();
-    assert!(snapshot.queues.values().all(Result::is_ok), "{snapshot:?}");
-    session.close().await;
+    for kind in SERVERS {
+        let mut database = Database::with(kind, Layout { pro: true, ..Layout::default() }).await;
+        let priority = |n| question(Filter { priority: Some(n), ..Filter::default() }, 60);
+        let questions = Questions::from_iter([priority(1), priority(2)]);
+        let (lock, unlock, statement_timeout) = match kind {
+            Kind::Postgres => ("BEGIN; LOCK TABLE jobrunr_jobs IN ACCESS EXCLUSIVE MODE", "COMMIT", 5),
+            _ => ("LOCK TABLES jobrunr_jobs WRITE", "UNLOCK TABLES", 1),
+        };
+        let statement_timeout = Duration::from_secs(statement_timeout);
+        let mut session = StorageConfig { statement_timeout, ..database.config() }.connect().await.unwrap();
+        session.read(&questions, database.now).await.unwrap();
+        database.execute(lock).await;
+        let error = session.read(&questions, database.now).await.unwrap_err();
+        assert!(matches!(error, StorageError::TimedOut(_)), "{kind:?}: {error}");
+        assert!(session.is_usable_after(&error), "{kind:?}: {error}");
+        database.execute(unlock).await;
+        let snapshot = session.read(&questions, database.now).await.unwrap();
+        assert!(snapshot.queues.values().all(Result::is_ok), "{kind:?}: {snapshot:?}");
+        session.close().await;
+    }
+}
+
+/// A slow statement leaves less time to those that follow, so that the session's limit changes, and changes back at the next read.
+#[tokio::test]
+async fn statements_after_a_slow_one_are_limited_on_every_server() {
+    for (kind, is_pooled) in
+        [(Kind::Postgres, false), (Kind::Postgres, true), (Kind::MariaDb, false), (Kind::MySql, false)]
+    {
+        let mut database = Database::new(kind).await;
+        database.insert_jobs(&[job("PROCESSING", 1.0)]).await;
+        let config = if is_pooled { super::pooler::pooled(&database) } else { database.config() };
+        let mut session = config.connect().await.unwrap();
+        let (now, questions) = (database.now, Questions::from_iter([Question { running: true, ..plain() }]));
+        let (lock, unlock) = match kind {
+            Kind::Postgres => ("BEGIN; LOCK TABLE jobrunr_jobs IN ACCESS EXCLUSIVE MODE", "COMMIT"),
+            _ => ("LOCK TABLES jobrunr_jobs WRITE", "UNLOCK TABLES"),
+        };
+        for _ in 0..2 {
+            database.execute(lock).await;
+            let unlocking = async {
+                tokio::time::sleep(Duration::from_millis(700)).await;
+                database.execute(unlock).await;
+            };
+            let (slow, ()) = tokio::join!(session.read(&questions, now), unlocking);
+            for snapshot in [slow, session.read(&questions, now).await] {
+                let running = snapshot.unwrap().running.unwrap();
+                assert!(running.is_complete() && running.jobs.len() == 1, "{kind:?} {is_pooled}: {running:?}");
+            }
+        }
+        session.close().await;
+    }
 }

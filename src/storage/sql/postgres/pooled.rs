@@ -3,6 +3,8 @@
 //! What otherwise holds for a session, read-only and time limits among it, is set for each transaction: `SET LOCAL` ends with
 //! it, so that nothing of ours reaches the application's transactions. Statements have no names, which would belong to a session.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
@@ -29,6 +31,8 @@ pub(super) struct PooledConnection {
     connection: PgConnection,
     /// Begins a transaction with the settings of a session.
     begin: String,
+    /// The time limit of a statement, if it differs from that in the settings.
+    limit: Option<Duration>,
 }
 
 impl PooledConnection {
@@ -41,7 +45,15 @@ impl PooledConnection {
             "search_path" => format!("; SET LOCAL {name} = {value}"),
             _ => format!("; SET LOCAL {name} = '{value}'"),
         });
-        Self { connection, begin: format!("BEGIN READ ONLY{}", settings.collect::<String>()) }
+        Self { connection, begin: format!("BEGIN READ ONLY{}", settings.collect::<String>()), limit: None }
+    }
+
+    async fn begin(&mut self) -> Result<(), StorageError> {
+        let mut begin = self.begin.clone();
+        if let Some(limit) = self.limit {
+            begin += &format!("; SET LOCAL statement_timeout = {}", limit.as_millis().max(1));
+        }
+        self.run(&begin).await
     }
 
     async fn run(&mut self, sql: &str) -> Result<(), StorageError> {
@@ -54,7 +66,7 @@ impl PooledConnection {
         &mut self,
         read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        self.run(&self.begin.clone()).await?;
+        self.begin().await?;
         let result = read(&mut self.connection).await;
         // Nothing was written. After an error the session goes back to the pool as well, and the connection remains usable.
         self.run("ROLLBACK").await?;
@@ -69,10 +81,15 @@ impl SqlConnection for PooledConnection {
         statement: Statement,
         each: &mut (dyn FnMut(Row) -> bool + Send),
     ) -> Result<(), StorageError> {
-        self.run(&self.begin.clone()).await?;
+        self.begin().await?;
         let result = rows::<sqlx::Postgres>(&mut self.connection, statement, Prepared::Unnamed, each).await;
         self.run("ROLLBACK").await?;
         result
+    }
+
+    async fn set_time_limit(&mut self, limit: Duration) -> Result<(), StorageError> {
+        self.limit = Some(limit);
+        Ok(())
     }
 
     /// LISTEN belongs to a session.
@@ -81,7 +98,7 @@ impl SqlConnection for PooledConnection {
     }
 
     async fn inspect(&mut self, tables: &[&str]) -> Result<Inspection, StorageError> {
-        self.run(&self.begin.clone()).await?;
+        self.begin().await?;
         let inspection = inspect(&mut self.connection, tables).await;
         self.run("ROLLBACK").await?;
         Ok(Inspection { notifications: Notifications::Unsupported, ..inspection? })

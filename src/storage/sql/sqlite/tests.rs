@@ -30,6 +30,10 @@ impl SqlConnection for Unused {
         Ok(())
     }
 
+    async fn set_time_limit(&mut self, _: Duration) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     async fn inspect(&mut self, _: &[&str]) -> Result<Inspection, StorageError> {
         Ok(Inspection::default())
     }
