@@ -77,7 +77,8 @@ pub(crate) trait Backend: Send {
     /// Reads the definitions of the recurring jobs, in the order of their ids, within the bounds.
     async fn definitions(&mut self, bounds: &ReadBounds) -> Result<Vec<DefinitionRow>, StorageError>;
 
-    /// Returns those of the recurring jobs that have a run in one of the states.
+    /// Returns those of the recurring jobs that have a run in one of the states. After [`StorageError::TimedOut`] the connection
+    /// remains usable.
     async fn active_runs_of(&mut self, ids: &[&str], states: &[&str]) -> Result<BTreeSet<String>, StorageError>;
 
     /// Lists the jobs in state PROCESSING, at most `limit`; those whose heartbeat is before `since` may be missing. After an

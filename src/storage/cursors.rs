@@ -44,7 +44,7 @@ pub(crate) enum EarliestDue {
 
 /// When a scan, a count or a search last ran, and for how long.
 #[derive(Clone, Copy, Debug)]
-struct LastRun {
+pub(super) struct LastRun {
     began: Instant,
     took: Duration,
     has_timed_out: bool,
@@ -52,7 +52,7 @@ struct LastRun {
 
 impl LastRun {
     /// A run that began at `began` and has just ended.
-    fn since(began: Instant) -> Self {
+    pub(super) fn since(began: Instant) -> Self {
         Self { began, took: began.elapsed(), has_timed_out: false }
     }
 
@@ -60,6 +60,11 @@ impl LastRun {
     /// the share counts.
     fn can_repeat(self, bounds: &ReadBounds) -> bool {
         let longest = if self.has_timed_out { Duration::MAX } else { bounds.full_scan_interval };
+        self.can_repeat_after(bounds, longest)
+    }
+
+    /// Returns whether it can run again: its share of the time is used up, or this time has passed.
+    pub(super) fn can_repeat_after(self, bounds: &ReadBounds, longest: Duration) -> bool {
         self.took.saturating_mul(bounds.full_scan_share).min(longest) <= self.began.elapsed()
     }
 }

@@ -1,6 +1,8 @@
-//! Reads the recurring jobs: their definitions only when they have changed, their active runs with every read.
+//! Reads the recurring jobs: their definitions only when they have changed, their active runs with every read. Runs that are hidden
+//! behind other jobs have to be looked up by the id of the recurring job, where a database passes all runs that it keeps, also those
+//! that ended: the results of that are used for a while.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -8,19 +10,41 @@ use tokio::time::{Duration, Instant};
 
 use super::StorageError;
 use super::budget::TimedBackend;
+use super::cursors::LastRun;
 use super::rows::{DefinitionRow, DefinitionsVersion, Rows};
-use crate::config::StorageConfig;
+use crate::config::{ReadBounds, StorageConfig};
 use crate::jobrunr::{Definition, Recurring, RunScheduling, Snapshot};
 
 /// Before JobRunr 5.1.3 nothing in the table shows that a definition has changed, so they are read again after this time.
 const MAX_AGE_WITHOUT_SUM: Duration = Duration::from_secs(60);
 /// Recurring jobs per statement when they are looked up by id.
 const IDS_PER_STATEMENT: usize = 50;
+/// How long at most it may go unnoticed that a run has ended, so that another one has to be created. A worker may have to be woken.
+const MAX_AGE_OF_RUN: Duration = Duration::from_secs(10);
+/// How long at most a run may go unnoticed that has been created meanwhile. The HPA looks every 15 s, and adds pods for runs that are
+/// missing.
+const MAX_AGE_OF_NO_RUN: Duration = Duration::from_secs(5);
 
 /// The definitions of the recurring jobs that earlier reads of a session have found.
 #[derive(Default)]
 pub(super) struct RecurringCache {
     definitions: Option<Definitions>,
+    look_ups: HashMap<Arc<str>, LookUp>,
+}
+
+/// Whether a recurring job had an active run when it was last looked up.
+#[derive(Clone, Copy)]
+struct LookUp {
+    has_run: bool,
+    run: LastRun,
+}
+
+impl LookUp {
+    /// Whether the result can still be used: until its share of the time is used up, but not for long.
+    fn is_current(self, bounds: &ReadBounds) -> bool {
+        let longest = if self.has_run { MAX_AGE_OF_RUN } else { MAX_AGE_OF_NO_RUN };
+        !self.run.can_repeat_after(bounds, longest)
+    }
 }
 
 struct Definitions {
@@ -52,36 +76,86 @@ impl RecurringCache {
             snapshot.recurring = Some(Recurring { scheduling: RunScheduling::Ahead, jobs: Vec::new(), note });
             return Ok(());
         };
-        let definitions = self.definitions(backend, config, version).await?;
-        let mut active = rows.runs.ids.clone();
-        if !rows.runs.truncated_states.is_empty() {
-            let missing = definitions.all.iter().map(|definition| &*definition.id);
-            let missing: Vec<&str> = missing.filter(|id| !active.contains(*id)).collect();
-            active.extend(look_up(backend, &missing, &rows.runs.truncated_states).await?);
-        }
+        let definitions = match self.definitions.take().filter(|cached| cached.is_current(version)) {
+            Some(cached) => cached,
+            None => {
+                read_definitions(backend, config, version).await?
+            }
+        };
+        let active = self.active(backend, config, &definitions.all, rows, snapshot).await;
         let slowest = snapshot.live_servers().map(|server| server.poll_interval).max();
         let (now, grace) = (snapshot.read_at, slowest.unwrap_or(SignedDuration::ZERO));
-        let recurring = Recurring::new(definitions.scheduling, &definitions.all, &active, now, grace);
-        snapshot.recurring = Some(Recurring { note: definitions.note.clone(), ..recurring });
+        let (scheduling, note) = (definitions.scheduling, definitions.note.clone());
+        let recurring = Recurring::new(scheduling, &definitions.all, &active?, now, grace);
+        self.definitions = Some(definitions);
+        snapshot.recurring = Some(Recurring { note, ..recurring });
+        Ok(())
+    }
+
+    /// Returns which recurring jobs have an active run.
+    async fn active(
+        &mut self,
+        backend: &mut TimedBackend,
+        config: &StorageConfig,
+        definitions: &[Arc<Definition>],
+        rows: &Rows,
+        snapshot: &mut Snapshot,
+    ) -> Result<BTreeSet<String>, StorageError> {
+        let mut active = rows.runs.ids.clone();
+        let mut known = std::mem::take(&mut self.look_ups);
+        if rows.runs.truncated_states.is_empty() {
+            return Ok(active);
+        }
+        let mut expired = Vec::new();
+        for id in definitions.iter().map(|definition| &definition.id).filter(|id| !active.contains(&***id)) {
+            let last = known.remove(id);
+            match last.filter(|last| last.is_current(&config.bounds)) {
+                Some(last) => drop(self.look_ups.insert(Arc::clone(id), last)),
+                None => expired.push((id, last.is_some_and(|last| last.has_run))),
+            }
+        }
+        self.look_up(backend, &expired, &rows.runs.truncated_states, snapshot).await?;
+        active.extend(self.look_ups.iter().filter(|(_, last)| last.has_run).map(|(id, _)| id.to_string()));
+        Ok(active)
+    }
+
+    /// Looks up which recurring jobs have an active run in one of these states. Those for which there is no time keep what was known
+    /// before; none, if that is nothing, because a run that is missing must not be missed.
+    async fn look_up(
+        &mut self,
+        backend: &mut TimedBackend,
+        ids: &[(&Arc<str>, bool)],
+        states: &[&'static str],
+        snapshot: &mut Snapshot,
+    ) -> Result<(), StorageError> {
+        let (began, mut found, mut n_found) = (Instant::now(), BTreeSet::new(), 0_usize);
+        for chunk in ids.chunks(IDS_PER_STATEMENT) {
+            let names: Vec<&str> = chunk.iter().map(|(id, _)| &***id).collect();
+            let answer = match backend.has_time() {
+                true => backend.statement().await?.active_runs_of(&names, states).await,
+                false => Err(StorageError::TimedOut(String::new())),
+            };
+            match answer {
+                Ok(answer) => found.extend(answer),
+                Err(StorageError::TimedOut(_) | StorageError::Busy(_)) => {
+                    snapshot.notes.push(UNKNOWN_RUNS.to_owned());
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            n_found = n_found.saturating_add(chunk.len());
+        }
+        let run = LastRun::since(began);
+        for (nth, (id, had_run)) in ids.iter().enumerate() {
+            let has_run = if nth < n_found { found.contains(&***id) } else { *had_run };
+            self.look_ups.insert(Arc::clone(id), LookUp { has_run, run });
+        }
         Ok(())
     }
 
     /// Returns whether the cached definitions are current. Definitions that cannot be read (`None`) do not change.
     pub(super) fn is_current(&self, version: Option<DefinitionsVersion>) -> bool {
         version.is_none_or(|version| self.definitions.as_ref().is_some_and(|cached| cached.is_current(version)))
-    }
-
-    async fn definitions(
-        &mut self,
-        backend: &mut TimedBackend,
-        config: &StorageConfig,
-        version: DefinitionsVersion,
-    ) -> Result<&Definitions, StorageError> {
-        let definitions = match self.definitions.take().filter(|cached| cached.is_current(version)) {
-            Some(cached) => cached,
-            None => read_definitions(backend, config, version).await?,
-        };
-        Ok(self.definitions.insert(definitions))
     }
 }
 
@@ -109,6 +183,9 @@ async fn read_definitions(
 const UNKNOWN_VERSION: &str =
     "JobRunr's version cannot be read from the database; assuming a version before 8: set jobrunrVersion";
 
+const UNKNOWN_RUNS: &str = "looking up which recurring jobs have a run exceeded the statement timeout; assuming that those have none of \
+     which nothing is known";
+
 fn definition(row: DefinitionRow) -> Definition {
     match row.json_end {
         None => Definition::parse(&row.id, &row.json, row.created_at_millis),
@@ -125,17 +202,4 @@ fn unread(n_definitions: u64, n_read: usize) -> Option<String> {
              a run of them exists"
         )
     })
-}
-
-/// Looks up by id which recurring jobs have an active run, for states with too many jobs to scan.
-async fn look_up(
-    backend: &mut TimedBackend,
-    ids: &[&str],
-    states: &[&'static str],
-) -> Result<BTreeSet<String>, StorageError> {
-    let mut found = BTreeSet::new();
-    for ids in ids.chunks(IDS_PER_STATEMENT) {
-        found.extend(backend.statement().await?.active_runs_of(ids, states).await?);
-    }
-    Ok(found)
 }

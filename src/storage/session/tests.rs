@@ -250,3 +250,36 @@ async fn statements_after_the_first_get_the_time_that_is_left() {
     read(&mut session, question()).await.unwrap();
     assert_eq!(fake.state().limit, TIMEOUT);
 }
+
+#[tokio::test(start_paused = true)]
+async fn look_ups_of_runs_have_their_share_of_the_time() {
+    let recurring = vec![("with", true), ("without", false)];
+    let look_up = Duration::from_millis(100);
+    let (mut session, fake) = start(Some(10_000), State { recurring, look_up, ..State::default() });
+    let asked = Question { demand: true, ..question() };
+    let mut has_run = async || -> Vec<bool> {
+        let snapshot = read(&mut session, asked.clone()).await.unwrap();
+        advance(Duration::from_millis(100)).await;
+        snapshot.recurring.unwrap().jobs.iter().map(|job| job.has_run).collect()
+    };
+    for _ in 0..18 {
+        assert_eq!(has_run().await, [true, false]);
+    }
+    assert_eq!(fake.state().n_look_ups, 1);
+    // Both change. However long a look-up takes, neither change goes unnoticed for long.
+    fake.state().look_up = Duration::from_secs(2);
+    for _ in 0..2 {
+        has_run().await;
+    }
+    fake.state().recurring = vec![("with", false), ("without", true)];
+    let began = Instant::now();
+    let (mut ended, mut created) = (None, None);
+    while ended.is_none() || created.is_none() {
+        let now = has_run().await;
+        ended = ended.or((!now[0]).then(|| began.elapsed()));
+        created = created.or(now[1].then(|| began.elapsed()));
+        assert!(began.elapsed() < Duration::from_secs(20), "{ended:?} {created:?}");
+    }
+    assert!(ended.unwrap() < Duration::from_secs(13), "{ended:?}");
+    assert!(created.unwrap() < Duration::from_secs(8), "{created:?}");
+}
