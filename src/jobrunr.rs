@@ -7,6 +7,7 @@
 
 mod finished_job;
 mod last_seen;
+mod missing_runs;
 mod question;
 mod recurring;
 mod running;
@@ -16,6 +17,7 @@ mod work;
 
 pub use finished_job::{FinishedJob, FinishedJobError};
 pub use last_seen::{LastSeenServer, LastSeenServers};
+pub(crate) use missing_runs::MissingRuns;
 pub use question::{Details, Filter, LookAheads, Question, Questions};
 pub use recurring::{Definition, Recurring, RecurringJob, RunScheduling, Timing};
 pub(crate) use running::{ProcessingState, SERVER_ID_KEY, normalized_id};

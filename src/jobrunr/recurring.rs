@@ -164,6 +164,8 @@ pub struct RecurringJob {
     pub has_run: bool,
     /// The next run as JobRunr computes it, or the one that a master can still create: see [`Recurring::new`].
     pub next_at: Result<Timestamp, Arc<str>>,
+    /// Until when a job without a run needs no server although JobRunr creates runs ahead: see [`MissingRuns`](super::MissingRuns).
+    pub excused_until: Option<Timestamp>,
 }
 
 /// The recurring jobs of a storage at the instant of a read.
@@ -201,29 +203,32 @@ impl Recurring {
             id: definition.id.clone(),
             has_run: with_run.contains(&*definition.id),
             next_at: definition.timing.as_ref().map_err(Clone::clone).and_then(next),
+            excused_until: None,
         };
         Self { scheduling, jobs: definitions.iter().map(job).collect(), note: None }
+    }
+
+    /// Returns from when on a job needs a server so that its next run is created; `None` if it does not.
+    fn needed_from(&self, job: &RecurringJob) -> Option<Timestamp> {
+        let next_at = job.next_at.as_ref().ok().filter(|_| !job.has_run)?;
+        Some(match self.scheduling {
+            RunScheduling::Ahead => job.excused_until.unwrap_or(Timestamp::MIN),
+            RunScheduling::JustInTime => *next_at,
+        })
     }
 
     /// The jobs that need a server now because their next run still has to be created.
     pub fn due(&self, now: Timestamp, look_ahead: SignedDuration) -> impl Iterator<Item = &RecurringJob> {
         let until = now.checked_add(look_ahead).unwrap_or(Timestamp::MAX);
-        self.jobs.iter().filter(move |job| {
-            let is_due = |next: &Timestamp| self.scheduling == RunScheduling::Ahead || *next <= until;
-            !job.has_run && job.next_at.as_ref().is_ok_and(is_due)
-        })
+        self.jobs.iter().filter(move |job| self.needed_from(job).is_some_and(|from| from <= until))
     }
 
     /// Returns the next instant beyond the look-ahead at which a job without a run needs a server, and that job's id.
     #[must_use]
     pub fn next(&self, now: Timestamp, look_ahead: SignedDuration) -> Option<(Timestamp, &Arc<str>)> {
-        if self.scheduling == RunScheduling::Ahead {
-            return None;
-        }
         let until = now.checked_add(look_ahead).unwrap_or(Timestamp::MAX);
-        let waiting = self.jobs.iter().filter(|job| !job.has_run);
-        let later = waiting.filter_map(|job| Some((*job.next_at.as_ref().ok()?, &job.id)));
-        later.filter(|(at, _)| until < *at).min()
+        let needed = self.jobs.iter().filter_map(|job| Some((self.needed_from(job)?, &job.id)));
+        needed.filter(|(at, _)| until < *at).min()
     }
 
     /// The jobs whose schedule cannot be computed, and why. Of these only existing runs are counted.

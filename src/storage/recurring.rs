@@ -13,7 +13,7 @@ use super::budget::TimedBackend;
 use super::cursors::LastRun;
 use super::rows::{DefinitionRow, DefinitionsVersion, Rows};
 use crate::config::{ReadBounds, StorageConfig};
-use crate::jobrunr::{Definition, Recurring, RunScheduling, Snapshot};
+use crate::jobrunr::{Definition, MissingRuns, Recurring, RunScheduling, Snapshot};
 
 /// Before JobRunr 5.1.3 nothing in the table shows that a definition has changed, so they are read again after this time.
 const MAX_AGE_WITHOUT_SUM: Duration = Duration::from_secs(60);
@@ -30,6 +30,7 @@ const MAX_AGE_OF_NO_RUN: Duration = Duration::from_secs(5);
 pub(super) struct RecurringCache {
     definitions: Option<Definitions>,
     look_ups: HashMap<Arc<str>, LookUp>,
+    missing: MissingRuns,
 }
 
 /// Whether a recurring job had an active run when it was last looked up.
@@ -79,6 +80,7 @@ impl RecurringCache {
         let definitions = match self.definitions.take().filter(|cached| cached.is_current(version)) {
             Some(cached) => cached,
             None => {
+                self.missing = MissingRuns::default();
                 read_definitions(backend, config, version).await?
             }
         };
@@ -86,8 +88,9 @@ impl RecurringCache {
         let slowest = snapshot.live_servers().map(|server| server.poll_interval).max();
         let (now, grace) = (snapshot.read_at, slowest.unwrap_or(SignedDuration::ZERO));
         let (scheduling, note) = (definitions.scheduling, definitions.note.clone());
-        let recurring = Recurring::new(scheduling, &definitions.all, &active?, now, grace);
+        let mut recurring = Recurring::new(scheduling, &definitions.all, &active?, now, grace);
         self.definitions = Some(definitions);
+        self.missing.excuse(&mut recurring, slowest, now);
         snapshot.recurring = Some(Recurring { note, ..recurring });
         Ok(())
     }

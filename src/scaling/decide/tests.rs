@@ -128,6 +128,7 @@ fn recurring(scheduling: RunScheduling, jobs: &[(&str, bool, Result<&str, &str>)
         id: (*id).into(),
         has_run: *has_run,
         next_at: next_at.map(|at| at.parse().unwrap()).map_err(Arc::from),
+        excused_until: None,
     };
     Recurring { scheduling, jobs: jobs.iter().map(job).collect(), note: None }
 }
