@@ -270,6 +270,8 @@ impl StorageReader {
             Ok(answer) => answer,
             Err(error) => {
                 self.session = Some(session).filter(|session| session.is_usable_after(&error));
+                // What the session has noted of changes belongs to the read that failed.
+                self.full_read_at = None;
                 return Err(error);
             }
         };

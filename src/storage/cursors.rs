@@ -97,9 +97,11 @@ struct LongQueue {
 }
 
 impl LongQueue {
-    /// A long queue of which nothing else is known. Of its first jobs at least one is not blocked.
-    fn uncounted(n_blocked: u64) -> Self {
-        Self { n_enqueued: LONG_QUEUE, n_blocked: n_blocked.min(LONG_QUEUE.saturating_sub(1)), is_truncated: true }
+    /// A long queue that was not counted. Of `n_searched` of its jobs so many are blocked, and of its first thousand the same part, but
+    /// not all.
+    fn uncounted(n_blocked: u64, n_searched: u64) -> Self {
+        let part = n_blocked.saturating_mul(LONG_QUEUE).checked_div(n_searched.max(LONG_QUEUE)).unwrap_or_default();
+        Self { n_enqueued: LONG_QUEUE, n_blocked: part.min(LONG_QUEUE.saturating_sub(1)), is_truncated: true }
     }
 
     /// Replaces the counts of a row.
@@ -151,15 +153,22 @@ impl QueueCursors {
         runs.any(|last| last.can_repeat(bounds) && !effort.allows(last))
     }
 
-    /// Records that an attempt timed out, so that what made it slow waits for its share of the time.
+    /// Records that an attempt timed out, so that what made it slow waits for its share of the time. The database may have been slow
+    /// for a moment: only after a second time the last counts are forgotten.
     pub(crate) fn record_time_out(&mut self, plan: &ReadPlan<'_>, is_full_scan: bool, began: Instant) {
         let run = LastRun { has_timed_out: true, ..LastRun::since(began) };
         if is_full_scan && !self.by_filter.is_empty() {
             self.last_full_scan = Some(run);
         }
         if plan.enqueued_limit == plan.count_limit && plan.count_limit.is_none_or(|limit| LONG_QUEUE < limit) {
+            let is_second = self.last_long_count.is_some_and(|last| last.has_timed_out);
             self.last_long_count = Some(run);
-            self.long_queues.values_mut().for_each(|queue| *queue = LongQueue::uncounted(queue.n_blocked));
+            for queue in self.long_queues.values_mut() {
+                *queue = match is_second {
+                    true => LongQueue::uncounted(queue.n_blocked, queue.n_enqueued),
+                    false => LongQueue { is_truncated: true, ..*queue },
+                };
+            }
         }
     }
 
@@ -219,7 +228,8 @@ impl QueueCursors {
                 let known = self.long_queues.get(queue.filter).copied();
                 has_new |= known.is_none();
                 self.has_repeated_counts = true;
-                known.unwrap_or_else(|| LongQueue::uncounted(n_blocked)).fill(row);
+                let n_searched = plan.mutex_limit().unwrap_or(LONG_QUEUE);
+                known.unwrap_or_else(|| LongQueue::uncounted(n_blocked, n_searched)).fill(row);
             }
         }
         let is_postponed =
@@ -307,6 +317,21 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn blocked_jobs_of_a_queue_that_is_not_counted_leave_some_free() {
+        let check = |n_blocked: u64, n_searched: u64, expected: u64| {
+            let LongQueue { n_enqueued, n_blocked: part, .. } = LongQueue::uncounted(n_blocked, n_searched);
+            assert_eq!(n_enqueued - part, expected, "{n_blocked} of {n_searched}");
+        };
+        check(0, 10_000, 1_000);
+        check(5_000, 10_000, 500);
+        check(9_999, 10_000, 1);
+        check(10_000, 10_000, 1);
+        check(700, 1_000, 300);
+        check(7, 0, 993);
+        check(u64::MAX, u64::MAX, 999);
+    }
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + seconds).unwrap()

@@ -21,6 +21,8 @@ const MAX_AGE_WITHOUT_SUM: Duration = Duration::from_secs(60);
 const IDS_PER_STATEMENT: usize = 50;
 /// How long at most it may go unnoticed that a run has ended, so that another one has to be created. A worker may have to be woken.
 const MAX_AGE_OF_RUN: Duration = Duration::from_secs(10);
+/// How long what was last found counts while look-ups fail. Then a run may be missing.
+const MAX_AGE_WITHOUT_ANSWER: Duration = Duration::from_secs(60);
 /// How long at most a run may go unnoticed that has been created meanwhile. The HPA looks every 15 s, and adds pods for runs that are
 /// missing.
 const MAX_AGE_OF_NO_RUN: Duration = Duration::from_secs(5);
@@ -36,14 +38,22 @@ pub(super) struct RecurringCache {
 /// Whether a recurring job had an active run when it was last looked up.
 #[derive(Clone, Copy)]
 struct LookUp {
-    has_run: bool,
+    found_run: bool,
+    /// When that was found.
+    found_at: Instant,
+    /// The last look-up, also one that failed.
     run: LastRun,
+    tried_at: Instant,
 }
 
 impl LookUp {
+    fn has_run(self) -> bool {
+        self.found_run && self.found_at.elapsed() < MAX_AGE_WITHOUT_ANSWER
+    }
+
     /// Whether the result can still be used: until its share of the time is used up, but not for long.
     fn is_current(self, bounds: &ReadBounds) -> bool {
-        let longest = if self.has_run { MAX_AGE_OF_RUN } else { MAX_AGE_OF_NO_RUN };
+        let longest = if self.has_run() { MAX_AGE_OF_RUN } else { MAX_AGE_OF_NO_RUN };
         !self.run.can_repeat_after(bounds, longest)
     }
 }
@@ -114,28 +124,34 @@ impl RecurringCache {
             let last = known.remove(id);
             match last.filter(|last| last.is_current(&config.bounds)) {
                 Some(last) => drop(self.look_ups.insert(Arc::clone(id), last)),
-                None => expired.push((id, last.is_some_and(|last| last.has_run))),
+                None => expired.push((id, last)),
             }
         }
+        // Those come first that were not reached last time.
+        expired.sort_by_key(|(_, last)| last.map(|last| last.tried_at));
         self.look_up(backend, &expired, &rows.runs.truncated_states, snapshot).await?;
-        active.extend(self.look_ups.iter().filter(|(_, last)| last.has_run).map(|(id, _)| id.to_string()));
+        active.extend(self.look_ups.iter().filter(|(_, last)| last.has_run()).map(|(id, _)| id.to_string()));
         Ok(active)
     }
 
-    /// Looks up which recurring jobs have an active run in one of these states. Those for which there is no time keep what was known
-    /// before; none, if that is nothing, because a run that is missing must not be missed.
+    /// Looks up which recurring jobs have an active run in one of these states. Those for which there is no time keep for a while what
+    /// was known before; none, if that is nothing, because a run that is missing must not be missed.
     async fn look_up(
         &mut self,
         backend: &mut TimedBackend,
-        ids: &[(&Arc<str>, bool)],
+        ids: &[(&Arc<str>, Option<LookUp>)],
         states: &[&'static str],
         snapshot: &mut Snapshot,
     ) -> Result<(), StorageError> {
-        let (began, mut found, mut n_found) = (Instant::now(), BTreeSet::new(), 0_usize);
+        let (began, mut found) = (Instant::now(), BTreeSet::new());
+        let (mut n_tried, mut n_found) = (0_usize, 0_usize);
         for chunk in ids.chunks(IDS_PER_STATEMENT) {
             let names: Vec<&str> = chunk.iter().map(|(id, _)| &***id).collect();
             let answer = match backend.has_time() {
-                true => backend.statement().await?.active_runs_of(&names, states).await,
+                true => {
+                    n_tried = n_tried.saturating_add(chunk.len());
+                    backend.statement().await?.active_runs_of(&names, states).await
+                }
                 false => Err(StorageError::TimedOut(String::new())),
             };
             match answer {
@@ -148,10 +164,19 @@ impl RecurringCache {
             }
             n_found = n_found.saturating_add(chunk.len());
         }
-        let run = LastRun::since(began);
-        for (nth, (id, had_run)) in ids.iter().enumerate() {
-            let has_run = if nth < n_found { found.contains(&***id) } else { *had_run };
-            self.look_ups.insert(Arc::clone(id), LookUp { has_run, run });
+        let (run, tried_at) = (LastRun::since(began), Instant::now());
+        for (nth, (id, last)) in ids.iter().enumerate() {
+            let look_up = if nth < n_found {
+                LookUp { found_run: found.contains(&***id), found_at: tried_at, run, tried_at }
+            } else if n_tried <= nth {
+                // Not reached: the next read begins with it.
+                let Some(last) = *last else { continue };
+                last
+            } else {
+                let unknown = LookUp { found_run: false, found_at: tried_at, run, tried_at };
+                LookUp { run, tried_at, ..last.unwrap_or(unknown) }
+            };
+            self.look_ups.insert(Arc::clone(id), look_up);
         }
         Ok(())
     }

@@ -37,6 +37,8 @@ pub(crate) struct JobRunrSession {
     running: RunningCache,
     /// The filters that the database has rejected, with its words and when that was.
     rejected: HashMap<Filter, (String, Instant)>,
+    /// Whether the last read had an attempt that failed, after which nothing is known to be unchanged.
+    is_partial: bool,
 }
 
 /// One attempt at a read.
@@ -57,6 +59,7 @@ impl JobRunrSession {
             backend: TimedBackend::new(backend, config.statement_timeout),
             config: config.clone(),
             cursors: QueueCursors::default(),
+            is_partial: false,
             recurring: RecurringCache::default(),
             finished: FinishedCache::default(),
             running: RunningCache::default(),
@@ -120,6 +123,7 @@ impl JobRunrSession {
     /// Reads in as many attempts as are needed and as there is time for. One that times out adds nothing to those before.
     async fn attempts(&mut self, questions: &Questions, now: Timestamp) -> Result<Attempt, StorageError> {
         let first = Effort::UpTo(self.config.statement_timeout.mul_f64(FIRST_ATTEMPT_PART));
+        self.is_partial = false;
         let mut last = self.attempt(questions, now, first).await?;
         for _ in 1..MAX_ATTEMPTS {
             if !last.must_repeat || !last.is_wrong && !self.backend.has_time() {
@@ -127,7 +131,10 @@ impl JobRunrSession {
             }
             match self.attempt(questions, now, Effort::Any).await {
                 Ok(attempt) => last = attempt,
-                Err(StorageError::TimedOut(_) | StorageError::Busy(_)) if !last.is_wrong => break,
+                Err(StorageError::TimedOut(_) | StorageError::Busy(_)) if !last.is_wrong => {
+                    self.is_partial = true;
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -169,7 +176,7 @@ impl JobRunrSession {
                 self.isolate_rejected(&plan, cause).await?;
                 return Box::pin(self.read_once(questions, now, effort)).await;
             }
-            Err(error @ StorageError::TimedOut(_)) => {
+            Err(error @ (StorageError::TimedOut(_) | StorageError::Busy(_))) => {
                 self.cursors.record_time_out(&plan, !from_cursors, began);
                 return Err(error);
             }
@@ -296,7 +303,7 @@ impl Session for JobRunrSession {
     async fn is_unchanged(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
         self.backend.begin();
         if let Some(is_unchanged) = self.backend.statement().await?.is_unchanged().await? {
-            return Ok(is_unchanged && !self.cursors.has_repeated_counts());
+            return Ok(is_unchanged && !self.cursors.has_repeated_counts() && !self.is_partial);
         }
         // The probe does not help if heartbeats of servers have to be read, if a new due time may lie between several next
         // ones, or if it would walk the many jobs of a state.

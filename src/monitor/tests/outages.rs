@@ -277,3 +277,24 @@ async fn session_is_kept_after_an_error_that_leaves_it_usable() {
         assert!(if n_connects == 1 { connects == 1 } else { 2 <= connects }, "{mood:?}: {connects} connections");
     }
 }
+
+/// A session may have noted a change with the read that failed, and would then report that nothing has changed since.
+#[tokio::test(start_paused = true)]
+async fn failed_read_is_followed_by_a_whole_one() {
+    let (monitor, fake) = start();
+    monitor.ask(&question(0), "shop").await.unwrap();
+    fake.set(Mood::TimesOut);
+    let before = fake.reads();
+    while fake.reads() == before {
+        monitor.ask(&question(0), "shop").await.ok();
+        sleep(REFRESH).await;
+    }
+    fake.is_unchanged.store(true, Ordering::Relaxed);
+    fake.set(Mood::Answers);
+    let failed = fake.reads();
+    for _ in 0..5 {
+        sleep(Duration::from_secs(1)).await;
+        monitor.ask(&question(0), "shop").await.unwrap();
+    }
+    assert_eq!((fake.reads(), fake.connects()), (failed + 1, 1));
+}
