@@ -93,7 +93,7 @@ mod tests {
         // What waits for a server counts again.
         check("24T04:00:00", false, false, true, None);
         check("24T04:00:30", true, true, false, None);
-        // The run has ended, before its time. A server that comes and goes begins anew.
+        // The run has ended, before its time. A server that stops and starts again has its whole time.
         check("24T05:00:00", true, false, true, None);
         check("24T05:00:50", false, false, true, None);
         check("24T05:01:00", true, false, true, None);

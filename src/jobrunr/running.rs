@@ -1,12 +1,12 @@
 //! The jobs that servers run at the instant of a read, one by one, and what their records say about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::Snapshot;
+use super::{Server, Snapshot};
 
 /// The key that only the state PROCESSING has (`ProcessingState`). In a JSON text it is unescaped only as a key or a whole value.
 pub(crate) const SERVER_ID_KEY: &str = "\"serverId\"";
@@ -55,6 +55,14 @@ impl RunningJobs {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         !self.is_truncated && self.unread.is_none()
+    }
+
+    /// Returns the jobs that these servers run.
+    #[must_use]
+    pub fn of_servers<'a>(&self, servers: impl Iterator<Item = &'a Server>) -> Vec<&RunningJob> {
+        let ids: BTreeSet<&str> = servers.map(|server| &*server.id).collect();
+        let is_theirs = |job: &&RunningJob| job.server_id.as_deref().is_some_and(|id| ids.contains(id));
+        self.jobs.iter().filter(is_theirs).collect()
     }
 
     /// Returns the jobs by the id of their server, without those whose server is unknown.

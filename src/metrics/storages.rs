@@ -40,7 +40,7 @@ impl StorageMetrics {
     }
 
     /// Records that nobody asks any more. What was last read is no longer exposed: with several replicas KEDA asks one of them, and
-    /// the others must not say for ever what they once saw.
+    /// the others must not keep exposing what they once saw.
     pub fn record_unused(&self) {
         *lock(&self.state) = StorageState::default();
     }

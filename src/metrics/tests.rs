@@ -138,7 +138,7 @@ async fn storage_that_starts_again_is_exposed_as_its_new_reader_records_it() {
     assert!(text.contains("reads_total{storage=\"orders\",outcome=\"ok\"} 2"), "{text}");
 }
 
-/// Of two replicas KEDA asks one. The other must not expose for ever what it once saw, or an alert never fires, or never ends.
+/// Of two replicas KEDA asks one. The other must not keep exposing what it once saw, or an alert never fires, or never ends.
 #[tokio::test(start_paused = true)]
 async fn storage_that_nobody_asks_exposes_no_state() {
     let metrics = Metrics::default();

@@ -1,6 +1,6 @@
 //! Keeps the costs in step with the jobs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,15 +54,30 @@ pub fn question() -> Question {
     Question { running: true, ..Question::default() }
 }
 
+/// A storage whose jobs are followed.
+struct WatchedStorage {
+    name: String,
+    watcher: Watcher,
+    /// Its latest snapshot, however old; `None` before the first.
+    latest: Option<Arc<Snapshot>>,
+}
+
+impl WatchedStorage {
+    fn view(&mut self) -> StorageView<'_> {
+        let current = self.watcher.latest().ok();
+        let is_current = current.is_some();
+        self.latest = current.or(self.latest.take());
+        StorageView { name: &self.name, snapshot: self.latest.as_deref(), is_current }
+    }
+}
+
 /// Keeps the costs of pods in step with the jobs of storages.
 pub struct Protector {
     cluster: Cluster,
     store: PodStore,
-    storages: Vec<(String, Watcher)>,
+    storages: Vec<WatchedStorage>,
     settings: ProtectSettings,
-    /// What each storage last answered.
-    snapshots: HashMap<String, Arc<Snapshot>>,
-    /// Until when first answers are awaited.
+    /// Until when first snapshots are awaited.
     awaits_until: Instant,
     budget: Budget,
     outage: Outage,
@@ -88,13 +103,14 @@ impl Protector {
         settings: ProtectSettings,
         metrics: ProtectMetrics,
     ) -> Result<Self, AskError> {
-        let watched = storages.into_iter().map(|(name, monitor)| Ok((name, monitor.watch(question(), ASKED_BY)?)));
+        let watched = storages.into_iter().map(|(name, monitor)| {
+            Ok(WatchedStorage { name, watcher: monitor.watch(question(), ASKED_BY)?, latest: None })
+        });
         Ok(Self {
             storages: watched.collect::<Result<_, AskError>>()?,
             budget: Budget::new(settings.writes_per_second),
             outage: Outage::new("all"),
             paused_until: None,
-            snapshots: HashMap::new(),
             awaits_until: Instant::now() + FIRST_ANSWERS,
             in_flight: Vec::new(),
             refusals: Refusals::default(),
@@ -117,7 +133,7 @@ impl Protector {
                 () = stop.cancelled() => break,
                 next = step => next,
             };
-            let reads = self.storages.iter_mut().map(|(_, watcher)| watcher.changed().boxed());
+            let reads = self.storages.iter_mut().map(|storage| storage.watcher.changed().boxed());
             let reads =
                 async { if reads.len() == 0 { std::future::pending().await } else { select_all(reads).await.0 } };
             tokio::select! {
@@ -168,26 +184,12 @@ impl Protector {
 
     /// Until when first answers of storages are awaited, if there are any to await.
     fn awaits_answers_until(&self) -> Option<Instant> {
-        let have_all = self.storages.iter().all(|(name, _)| self.snapshots.contains_key(name));
+        let have_all = self.storages.iter().all(|storage| storage.latest.is_some());
         (!have_all).then_some(self.awaits_until)
     }
 
     fn assess(&mut self) -> Assessment {
-        let mut current = HashSet::new();
-        for (name, watcher) in &self.storages {
-            if let Ok(snapshot) = watcher.latest() {
-                self.snapshots.insert(name.clone(), snapshot);
-                current.insert(name.as_str());
-            }
-        }
-        let names = self.storages.iter().map(|(name, _)| name.as_str());
-        let views: Vec<StorageView<'_>> = names
-            .map(|name| StorageView {
-                name,
-                snapshot: self.snapshots.get(name).map(Arc::as_ref),
-                is_current: current.contains(name),
-            })
-            .collect();
+        let views: Vec<StorageView<'_>> = self.storages.iter_mut().map(WatchedStorage::view).collect();
         Assessment::new(&views, &self.store.pods(), &self.settings.pattern)
     }
 
@@ -272,14 +274,14 @@ impl Protector {
     async fn remove_all(&mut self) {
         let n_pods = self.removals().len();
         let removing = async {
-            let were_in_flight = !self.in_flight.is_empty();
-            self.write(self.removals()).await;
-            if were_in_flight {
-                // The watch shows what the API server received in spite of it.
-                sleep(REMOVAL_INTERVAL).await;
-            }
-            while !self.removals().is_empty() {
+            // The watch shows what the API server received although the write was given up.
+            let mut must_look_again = !self.in_flight.is_empty();
+            loop {
                 self.write(self.removals()).await;
+                if !must_look_again && self.removals().is_empty() {
+                    return;
+                }
+                must_look_again = false;
                 sleep(REMOVAL_INTERVAL).await;
             }
         };

@@ -56,6 +56,10 @@ impl LastRun {
         Self { began, took: began.elapsed(), has_timed_out: false }
     }
 
+    pub(super) fn began(self) -> Instant {
+        self.began
+    }
+
     /// Returns whether it can run again: its share of the time is used up, or the longest interval has passed. After a timeout only
     /// the share counts.
     fn can_repeat(self, bounds: &ReadBounds) -> bool {

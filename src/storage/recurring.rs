@@ -43,7 +43,6 @@ struct LookUp {
     found_at: Instant,
     /// The last look-up, also one that failed.
     run: LastRun,
-    tried_at: Instant,
 }
 
 impl LookUp {
@@ -128,7 +127,7 @@ impl RecurringCache {
             }
         }
         // Those come first that were not reached last time.
-        expired.sort_by_key(|(_, last)| last.map(|last| last.tried_at));
+        expired.sort_by_key(|(_, last)| last.map(|last| last.run.began()));
         self.look_up(backend, &expired, &rows.runs.truncated_states, snapshot).await?;
         active.extend(self.look_ups.iter().filter(|(_, last)| last.has_run()).map(|(id, _)| id.to_string()));
         Ok(active)
@@ -164,17 +163,16 @@ impl RecurringCache {
             }
             n_found = n_found.saturating_add(chunk.len());
         }
-        let (run, tried_at) = (LastRun::since(began), Instant::now());
+        let (run, now) = (LastRun::since(began), Instant::now());
         for (nth, (id, last)) in ids.iter().enumerate() {
             let look_up = if nth < n_found {
-                LookUp { found_run: found.contains(&***id), found_at: tried_at, run, tried_at }
+                LookUp { found_run: found.contains(&***id), found_at: now, run }
             } else if n_tried <= nth {
                 // Not reached: the next read begins with it.
                 let Some(last) = *last else { continue };
                 last
             } else {
-                let unknown = LookUp { found_run: false, found_at: tried_at, run, tried_at };
-                LookUp { run, tried_at, ..last.unwrap_or(unknown) }
+                LookUp { run, ..last.unwrap_or(LookUp { found_run: false, found_at: now, run }) }
             };
             self.look_ups.insert(Arc::clone(id), look_up);
         }

@@ -1,6 +1,6 @@
 //! Metrics of work: how many workers keep a promise, how long a job waits, when the queue is empty.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -84,9 +84,7 @@ impl<'a> Work<'a> {
         let snapshot = self.snapshot;
         let listed = snapshot.running.as_ref().filter(|_| self.trigger.question.filter == Filter::default());
         // Orphans do not run, so the time since their start says nothing.
-        let live: BTreeSet<&str> = snapshot.live_servers().map(|server| &*server.id).collect();
-        let is_alive = |job: &&RunningJob| job.server_id.as_deref().is_some_and(|server| live.contains(server));
-        let jobs: Vec<&RunningJob> = listed.iter().flat_map(|running| &running.jobs).filter(is_alive).collect();
+        let jobs = listed.map(|running| running.of_servers(snapshot.live_servers())).unwrap_or_default();
         let elapsed =
             |job: &RunningJob| job.started_at.map(|at| snapshot.read_at.duration_since(at).as_secs_f64().max(0.0));
         for job in &jobs {
@@ -186,14 +184,10 @@ impl<'a> Work<'a> {
         if *filter == Filter::default() {
             return 0;
         }
-        let servers = || self.snapshot.live_servers().filter(|server| server.is_for(filter));
+        let servers = self.snapshot.live_servers().filter(|server| server.is_for(filter));
         let n_running = match self.snapshot.running.as_ref().filter(|running| running.is_complete()) {
-            Some(running) => {
-                let ids: BTreeSet<&str> = servers().map(|server| &*server.id).collect();
-                let runs_here = |job: &&RunningJob| job.server_id.as_deref().is_some_and(|id| ids.contains(id));
-                running.jobs.iter().filter(runs_here).count() as u64
-            }
-            None => servers().filter_map(|server| server.occupied_workers).fold(0, u64::saturating_add),
+            Some(running) => running.of_servers(servers).len() as u64,
+            None => servers.filter_map(|server| server.occupied_workers).fold(0, u64::saturating_add),
         };
         let n_others = n_running.saturating_sub(self.n_running());
         let left = self.service(None);

@@ -287,7 +287,7 @@ async fn look_ups_of_runs_have_their_share_of_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn run_that_was_found_does_not_count_for_ever_while_look_ups_fail() {
+async fn found_run_expires_while_look_ups_fail() {
     let look_up = Duration::from_millis(100);
     let (mut session, fake) = start(Some(10_000), State { recurring: vec![("a", true)], look_up, ..State::default() });
     let asked = Question { demand: true, ..question() };

@@ -41,9 +41,16 @@ impl SqlConnection for Unused {
     async fn close(self: Box<Self>) {}
 }
 
-/// SQLite does not count rows, but shows its plan: every access to the jobs must search an index.
-#[tokio::test]
-async fn statements_never_scan_the_jobs_table() {
+/// A file with JobRunr's tables, and a connection to it.
+struct Tables {
+    path: PathBuf,
+    connection: SqliteConnection,
+    config: StorageConfig,
+    /// Removes the file in the end.
+    _folder: tempfile::TempDir,
+}
+
+async fn tables() -> Tables {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobrunr.db");
     let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
@@ -51,6 +58,13 @@ async fn statements_never_scan_the_jobs_table() {
     sqlx::raw_sql(TABLES).execute(&mut connection).await.unwrap();
     let env = HashMap::from([("JOBRUNR_SCALER_URL".to_owned(), format!("sqlite:{}", path.display()))]);
     let config = Config::load(None, env).unwrap().config.storages.into_values().next().unwrap();
+    Tables { path, connection, config, _folder: folder }
+}
+
+/// SQLite does not count rows, but shows its plan: every access to the jobs must search an index.
+#[tokio::test]
+async fn statements_never_scan_the_jobs_table() {
+    let Tables { path, mut connection, config, _folder } = tables().await;
     let schema = prepare(&mut connection, &path, &config).await.unwrap();
     let backend = SqlBackend::new(Box::new(Unused), Box::new(SqliteDialect), schema, &config);
     let filter = Filter::default();
@@ -87,15 +101,9 @@ async fn statements_never_scan_the_jobs_table() {
 /// SQLite counts steps over all runs of a prepared statement, and a query of one number is one.
 #[tokio::test]
 async fn is_unchanged_has_its_own_deadline() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("jobrunr.db");
-    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::raw_sql(TABLES).execute(&mut connection).await.unwrap();
-    let env = HashMap::from([("JOBRUNR_SCALER_URL".to_owned(), format!("sqlite:{}", path.display()))]);
-    let config = Config::load(None, env).unwrap().config.storages.into_values().next().unwrap();
-    let config = StorageConfig { statement_timeout: Duration::from_millis(100), ..config };
-    let mut backend = connect(&path, &config).await.unwrap();
+    let Tables { path, config, .. } = &tables().await;
+    let config = StorageConfig { statement_timeout: Duration::from_millis(100), ..config.clone() };
+    let mut backend = connect(path, &config).await.unwrap();
     backend.probe(None, false).await.unwrap();
     backend.connection.begin_read().await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
