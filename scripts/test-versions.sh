@@ -14,6 +14,8 @@ source scripts/lib/databases.sh
 readonly MODULES=(storage storage::damaged_rows storage::large_tables storage::recurring storage::tables)
 
 require_rust
+# Most tests wait.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 work=$(mktemp -d)
 trap 'stop_databases; rm -rf "$work"' EXIT
 
