@@ -72,6 +72,8 @@ async fn missing_database_is_unavailable_with_its_cause() {
         };
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         address.hosts = vec![("127.0.0.1".to_owned(), port)];
+        // So long MongoDB's driver looks for another server.
+        config.connect_timeout = Duration::from_secs(2);
         let scaler = start(config).await;
         let error = cause(&scaler, COUNT).await;
         assert_eq!(error.code(), Code::Unavailable, "{error}");
