@@ -262,7 +262,9 @@ impl StorageReader {
         questions: &Questions,
         asked_at: Instant,
     ) -> Result<Snapshot, StorageError> {
-        let is_recent = self.full_read_at.is_some_and(|at| at.elapsed() < FULL_READ_INTERVAL);
+        // What the session has noted of changes belongs to a read that fails.
+        let full_read_at = self.full_read_at.take();
+        let is_recent = full_read_at.is_some_and(|at| at.elapsed() < FULL_READ_INTERVAL);
         let cached = self.publisher.borrow().cached.clone().filter(|_| is_recent);
         let answering = read_or_confirm(session.as_mut(), questions, cached, self.shared.clock.now());
         // A read that is given up here leaves the connection in the middle of a statement.
@@ -270,18 +272,14 @@ impl StorageReader {
             Ok(answer) => answer,
             Err(error) => {
                 self.session = Some(session).filter(|session| session.is_usable_after(&error));
-                // What the session has noted of changes belongs to the read that failed.
-                self.full_read_at = None;
                 return Err(error);
             }
         };
-        let snapshot = match answer {
-            Answer::Unchanged(snapshot) => snapshot,
-            Answer::Read(snapshot) => {
-                self.full_read_at = Some(asked_at);
-                snapshot
-            }
+        let (snapshot, full_read_at) = match answer {
+            Answer::Unchanged(snapshot) => (snapshot, full_read_at),
+            Answer::Read(snapshot) => (snapshot, Some(asked_at)),
         };
+        self.full_read_at = full_read_at;
         self.session = Some(session);
         Ok(snapshot)
     }

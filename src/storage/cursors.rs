@@ -9,7 +9,8 @@
 //! time; reads in between check that the queue still has a thousand, and repeat its last counts.
 //!
 //! What may take long is not begun with: a read first takes from the cursors, and counts to a thousand, what last took long or was
-//! never counted. Another attempt does the rest. If that times out, the first has an answer, and the next attempt is postponed.
+//! never counted. Another attempt does the rest. If that times out, the first has an answer, and the next attempt is postponed: of the
+//! full scan if it was one, else of the count, so that one of them does not postpone the other.
 //!
 //! Both only make counts cheaper. Whether there is any job is always asked of the whole table.
 
@@ -139,7 +140,7 @@ pub(crate) struct QueueCursors {
 }
 
 impl QueueCursors {
-    /// Returns whether the next attempt at these filters begins at the cursors.
+    /// Returns whether the next attempt at these filters begins at the cursors, if the read has had no full scan.
     pub(crate) fn cover<'a>(
         &self,
         mut filters: impl Iterator<Item = &'a Filter>,
@@ -147,7 +148,7 @@ impl QueueCursors {
         effort: Effort,
     ) -> bool {
         self.last_full_scan.is_some_and(|scan| !scan.can_repeat(bounds) || !effort.allows(scan))
-            && filters.all(|filter| self.by_filter.contains_key(filter))
+            && filters.all(|filter| self.get(filter).is_some())
     }
 
     /// Returns whether a full scan or a count is due that an attempt of this effort has left out.
@@ -157,14 +158,13 @@ impl QueueCursors {
         runs.any(|last| last.can_repeat(bounds) && !effort.allows(last))
     }
 
-    /// Records that an attempt timed out, so that what made it slow waits for its share of the time. The database may have been slow
-    /// for a moment: only after a second time the last counts are forgotten.
+    /// Records that an attempt timed out, so that what made it slow waits for its share of the time: the full scan, or else the count.
+    /// The database may have been slow for a moment: only after a second time the last counts are forgotten.
     pub(crate) fn record_time_out(&mut self, plan: &ReadPlan<'_>, is_full_scan: bool, began: Instant) {
         let run = LastRun { has_timed_out: true, ..LastRun::since(began) };
         if is_full_scan && !self.by_filter.is_empty() {
             self.last_full_scan = Some(run);
-        }
-        if plan.enqueued_limit == plan.count_limit && plan.count_limit.is_none_or(|limit| LONG_QUEUE < limit) {
+        } else if plan.enqueued_limit == plan.count_limit && plan.count_limit.is_none_or(|limit| LONG_QUEUE < limit) {
             let is_second = self.last_long_count.is_some_and(|last| last.has_timed_out);
             self.last_long_count = Some(run);
             for queue in self.long_queues.values_mut() {
@@ -176,9 +176,14 @@ impl QueueCursors {
         }
     }
 
-    /// Returns where the jobs of a filter begin.
+    /// Returns where the jobs of a filter begin. What has not been read yet begins no earlier than all jobs.
     pub(crate) fn get(&self, filter: &Filter) -> Option<QueueCursor> {
-        self.by_filter.get(filter).copied()
+        self.by_filter.get(filter).or_else(|| self.by_filter.get(&Filter::default())).copied()
+    }
+
+    /// Returns whether this filter has been read.
+    pub(crate) fn has_read(&self, filter: &Filter) -> bool {
+        self.by_filter.contains_key(filter)
     }
 
     /// Sets the cursors after a full scan that began at `began`.
@@ -188,10 +193,11 @@ impl QueueCursors {
         self.advance(snapshot);
     }
 
-    /// Makes the next read a full scan, because a cursor is wrong.
-    pub(crate) fn invalidate(&mut self) {
-        self.by_filter.clear();
-        self.last_full_scan = None;
+    /// Makes the next attempt a full scan, because a cursor is wrong, unless the last one timed out and the next is postponed. Returns
+    /// whether it is one. Until a full scan has ended, reads have no better place to begin.
+    pub(crate) fn invalidate(&mut self, bounds: &ReadBounds) -> bool {
+        self.last_full_scan = self.last_full_scan.filter(|scan| scan.has_timed_out && !scan.can_repeat(bounds));
+        self.last_full_scan.is_none()
     }
 
     /// Advances the cursors after a read that began at them.
@@ -215,9 +221,15 @@ impl QueueCursors {
     }
 
     /// Completes the counts of an attempt that began at `began`: a long queue that was not counted to its end has as many jobs as it
-    /// last had, and as many blocked ones. Returns whether a queue has become long meanwhile, so that another attempt has to count
-    /// it.
-    pub(crate) fn complete_counts(&mut self, plan: &ReadPlan<'_>, rows: &mut Rows, began: Instant) -> bool {
+    /// last had, and as many blocked ones. Returns whether the first queue has become long meanwhile, so that another attempt has to
+    /// count it; further ones wait for the next count.
+    pub(crate) fn complete_counts(
+        &mut self,
+        plan: &ReadPlan<'_>,
+        rows: &mut Rows,
+        is_full_scan: bool,
+        began: Instant,
+    ) -> bool {
         let counted_all = plan.enqueued_limit == plan.count_limit;
         let mut has_new = false;
         self.has_repeated_counts = false;
@@ -239,12 +251,14 @@ impl QueueCursors {
         let is_postponed =
             self.last_long_count.is_some_and(|last| last.has_timed_out && !last.can_repeat(&plan.bounds));
         if counted_all {
-            self.last_long_count = (!self.long_queues.is_empty()).then(|| LastRun::since(began));
-        } else if has_new && !is_postponed {
+            let last = self.last_long_count.filter(|_| is_full_scan);
+            let run = LastRun::since(began);
+            // A full scan may have taken most of the time.
+            let took = last.map_or(run.took, |last| last.took.min(run.took));
+            self.last_long_count = (!self.long_queues.is_empty()).then_some(LastRun { took, ..run });
+        } else if self.long_queues.is_empty() && !(has_new && is_postponed) {
             self.last_long_count = None;
-            return true;
-        } else if self.long_queues.is_empty() && !has_new {
-            self.last_long_count = None;
+            return has_new;
         }
         false
     }
@@ -317,95 +331,4 @@ fn cursor(queue: &Queue, read_at: Timestamp) -> QueueCursor {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    #[test]
-    fn blocked_jobs_of_a_queue_that_is_not_counted_leave_some_free() {
-        let check = |n_blocked: u64, n_searched: u64, expected: u64| {
-            let LongQueue { n_enqueued, n_blocked: part, .. } = LongQueue::uncounted(n_blocked, n_searched);
-            assert_eq!(n_enqueued - part, expected, "{n_blocked} of {n_searched}");
-        };
-        check(0, 10_000, 1_000);
-        check(5_000, 10_000, 500);
-        check(9_999, 10_000, 1);
-        check(10_000, 10_000, 1);
-        check(700, 1_000, 300);
-        check(7, 0, 993);
-        check(u64::MAX, u64::MAX, 999);
-    }
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + seconds).unwrap()
-    }
-
-    fn snapshot(filter: &Filter, enqueued: Option<i64>, read: i64) -> Snapshot {
-        let queue = Queue { oldest_enqueued_at: enqueued.map(at), ..Queue::default() };
-        let queues = BTreeMap::from([(filter.clone(), Ok(queue))]);
-        Snapshot { queues, ..Snapshot::empty(at(read), 4) }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn cover_repeats_full_scans_by_their_cost() {
-        let filter = Filter::default();
-        let other = Filter { priority: Some(1), ..Filter::default() };
-        let bounds = ReadBounds::default();
-        let check = async |took: u64, after: u64, expected: bool| {
-            let mut cursors = QueueCursors::default();
-            assert!(!cursors.cover([&filter].into_iter(), &bounds, Effort::Any));
-            let began = Instant::now();
-            tokio::time::advance(Duration::from_millis(took)).await;
-            cursors.reset(&snapshot(&filter, Some(0), 10), began);
-            tokio::time::advance(Duration::from_millis(after - took)).await;
-            assert_eq!(
-                cursors.cover([&filter].into_iter(), &bounds, Effort::Any),
-                expected,
-                "{took} ms, after {after} ms"
-            );
-            assert!(!cursors.cover([&other].into_iter(), &bounds, Effort::Any));
-        };
-        check(0, 0, false).await;
-        check(1, 1_000, false).await;
-        check(80, 1_000, true).await;
-        check(80, 1_599, true).await;
-        check(80, 1_600, false).await;
-        check(6_000, 29_999, true).await;
-        check(6_000, 30_000, false).await;
-    }
-
-    #[test]
-    fn advance_sets_a_cursor_before_the_oldest_job_or_the_read() {
-        let check = |enqueued: Option<i64>, expected: i64| {
-            let mut cursors = QueueCursors::default();
-            cursors.advance(&snapshot(&Filter::default(), enqueued, 100));
-            assert_eq!(cursors.get(&Filter::default()).unwrap().enqueued, at(expected), "{enqueued:?}");
-        };
-        check(Some(40), 10);
-        check(None, 70);
-        check(Some(130), 70);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn last_search_is_repeated_by_its_cost_or_if_it_found_a_job() {
-        let (filter, state, bounds) = (Filter::default(), DueState::Scheduled, ReadBounds::default());
-        let check = async |found: EarliestDue, after: u64, expected: Option<EarliestDue>| {
-            let mut cursors = QueueCursors::default();
-            let began = Instant::now();
-            tokio::time::advance(Duration::from_millis(100)).await;
-            let look_ahead = SignedDuration::from_mins(2);
-            cursors.set_last_search(&filter, state, look_ahead, began, found);
-            tokio::time::advance(Duration::from_millis(after)).await;
-            let last = cursors.last_search(&filter, state, look_ahead, &bounds);
-            assert_eq!(last, expected, "{found:?} after {after} ms");
-            // It is no answer for a longer look-ahead.
-            assert_eq!(cursors.last_search(&filter, state, SignedDuration::from_mins(3), &bounds), None);
-        };
-        check(EarliestDue::None, 1_899, Some(EarliestDue::None)).await;
-        check(EarliestDue::None, 1_900, None).await;
-        check(EarliestDue::Unknown, 1_000, Some(EarliestDue::Unknown)).await;
-        // The job that it found is no longer seen.
-        check(EarliestDue::At(at(0)), 0, None).await;
-    }
-}
+mod tests;

@@ -32,6 +32,8 @@ const MAX_AGE_OF_NO_RUN: Duration = Duration::from_secs(5);
 pub(super) struct RecurringCache {
     definitions: Option<Definitions>,
     look_ups: HashMap<Arc<str>, LookUp>,
+    /// Whether the last read used earlier look-ups, or had one without an answer.
+    has_repeated: bool,
     missing: MissingRuns,
 }
 
@@ -43,11 +45,13 @@ struct LookUp {
     found_at: Instant,
     /// The last look-up, also one that failed.
     run: LastRun,
+    has_failed: bool,
 }
 
 impl LookUp {
+    /// Whether it has a run. Others may have been looked up meanwhile, for however long: only a look-up that fails puts it in doubt.
     fn has_run(self) -> bool {
-        self.found_run && self.found_at.elapsed() < MAX_AGE_WITHOUT_ANSWER
+        self.found_run && (!self.has_failed || self.found_at.elapsed() < MAX_AGE_WITHOUT_ANSWER)
     }
 
     /// Whether the result can still be used: until its share of the time is used up, but not for long.
@@ -114,6 +118,7 @@ impl RecurringCache {
         snapshot: &mut Snapshot,
     ) -> Result<BTreeSet<String>, StorageError> {
         let mut active = rows.runs.ids.clone();
+        self.has_repeated = false;
         let mut known = std::mem::take(&mut self.look_ups);
         if rows.runs.truncated_states.is_empty() {
             return Ok(active);
@@ -122,7 +127,10 @@ impl RecurringCache {
         for id in definitions.iter().map(|definition| &definition.id).filter(|id| !active.contains(&***id)) {
             let last = known.remove(id);
             match last.filter(|last| last.is_current(&config.bounds)) {
-                Some(last) => drop(self.look_ups.insert(Arc::clone(id), last)),
+                Some(last) => {
+                    self.has_repeated = true;
+                    self.look_ups.insert(Arc::clone(id), last);
+                }
                 None => expired.push((id, last)),
             }
         }
@@ -157,6 +165,7 @@ impl RecurringCache {
                 Ok(answer) => found.extend(answer),
                 Err(StorageError::TimedOut(_) | StorageError::Busy(_)) => {
                     snapshot.notes.push(UNKNOWN_RUNS.to_owned());
+                    self.has_repeated = true;
                     break;
                 }
                 Err(error) => return Err(error),
@@ -166,17 +175,23 @@ impl RecurringCache {
         let (run, now) = (LastRun::since(began), Instant::now());
         for (nth, (id, last)) in ids.iter().enumerate() {
             let look_up = if nth < n_found {
-                LookUp { found_run: found.contains(&***id), found_at: now, run }
+                LookUp { found_run: found.contains(&***id), found_at: now, run, has_failed: false }
             } else if n_tried <= nth {
                 // Not reached: the next read begins with it.
                 let Some(last) = *last else { continue };
                 last
             } else {
-                LookUp { run, ..last.unwrap_or(LookUp { found_run: false, found_at: now, run }) }
+                let last = last.unwrap_or(LookUp { found_run: false, found_at: now, run, has_failed: true });
+                LookUp { run, has_failed: true, ..last }
             };
             self.look_ups.insert(Arc::clone(id), look_up);
         }
         Ok(())
+    }
+
+    /// Returns whether the last read repeated what earlier ones have found, which may be wrong even if nothing changes any more.
+    pub(super) fn has_repeated(&self) -> bool {
+        self.has_repeated
     }
 
     /// Returns whether the cached definitions are current. Definitions that cannot be read (`None`) do not change.

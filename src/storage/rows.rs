@@ -41,14 +41,34 @@ pub(crate) struct QueueRow {
     pub(crate) n_processing_alive: u64,
     /// The oldest heartbeat among PROCESSING jobs, if the database makes use of cursors.
     pub(crate) oldest_heartbeat_at: Option<Timestamp>,
-    /// Whether jobs exist before the cursor and none after it.
-    pub(crate) is_cursor_wrong: bool,
+    /// Whether ENQUEUED jobs exist before the cursor and none after it.
+    pub(crate) is_enqueued_cursor_wrong: bool,
+    /// The same of PROCESSING jobs.
+    pub(crate) is_processing_cursor_wrong: bool,
     /// SCHEDULED jobs.
     pub(crate) scheduled: DueScans,
     /// AWAITING jobs.
     pub(crate) awaiting: DueScans,
     /// Samples of jobs by kind, if the plan asks for them.
     pub(crate) kinds: Option<KindRows>,
+}
+
+impl QueueRow {
+    pub(crate) fn has_wrong_cursor(&self) -> bool {
+        self.is_enqueued_cursor_wrong || self.is_processing_cursor_wrong
+    }
+
+    /// Makes sure that jobs before a wrong cursor are not missed: there is at least one.
+    pub(crate) fn correct_wrong_cursors(&mut self) {
+        if self.is_enqueued_cursor_wrong {
+            self.n_enqueued = self.n_enqueued.max(1);
+            self.is_enqueued_truncated = true;
+            self.mutexes = self.mutexes.map(|mutexes| Mutexes { n_blocked: 0, ..mutexes });
+        }
+        if self.is_processing_cursor_wrong {
+            self.n_processing = self.n_processing.max(1);
+        }
+    }
 }
 
 /// Samples of jobs by kind.

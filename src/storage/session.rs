@@ -1,6 +1,6 @@
 //! JobRunr's reading protocol, written once for all databases: what is asked when, and how the answers become a snapshot.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +13,7 @@ use super::finished::FinishedCache;
 use super::plan::DueState;
 use super::plan::{QueuePlan, ReadPlan};
 use super::recurring::RecurringCache;
-use super::rows::Rows;
+use super::rows::{QueueRow, Rows};
 use super::running::RunningCache;
 use super::{HistoryPage, HistoryRow, Inspection, Notifications, Session, StorageError, assemble};
 use crate::config::StorageConfig;
@@ -22,7 +22,7 @@ use crate::jobrunr::{Filter, LookAheads, QuestionError, Questions, Snapshot};
 /// A filter that the database has rejected is tried again after this time.
 const RETRY_REJECTED_AFTER: Duration = Duration::from_secs(60);
 /// Attempts per read. The first may find that a state has more jobs than one scan covers, that a queue is long, or that a cursor is
-/// wrong; the second may find the earliest due job, from which the third counts.
+/// wrong; the second may find the earliest due job, from which the third counts. One of them at most is a full scan.
 const MAX_ATTEMPTS: usize = 3;
 /// The first attempt leaves out what last took longer than this part of the statement timeout.
 const FIRST_ATTEMPT_PART: f64 = 0.2;
@@ -37,6 +37,10 @@ pub(crate) struct JobRunrSession {
     running: RunningCache,
     /// The filters that the database has rejected, with its words and when that was.
     rejected: HashMap<Filter, (String, Instant)>,
+    /// The filters that the database has accepted alone since the last read that had an answer.
+    accepted: HashSet<Filter>,
+    /// Whether the time of the next read has begun with the question whether anything has changed.
+    has_begun: bool,
     /// Whether the last read had an attempt that failed, after which nothing is known to be unchanged.
     is_partial: bool,
 }
@@ -47,8 +51,9 @@ struct Attempt {
     rows: Rows,
     /// Whether another attempt knows more: about a large state, a long queue, a wrong cursor, or the earliest due job.
     must_repeat: bool,
-    /// Whether a cursor was wrong, so that this is no answer.
-    is_wrong: bool,
+    is_full_scan: bool,
+    /// Whether a state is large that was not scanned by due time, or jobs are before a cursor.
+    is_incomplete: bool,
     /// Whether due jobs were searched for that the scans may have missed.
     has_searched: bool,
 }
@@ -64,6 +69,8 @@ impl JobRunrSession {
             finished: FinishedCache::default(),
             running: RunningCache::default(),
             rejected: HashMap::new(),
+            accepted: HashSet::new(),
+            has_begun: false,
         }
     }
 
@@ -124,14 +131,14 @@ impl JobRunrSession {
     async fn attempts(&mut self, questions: &Questions, now: Timestamp) -> Result<Attempt, StorageError> {
         let first = Effort::UpTo(self.config.statement_timeout.mul_f64(FIRST_ATTEMPT_PART));
         self.is_partial = false;
-        let mut last = self.attempt(questions, now, first).await?;
+        let mut last = self.attempt(questions, now, first, false).await?;
         for _ in 1..MAX_ATTEMPTS {
-            if !last.must_repeat || !last.is_wrong && !self.backend.has_time() {
+            if !last.must_repeat || !self.backend.has_time() {
                 break;
             }
-            match self.attempt(questions, now, Effort::Any).await {
-                Ok(attempt) => last = attempt,
-                Err(StorageError::TimedOut(_) | StorageError::Busy(_)) if !last.is_wrong => {
+            match self.attempt(questions, now, Effort::Any, last.is_full_scan).await {
+                Ok(attempt) => last = Attempt { is_full_scan: last.is_full_scan || attempt.is_full_scan, ..attempt },
+                Err(StorageError::TimedOut(_) | StorageError::Busy(_)) => {
                     self.is_partial = true;
                     break;
                 }
@@ -150,10 +157,11 @@ impl JobRunrSession {
         questions: &Questions,
         now: Timestamp,
         effort: Effort,
+        has_full_scan: bool,
     ) -> Result<Attempt, StorageError> {
-        let mut attempt = self.read_once(questions, now, effort).await?;
-        if !attempt.must_repeat && self.cursors.has_large_states() {
-            attempt.must_repeat = self.search_due_jobs(&mut attempt.snapshot).await?;
+        let mut attempt = self.read_once(questions, now, effort, has_full_scan).await?;
+        if !attempt.is_incomplete && self.cursors.has_large_states() {
+            attempt.must_repeat |= self.search_due_jobs(&mut attempt.snapshot).await?;
             attempt.has_searched = true;
         }
         Ok(attempt)
@@ -164,17 +172,20 @@ impl JobRunrSession {
         questions: &Questions,
         now: Timestamp,
         effort: Effort,
+        has_full_scan: bool,
     ) -> Result<Attempt, StorageError> {
-        let answered =
-            questions.iter().map(|(filter, _)| filter).filter(|filter| self.question_error(filter).is_none());
-        let from_cursors = self.cursors.cover(answered, &self.config.bounds, effort);
+        let from_cursors = has_full_scan || {
+            let filters = questions.iter().map(|(filter, _)| filter);
+            let answered = filters.filter(|filter| self.question_error(filter).is_none());
+            self.cursors.cover(answered, &self.config.bounds, effort)
+        };
         let (plan, unanswered) = self.plan(questions, now, from_cursors, effort);
         let backend = self.backend.statement().await?;
         let began = Instant::now();
         let mut rows = match backend.read(&plan).await {
             Err(StorageError::Rejected(cause)) => {
                 self.isolate_rejected(&plan, cause).await?;
-                return Box::pin(self.read_once(questions, now, effort)).await;
+                return Box::pin(self.read_once(questions, now, effort, has_full_scan)).await;
             }
             Err(error @ (StorageError::TimedOut(_) | StorageError::Busy(_))) => {
                 self.cursors.record_time_out(&plan, !from_cursors, began);
@@ -182,21 +193,24 @@ impl JobRunrSession {
             }
             rows => rows?,
         };
-        let found_long_queue = self.cursors.complete_counts(&plan, &mut rows, began);
+        self.accepted.clear();
+        let found_long_queue = self.cursors.complete_counts(&plan, &mut rows, !from_cursors, began);
         let has_left_out = self.cursors.has_left_out(&self.config.bounds, effort, from_cursors);
+        let is_cursor_wrong = rows.queues.iter().any(QueueRow::has_wrong_cursor);
+        rows.queues.iter_mut().for_each(QueueRow::correct_wrong_cursors);
         let findings = self.backend.as_ref().findings();
         let snapshot = assemble::snapshot(&plan, &rows, unanswered, questions, &self.config, findings);
         let found_large_state = self.update_large_states(&plan, &rows);
-        let is_cursor_wrong = rows.queues.iter().any(|row| row.is_cursor_wrong);
+        let mut must_repeat = found_large_state || found_long_queue || has_left_out;
         if is_cursor_wrong {
-            self.cursors.invalidate();
+            must_repeat |= self.cursors.invalidate(&self.config.bounds);
         } else if from_cursors {
             self.cursors.advance(&snapshot);
         } else {
             self.cursors.reset(&snapshot, began);
         }
-        let must_repeat = found_large_state || found_long_queue || has_left_out || is_cursor_wrong;
-        Ok(Attempt { snapshot, rows, must_repeat, is_wrong: is_cursor_wrong, has_searched: false })
+        let is_incomplete = found_large_state || is_cursor_wrong;
+        Ok(Attempt { snapshot, rows, must_repeat, is_full_scan: !from_cursors, is_incomplete, has_searched: false })
     }
 
     /// Records which states have more jobs than one scan covers. Returns whether that is new for any of them.
@@ -211,20 +225,35 @@ impl JobRunrSession {
         found
     }
 
-    /// Finds the filters that the database rejects, so that the others can be answered without them.
+    /// Finds the filters that the database rejects, so that the others can be answered without them: first among those that had no
+    /// answer yet. If there are too many for the time of a read, the next one goes on.
     async fn isolate_rejected(&mut self, plan: &ReadPlan<'_>, cause: String) -> Result<(), StorageError> {
-        let mut found = false;
-        for queue in plan.queues.iter().filter(|queue| *queue.filter != Filter::default()) {
-            let alone = ReadPlan { queues: vec![queue.clone()], recurring: false, ..plan.clone() };
-            match self.backend.statement().await?.read(&alone).await {
-                Err(StorageError::Rejected(cause)) => {
-                    self.rejected.insert(queue.filter.clone(), (cause, Instant::now()));
-                    found = true;
+        let filtered = plan.queues.iter().filter(|queue| *queue.filter != Filter::default());
+        let (read, new): (Vec<_>, Vec<_>) = filtered.partition(|queue| self.cursors.has_read(queue.filter));
+        for group in [new, read] {
+            let mut found = false;
+            for queue in group {
+                if self.accepted.contains(queue.filter) {
+                    continue;
                 }
-                answer => drop(answer?),
+                let alone = ReadPlan { queues: vec![queue.clone()], recurring: false, ..plan.clone() };
+                match self.backend.statement().await?.read(&alone).await {
+                    Err(StorageError::Rejected(cause)) => {
+                        self.rejected.insert(queue.filter.clone(), (cause, Instant::now()));
+                        found = true;
+                    }
+                    Ok(_) | Err(StorageError::TimedOut(_) | StorageError::Busy(_)) => {
+                        self.accepted.insert(queue.filter.clone());
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if found {
+                return Ok(());
             }
         }
-        if found { Ok(()) } else { Err(StorageError::Rejected(cause)) }
+        self.accepted.clear();
+        Err(StorageError::Rejected(cause))
     }
 
     /// Ensures that no count of due jobs is 0 while one is due: where bounded scans found none, all jobs of the state are
@@ -276,7 +305,9 @@ impl JobRunrSession {
 #[async_trait]
 impl Session for JobRunrSession {
     async fn read(&mut self, questions: &Questions, now: Timestamp) -> Result<Snapshot, StorageError> {
-        self.backend.begin();
+        if !std::mem::take(&mut self.has_begun) {
+            self.backend.begin();
+        }
         self.rejected.retain(|_, (_, at)| at.elapsed() < RETRY_REJECTED_AFTER);
         let attempt = self.attempts(questions, now).await?;
         let Attempt { mut snapshot, rows, .. } = attempt;
@@ -302,21 +333,10 @@ impl Session for JobRunrSession {
 
     async fn is_unchanged(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
         self.backend.begin();
-        if let Some(is_unchanged) = self.backend.statement().await?.is_unchanged().await? {
-            return Ok(is_unchanged && !self.cursors.has_repeated_counts() && !self.is_partial);
-        }
-        // The probe does not help if heartbeats of servers have to be read, if a new due time may lie between several next
-        // ones, or if it would walk the many jobs of a state.
-        let nexts: BTreeSet<_> = questions.all().map(|question| since.next_scheduled_at(&question)).collect();
-        let next = nexts.first().copied().flatten();
-        let has_servers = !since.servers.is_empty();
-        if !since.is_idle(questions) || has_servers || 1 < nexts.len() || self.cursors.has_large_states() {
-            return Ok(false);
-        }
-        let demand = questions.want_demand();
-        let probe = self.backend.statement().await?.probe(next, demand).await?;
-        let same_definitions = !demand || self.recurring.is_current(probe.definitions_version);
-        Ok(!probe.has_work && !probe.has_server && same_definitions)
+        let is_unchanged = self.confirm(questions, since).await?;
+        // The read that follows has the time that is left.
+        self.has_begun = !is_unchanged;
+        Ok(is_unchanged)
     }
 
     async fn notifications(&mut self) -> Result<Notifications, StorageError> {
@@ -339,6 +359,28 @@ impl Session for JobRunrSession {
 
     async fn close(self: Box<Self>) {
         self.backend.close().await;
+    }
+}
+
+impl JobRunrSession {
+    /// Returns whether a cheaper query shows that nothing has changed.
+    async fn confirm(&mut self, questions: &Questions, since: &Snapshot) -> Result<bool, StorageError> {
+        if let Some(is_unchanged) = self.backend.statement().await?.is_unchanged().await? {
+            let has_repeated = self.cursors.has_repeated_counts() || self.recurring.has_repeated();
+            return Ok(is_unchanged && !has_repeated && !self.is_partial);
+        }
+        // The probe does not help if heartbeats of servers have to be read, if a new due time may lie between several next
+        // ones, or if it would walk the many jobs of a state.
+        let nexts: BTreeSet<_> = questions.all().map(|question| since.next_scheduled_at(&question)).collect();
+        let next = nexts.first().copied().flatten();
+        let has_servers = !since.servers.is_empty();
+        if !since.is_idle(questions) || has_servers || 1 < nexts.len() || self.cursors.has_large_states() {
+            return Ok(false);
+        }
+        let demand = questions.want_demand();
+        let probe = self.backend.statement().await?.probe(next, demand).await?;
+        let same_definitions = !demand || self.recurring.is_current(probe.definitions_version);
+        Ok(!probe.has_work && !probe.has_server && same_definitions)
     }
 }
 

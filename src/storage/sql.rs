@@ -13,10 +13,10 @@ mod sqlite;
 mod statement;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::time::{Duration, Instant};
 
 pub(super) use mysql::MySql;
 pub(super) use postgres::Postgres;
@@ -41,7 +41,15 @@ struct SqlBackend {
     schema: Schema,
     findings: SchemaFindings,
     heartbeat_multiplicand: u32,
+    /// The time of one statement, and of all statements of a read.
+    time_limit: Duration,
+    /// Whether the connection has less than that.
+    is_limit_reduced: bool,
 }
+
+/// With less than this part of the time limit left, no further statement of a read is begun; until this part is used, the next one
+/// may take all of it.
+const LEAST_PART: u32 = 10;
 
 impl SqlBackend {
     fn new(
@@ -55,7 +63,8 @@ impl SqlBackend {
             format!("recurring jobs are not counted: the table {table} does not exist, or the user has no SELECT on it")
         });
         let findings = SchemaFindings { notes: schema.notes.clone(), recurring_unavailable };
-        Self { connection, dialect, schema, findings, heartbeat_multiplicand: config.heartbeat_multiplicand }
+        let StorageConfig { heartbeat_multiplicand, statement_timeout: time_limit, .. } = *config;
+        Self { connection, dialect, schema, findings, heartbeat_multiplicand, time_limit, is_limit_reduced: false }
     }
 
     fn writer(&self) -> Writer<'_> {
@@ -72,6 +81,24 @@ impl SqlBackend {
             .await?;
         Ok(rows)
     }
+
+    /// Runs the statements of a read, one after the other in the time of one.
+    async fn rows_of_all(&mut self, statements: Vec<statement::Statement>) -> Result<Vec<Row>, StorageError> {
+        let (began, mut rows) = (Instant::now(), Vec::new());
+        let part = self.time_limit.checked_div(LEAST_PART).unwrap_or_default();
+        for (nth, statement) in statements.into_iter().enumerate() {
+            if 0 < nth && part < began.elapsed() {
+                let left = self.time_limit.saturating_sub(began.elapsed());
+                if left < part {
+                    return Err(StorageError::TimedOut(format!("{:?} for all queries of a read", self.time_limit)));
+                }
+                self.is_limit_reduced = true;
+                self.connection.set_time_limit(left).await?;
+            }
+            rows.extend(self.rows(statement).await?);
+        }
+        Ok(rows)
+    }
 }
 
 #[async_trait]
@@ -86,18 +113,20 @@ impl Backend for SqlBackend {
     }
 
     async fn set_time_limit(&mut self, limit: Duration) -> Result<(), StorageError> {
+        self.time_limit = limit;
         self.connection.set_time_limit(limit).await
     }
 
     async fn read(&mut self, plan: &ReadPlan<'_>) -> Result<Rows, StorageError> {
         self.connection.begin_read().await?;
-        let mut rows = Vec::new();
-        for statement in self.writer().read(plan) {
-            rows.extend(self.rows(statement).await?);
+        let statements = self.writer().read(plan);
+        let rows = self.rows_of_all(statements).await;
+        if std::mem::take(&mut self.is_limit_reduced) {
+            self.connection.set_time_limit(self.time_limit).await?;
         }
         let state_scan =
             StateScan { is_bounded: self.schema.bounds_state_scan(), is_in_order: self.schema.has_state_time_index };
-        Ok(statement::decode(plan, state_scan, &rows))
+        Ok(statement::decode(plan, state_scan, &rows?))
     }
 
     async fn earliest_due(

@@ -9,8 +9,10 @@ use crate::config::{Config, ReadBounds};
 use crate::jobrunr::{Count, FinishedRun, Question, UnsupportedFilter};
 use crate::storage::backend::Probe;
 use crate::storage::rows::{
-    DefinitionRow, DefinitionsVersion, DueScans, ExcerptKind, Excerpts, Interval, QueueRow, RunningRow, Scan,
+    DefinitionRow, DefinitionsVersion, DueScans, ExcerptKind, Excerpts, Interval, RunningRow, Scan,
 };
+
+mod attempts;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the monitor waits for a read.
@@ -20,6 +22,12 @@ const READ_TIMEOUT: Duration = Duration::from_secs(6);
 #[derive(Default)]
 struct State {
     n_enqueued: u64,
+    /// The same of the jobs with a server tag.
+    n_tagged: u64,
+    /// Whether all of them are before any cursor.
+    are_before_cursors: bool,
+    /// The database accepts no filter with this server tag.
+    rejected_tag: Option<&'static str>,
     /// Time per statement and per enqueued job that is counted.
     read: Duration,
     per_job: Duration,
@@ -27,11 +35,16 @@ struct State {
     full_scan: Duration,
     search: Duration,
     running: Duration,
+    probe: Duration,
+    is_unchanged: bool,
+    /// Whether the database itself tells that nothing has changed.
+    confirms: bool,
     look_up: Duration,
     has_large_state: bool,
     /// The recurring jobs; of those with a run only look-ups know.
     recurring: Vec<(&'static str, bool)>,
     limit: Duration,
+    n_statements: u64,
     n_counts: u64,
     n_full_scans: u64,
     n_look_ups: u64,
@@ -73,21 +86,36 @@ impl Backend for Fake {
 
     async fn read(&mut self, plan: &ReadPlan<'_>) -> Result<Rows, StorageError> {
         let is_full_scan = plan.queues.iter().any(|queue| queue.cursor.is_none());
-        let (took, queue) = {
+        let (took, queues) = {
             let mut state = self.state();
-            let counted = plan.enqueued_limit.map_or(state.n_enqueued, |limit| limit.min(state.n_enqueued));
+            let tags = plan.queues.iter().filter_map(|queue| queue.filter.server_tag.as_deref());
+            if tags.into_iter().any(|tag| state.rejected_tag == Some(tag)) {
+                return Err(StorageError::Rejected("unknown collation".to_owned()));
+            }
+            let counted = |queue: &QueuePlan<'_>| {
+                let n_jobs = if queue.filter.server_tag.is_some() { state.n_tagged } else { state.n_enqueued };
+                plan.enqueued_limit.map_or(n_jobs, |limit| limit.min(n_jobs))
+            };
+            let counts: Vec<_> = plan.queues.iter().map(counted).collect();
+            state.n_statements += 1;
             state.n_counts += u64::from(plan.enqueued_limit == plan.count_limit);
             state.n_full_scans += u64::from(is_full_scan);
             let full_scan = if is_full_scan { state.full_scan } else { Duration::ZERO };
-            let took = state.read + state.per_job.mul_f64(counted as f64) + full_scan;
+            let took = state.read + state.per_job.mul_f64(counts.iter().sum::<u64>() as f64) + full_scan;
             let is_truncated = state.has_large_state;
             let scan = Scan { intervals: vec![Interval::default(); 2], is_truncated, ..Scan::default() };
             let scheduled = DueScans { of_state: scan, ..DueScans::default() };
-            (took, QueueRow { n_enqueued: counted, n_processing: 1, scheduled, ..QueueRow::default() })
+            let row = |(queue, n_jobs): (&QueuePlan<'_>, u64)| {
+                let is_enqueued_cursor_wrong = state.are_before_cursors && queue.cursor.is_some() && 0 < n_jobs;
+                let n_enqueued = if is_enqueued_cursor_wrong { 0 } else { n_jobs };
+                let scheduled = scheduled.clone();
+                QueueRow { n_enqueued, n_processing: 1, scheduled, is_enqueued_cursor_wrong, ..QueueRow::default() }
+            };
+            (took, plan.queues.iter().zip(counts).map(row).collect())
         };
         self.run(took).await?;
         let n_definitions = self.state().recurring.len() as u64;
-        let mut rows = Rows { queues: vec![queue; plan.queues.len()], ..Rows::default() };
+        let mut rows = Rows { queues, ..Rows::default() };
         rows.definitions_version = plan.recurring.then_some(DefinitionsVersion { n_definitions, sum: Some(0) });
         rows.runs.truncated_states = vec!["SCHEDULED"];
         Ok(rows)
@@ -99,7 +127,14 @@ impl Backend for Fake {
     }
 
     async fn probe(&mut self, _: Option<Timestamp>, _: bool) -> Result<Probe, StorageError> {
-        Ok(Probe { has_work: true, has_server: true, definitions_version: None })
+        let took = self.state().probe;
+        self.run(took).await?;
+        let is_changed = !self.state().is_unchanged;
+        Ok(Probe { has_work: is_changed, has_server: is_changed, definitions_version: None })
+    }
+
+    async fn is_unchanged(&mut self) -> Result<Option<bool>, StorageError> {
+        Ok(self.state().confirms.then_some(true))
     }
 
     async fn definitions(&mut self, _: &ReadBounds) -> Result<Vec<DefinitionRow>, StorageError> {
@@ -203,12 +238,13 @@ async fn queue_that_is_too_long_to_count_is_a_lower_bound() {
 async fn queue_that_becomes_long_is_counted_by_a_second_statement_once() {
     let (mut session, fake) = start(Some(10_000), State { n_enqueued: 999, ..State::default() });
     read(&mut session, question()).await.unwrap();
-    assert_eq!(fake.state().n_full_scans, 1);
+    assert_eq!(fake.state().n_statements, 1);
     // A queue that becomes long needs another one, once.
     fake.state().n_enqueued = 5_000;
-    for n_statements in [3, 4, 5] {
+    for (n_statements, n_full_scans) in [(3, 2), (4, 3), (5, 4)] {
         assert_eq!(enqueued(&read(&mut session, question()).await.unwrap()).n_jobs, 5_000);
-        assert_eq!(fake.state().n_full_scans, n_statements);
+        assert_eq!(fake.state().n_statements, n_statements);
+        assert_eq!(fake.state().n_full_scans, n_full_scans, "none is repeated within a read");
     }
 }
 

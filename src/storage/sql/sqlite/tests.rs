@@ -21,16 +21,22 @@ const TABLES: &str = "
     CREATE TABLE jobrunr_backgroundjobservers (id TEXT PRIMARY KEY, workerPoolSize INT, pollIntervalInSeconds INT,
         lastHeartbeat TIMESTAMP);";
 
-/// The test runs the statements on its own connection.
-struct Unused;
+/// A connection whose statements take a while and find nothing.
+#[derive(Default)]
+struct Slow {
+    took: Duration,
+    limit: Duration,
+}
 
 #[async_trait]
-impl SqlConnection for Unused {
+impl SqlConnection for Slow {
     async fn rows(&mut self, _: Statement, _: &mut (dyn FnMut(Row) -> bool + Send)) -> Result<(), StorageError> {
-        Ok(())
+        tokio::time::sleep(self.took.min(self.limit)).await;
+        if self.took <= self.limit { Ok(()) } else { Err(StorageError::TimedOut("a statement".to_owned())) }
     }
 
-    async fn set_time_limit(&mut self, _: Duration) -> Result<(), StorageError> {
+    async fn set_time_limit(&mut self, limit: Duration) -> Result<(), StorageError> {
+        self.limit = limit;
         Ok(())
     }
 
@@ -61,27 +67,54 @@ async fn tables() -> Tables {
     Tables { path, connection, config, _folder: folder }
 }
 
+/// A read that asks for everything, of so many queues.
+fn plan(filter: &Filter, n_queues: usize) -> ReadPlan<'_> {
+    let due = DuePlan { scan_by_time: true, earliest: Some(Timestamp::UNIX_EPOCH) };
+    let now = Timestamp::UNIX_EPOCH;
+    let until = [60, 600].map(|seconds| now + SignedDuration::from_secs(seconds)).to_vec();
+    let queue = QueuePlan { filter, cursor: None, until, scheduled: due, awaiting: Some(due), work: true };
+    ReadPlan {
+        now,
+        count_limit: Some(10_000),
+        enqueued_limit: Some(10_000),
+        bounds: ReadBounds::default(),
+        queues: vec![queue; n_queues],
+        recurring: true,
+        first_cursor: None,
+    }
+}
+
+#[tokio::test]
+async fn statements_of_a_read_share_its_time() {
+    let Tables { path, mut connection, config, _folder } = tables().await;
+    tokio::time::pause();
+    let filter = Filter::default();
+    for (took, expected) in [(10, true), (900, true), (3_100, false), (4_900, false), (6_000, false)] {
+        let schema = prepare(&mut connection, &path, &config).await.unwrap();
+        let limit = config.statement_timeout;
+        let slow = Slow { took: Duration::from_millis(took), limit };
+        let mut backend = SqlBackend::new(Box::new(slow), Box::new(SqliteDialect), schema, &config);
+        let plan = plan(&filter, 30);
+        assert!((3..=5).contains(&backend.writer().read(&plan).len()));
+        for _ in 0..2 {
+            let began = tokio::time::Instant::now();
+            let answer = backend.read(&plan).await;
+            assert!(began.elapsed() < limit + Duration::from_millis(600), "{took} ms: {:?}", began.elapsed());
+            assert_eq!(answer.is_ok(), expected, "{took} ms: {answer:?}");
+            assert!(expected || matches!(answer, Err(StorageError::TimedOut(_))), "{took} ms: {answer:?}");
+            assert!(!backend.is_limit_reduced);
+        }
+    }
+}
+
 /// SQLite does not count rows, but shows its plan: every access to the jobs must search an index.
 #[tokio::test]
 async fn statements_never_scan_the_jobs_table() {
     let Tables { path, mut connection, config, _folder } = tables().await;
     let schema = prepare(&mut connection, &path, &config).await.unwrap();
-    let backend = SqlBackend::new(Box::new(Unused), Box::new(SqliteDialect), schema, &config);
-    let filter = Filter::default();
-    let due = DuePlan { scan_by_time: true, earliest: Some(Timestamp::UNIX_EPOCH) };
-    let now = Timestamp::UNIX_EPOCH;
-    let until = [60, 600].map(|seconds| now + SignedDuration::from_secs(seconds)).to_vec();
-    let queue = QueuePlan { filter: &filter, cursor: None, until, scheduled: due, awaiting: Some(due), work: true };
-    let plan = ReadPlan {
-        now,
-        count_limit: Some(10_000),
-        enqueued_limit: Some(10_000),
-        bounds: ReadBounds::default(),
-        queues: vec![queue],
-        recurring: true,
-        first_cursor: None,
-    };
-    let mut statements = backend.writer().read(&plan);
+    let backend = SqlBackend::new(Box::new(Slow::default()), Box::new(SqliteDialect), schema, &config);
+    let (filter, now) = (Filter::default(), Timestamp::UNIX_EPOCH);
+    let mut statements = backend.writer().read(&plan(&filter, 1));
     statements.push(backend.writer().active_runs_of(&["a"], &["ENQUEUED", "SCHEDULED"]));
     statements.push(backend.writer().probe(Some(now), true));
     statements.push(backend.writer().earliest_due(&filter, DueState::Scheduled, now));

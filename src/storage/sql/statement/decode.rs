@@ -159,7 +159,7 @@ fn empty_scan(n_intervals: usize) -> Scan {
 fn add_enqueued(queue: &mut QueueRow, row: &Row) {
     queue.n_enqueued = queue.n_enqueued.max(number(row.a));
     queue.oldest_enqueued_at = queue.oldest_enqueued_at.into_iter().chain(instant(row.b)).min();
-    queue.is_cursor_wrong |= row.c == Some(1);
+    queue.is_enqueued_cursor_wrong |= row.c == Some(1);
 }
 
 fn add_mutexes(queue: &mut QueueRow, row: &Row) {
@@ -172,7 +172,7 @@ fn add_processing(queue: &mut QueueRow, row: &Row) {
     queue.n_processing = number(row.a);
     queue.n_processing_alive = number(row.b);
     queue.oldest_heartbeat_at = instant(row.c);
-    queue.is_cursor_wrong |= row.d == Some(1);
+    queue.is_processing_cursor_wrong |= row.d == Some(1);
 }
 
 fn add_due(queue: &mut QueueRow, row: &Row) {

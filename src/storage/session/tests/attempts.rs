@@ -1,0 +1,180 @@
+//! What a read answers although a part of it takes too long.
+
+use super::*;
+
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+fn tagged(tag: &str) -> Question {
+    Question { filter: Filter { server_tag: Some(tag.into()), ..Filter::default() }, ..question() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_scan_that_times_out_takes_no_count_with_it() {
+    let full_scan = Duration::from_millis(100);
+    let (mut session, fake) = start(Some(10_000), State { n_enqueued: 9_000, full_scan, ..State::default() });
+    read(&mut session, question()).await.unwrap();
+    fake.state().full_scan = Duration::from_secs(60);
+    let mut n_failed = 0;
+    for second in 0..300 {
+        match read(&mut session, question()).await {
+            Ok(snapshot) => assert_eq!(enqueued(&snapshot), Count { n_jobs: 9_000, limited: false }, "{second}"),
+            Err(error) => {
+                assert!(session.is_usable_after(&error), "{error}");
+                n_failed += 1;
+            }
+        }
+        advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(n_failed, 1, "the first that was not known to take long");
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_scan_does_not_make_counts_seem_slow() {
+    let state = State { n_enqueued: 5_000, full_scan: Duration::from_secs(2), ..State::default() };
+    let (mut session, fake) = start(Some(10_000), state);
+    for n_enqueued in [5_000, 6_000, 7_000, 8_000, 9_000, 9_999] {
+        fake.state().n_enqueued = n_enqueued;
+        assert_eq!(enqueued(&read(&mut session, question()).await.unwrap()).n_jobs, n_enqueued);
+        advance(Duration::from_secs(11)).await;
+    }
+}
+
+/// A job that another machine's clock, or a long transaction, dated before the cursors.
+#[tokio::test(start_paused = true)]
+async fn job_before_the_cursors_is_not_lost_where_full_scans_time_out() {
+    let full_scan = Duration::from_millis(10);
+    let (mut session, fake) = start(Some(10_000), State { full_scan, ..State::default() });
+    read(&mut session, question()).await.unwrap();
+    *fake.state() = State {
+        n_enqueued: 7,
+        are_before_cursors: true,
+        full_scan: Duration::from_secs(60),
+        limit: TIMEOUT,
+        ..State::default()
+    };
+    for second in 0..200 {
+        let snapshot = read(&mut session, question()).await.unwrap();
+        assert_eq!(enqueued(&snapshot), Count { n_jobs: 1, limited: true }, "{second}");
+        advance(Duration::from_secs(1)).await;
+    }
+    assert!(fake.state().n_full_scans <= 3, "{}", fake.state().n_full_scans);
+    // It ends in time again.
+    fake.state().full_scan = Duration::ZERO;
+    advance(Duration::from_secs(100)).await;
+    assert_eq!(enqueued(&read(&mut session, question()).await.unwrap()), Count { n_jobs: 7, limited: false });
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_filter_does_not_make_every_read_a_full_scan() {
+    let full_scan = Duration::from_secs(2);
+    let (mut session, fake) = start(Some(10_000), State { full_scan, ..State::default() });
+    read(&mut session, question()).await.unwrap();
+    fake.state().full_scan = Duration::from_secs(60);
+    fake.state().n_tagged = 3;
+    let questions = Questions::from_iter([question(), tagged("new")]);
+    let snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+    let queue = snapshot.queues[&tagged("new").filter].as_ref().unwrap();
+    assert_eq!(queue.enqueued.n_jobs, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_scan_that_times_out_makes_no_job_due() {
+    let full_scan = Duration::from_millis(100);
+    let search = Duration::from_millis(50);
+    let (mut session, fake) =
+        start(Some(10_000), State { has_large_state: true, full_scan, search, ..State::default() });
+    read(&mut session, question()).await.unwrap();
+    advance(Duration::from_secs(2)).await;
+    fake.state().full_scan = Duration::from_secs(60);
+    read(&mut session, question()).await.unwrap_err();
+    for second in 0..300 {
+        let snapshot = read(&mut session, question()).await.unwrap();
+        let due = snapshot.queues[&Filter::default()].as_ref().unwrap().scheduled_within(MINUTE);
+        assert_eq!(due, Count { n_jobs: 0, limited: false }, "{second}");
+        advance(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn question_whether_anything_changed_and_the_read_share_their_time() {
+    let slow = Duration::from_millis(3_100);
+    let (mut session, fake) = start(Some(10_000), State::default());
+    let questions = Questions::from_iter([question()]);
+    let mut snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+    snapshot.queues.values_mut().flatten().for_each(|queue| queue.processing = Count::default());
+    assert!(snapshot.is_idle(&questions));
+    *fake.state() = State { probe: slow, read: slow, limit: TIMEOUT, ..State::default() };
+    let began = Instant::now();
+    assert!(!session.is_unchanged(&questions, &snapshot).await.unwrap());
+    let error = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap_err();
+    assert!(began.elapsed() < READ_TIMEOUT && session.is_usable_after(&error), "{:?}: {error}", began.elapsed());
+    // The next read has all of the time, and so has one long after nothing had changed.
+    read(&mut session, question()).await.unwrap();
+    *fake.state() = State { is_unchanged: true, limit: TIMEOUT, ..State::default() };
+    assert!(session.is_unchanged(&questions, &snapshot).await.unwrap());
+    advance(Duration::from_secs(30)).await;
+    fake.state().read = slow;
+    read(&mut session, question()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejected_filter_is_found_among_many() {
+    let tags: Vec<String> = (0..100).map(|nth| format!("tag-{nth:02}")).collect();
+    let state = State { read: Duration::from_millis(100), rejected_tag: Some("tag-99"), ..State::default() };
+    let (mut session, _) = start(Some(10_000), state);
+    let questions = Questions::from_iter(tags.iter().map(|tag| tagged(tag)).chain([question()]));
+    let mut n_reads = 0;
+    let snapshot = loop {
+        n_reads += 1;
+        match session.read(&questions, Timestamp::UNIX_EPOCH).await {
+            Ok(snapshot) => break snapshot,
+            Err(error) => assert!(session.is_usable_after(&error) && n_reads < 4, "{n_reads}: {error}"),
+        }
+    };
+    assert!(snapshot.queues[&tagged("tag-99").filter].is_err());
+    assert_eq!(snapshot.queues.values().filter(|queue| queue.is_ok()).count(), 100);
+    // When it is tried again, those that had an answer are not.
+    advance(RETRY_REJECTED_AFTER).await;
+    session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn queue_that_becomes_long_again_and_again_does_not_repeat_long_counts() {
+    let state = State { n_enqueued: 3_000_000, per_job: Duration::from_micros(1), ..State::default() };
+    let (mut session, fake) = start(None, state);
+    let questions = Questions::from_iter([question(), tagged("b")]);
+    for second in 0..60 {
+        fake.state().n_tagged = if second % 2 == 0 { 1_010 } else { 990 };
+        let snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(enqueued(&snapshot).n_jobs, 3_000_000);
+        advance(Duration::from_secs(1)).await;
+    }
+    assert!(fake.state().n_counts <= 4, "{}", fake.state().n_counts);
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_that_are_not_reached_keep_what_was_found() {
+    let names: [&'static str; 700] = std::array::from_fn(|nth| &*format!("job-{nth:03}").leak());
+    let recurring = names.map(|id| (id, true)).to_vec();
+    let look_up = Duration::from_millis(4_600);
+    let (mut session, _) = start(Some(10_000), State { recurring, look_up, ..State::default() });
+    let asked = Question { demand: true, ..question() };
+    for n_read in 0..40 {
+        let snapshot = read(&mut session, asked.clone()).await.unwrap();
+        let n_without = snapshot.recurring.unwrap().jobs.iter().filter(|job| !job.has_run).count();
+        assert!(n_read < 14 || n_without == 0, "read {n_read}: {n_without} without a run");
+        advance(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_with_earlier_look_ups_is_not_confirmed() {
+    let (recurring, look_up) = (vec![("a", true)], Duration::from_millis(100));
+    let (mut session, _) = start(Some(10_000), State { recurring, look_up, confirms: true, ..State::default() });
+    let questions = Questions::from_iter([Question { demand: true, ..question() }]);
+    for (seconds, expected) in [(0, true), (1, false), (1, true)] {
+        advance(Duration::from_secs(seconds)).await;
+        let snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(session.is_unchanged(&questions, &snapshot).await.unwrap(), expected);
+    }
+}
