@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic in a helper is a failed test, with its place")]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The rooms from top to bottom. A room imports rooms of lower floors only, and none beside it.
 const FLOORS: [&[&str]; 18] = [
@@ -136,4 +136,61 @@ fn modules_begin_with_what_they_are() {
     }
     let mod_files: Vec<_> = source().into_iter().filter(|(path, _)| path.ends_with("mod.rs")).collect();
     assert!(mod_files.is_empty(), "a folder's module is the file beside it: {mod_files:?}");
+}
+
+/// The files outside of `src` that are compiled in, from the project's root.
+fn included() -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for (path, text) in source() {
+        for start in ["include_str!(\"", "include_bytes!(\""] {
+            for rest in text.split(start).skip(1) {
+                let mut target = Path::new("src").join(&path);
+                target.pop();
+                for part in Path::new(rest.split('"').next().unwrap()).components() {
+                    match part {
+                        Component::ParentDir => drop(target.pop()),
+                        part => target.push(part),
+                    }
+                }
+                if !target.starts_with("src") {
+                    found.insert(target);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether patterns from the root, as in a `.dockerignore`, leave a path out: the last one that names it or a folder of it decides.
+fn leave_out<'a>(patterns: impl Iterator<Item = &'a str>, path: &Path) -> bool {
+    let mut is_out = false;
+    for line in patterns {
+        let pattern =
+            line.trim_start_matches('!').strip_prefix('/').unwrap_or_else(|| panic!("no `/` before `{line}`"));
+        let mut parts = path.iter();
+        let is_named = pattern.split('/').all(|part| parts.next().is_some_and(|name| part == "*" || name == part));
+        if is_named {
+            is_out = !line.starts_with('!');
+        }
+    }
+    is_out
+}
+
+/// A file that is missing there would keep the image or the packed crate from compiling.
+#[test]
+fn what_is_compiled_in_reaches_the_image_and_the_crate() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+    let (image, manifest) = (read(".dockerignore"), read("Cargo.toml"));
+    let image = || image.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let list = manifest.lines().find_map(|line| line.strip_prefix("exclude = [")).unwrap();
+    let package = || list.trim_end_matches(']').split(", ").map(|pattern| pattern.trim_matches('"'));
+    assert!(leave_out(image(), Path::new("k8s/base/scaler.yaml")));
+    assert!(leave_out(package(), Path::new("k8s/base/scaler.yaml")));
+    let included = included();
+    assert!(3 <= included.len(), "{included:?}");
+    for path in included {
+        assert!(!leave_out(image(), &path), ".dockerignore leaves out {}", path.display());
+        assert!(!leave_out(package(), &path), "`exclude` in Cargo.toml leaves out {}", path.display());
+    }
 }
