@@ -73,6 +73,18 @@ echo "The chart refuses $n_refused wrong values as it should."
 
 # A release changes all of them, or manifests would run the one before.
 scripts/version.sh --check
+mkdir "$work/copy"
+tar --create Cargo.* CHANGELOG.md build.rs src benches scripts k8s docs artifacthub | tar --extract --directory "$work/copy"
+for version in 987.6.5-rc.1 987.6.5-rc.2 987.6.5; do
+  "$work/copy/scripts/version.sh" --set "$version"
+  for folder in "$work"/copy/k8s/base "$work"/copy/k8s/overlays/*; do
+    images=$(kubectl kustomize "$folder" | sed -n 's/^ *image: .*\/jobrunr-scaler:/of version /p' | sort --unique)
+    [[ $images == "of version $version" ]] || fail "after version.sh --set $version, ${folder#"$work/copy/"} has images $images"
+  done
+  # A candidate's changes are those of its release.
+  "$work/copy/scripts/release.sh" --notes | grep '^- ' >/dev/null || fail "there are no release notes of $version"
+  [[ $(grep '^## \[987' "$work/copy/CHANGELOG.md") == "## [$version] - "* ]] || fail "the changelog names candidates beside $version"
+done
 
 # What OpenShift's restricted-v2 accepts: no user, no group, nothing else that it would have to allow.
 render --values k8s/helm/tests/least.yaml --set openshift=always,protect.enabled=true | "$python" -c '
