@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the workflows of GitHub Actions with actionlint (and shellcheck within them), and that every action is pinned to a commit and
-# every workflow begins with few rights. Needs Go.
+# Checks the workflows of GitHub Actions with actionlint (and shellcheck within them), that every action is pinned to a commit and every
+# workflow begins with few rights, and that CI has the lints of .ci/run. Needs Go.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib/packages.sh
@@ -22,5 +22,11 @@ for file in .github/workflows/*.yml; do
   [[ $(sed -n '/^permissions:$/,/^[a-z]/p' "$file" | grep '^  ') == "  contents: read" ]] || fail "$file: all of it may do more than read"
   ! grep --extended-regexp 'uses: actions/checkout' --after-context 2 "$file" | grep --quiet 'persist-credentials: true' ||
     fail "$file: a checkout leaves the token behind"
+  # Without a name or pattern it would take what other actions upload.
+  downloads=$(grep --after-context 2 'uses: actions/download-artifact' "$file" || true)
+  [[ -z $downloads || $downloads =~ (name|pattern): ]] || fail "$file: a download takes every artifact of the run; give it a name or pattern"
 done
+while read -r command; do
+  grep --quiet --fixed-strings -- "- run: $command" .github/workflows/ci.yml || fail "ci.yml does not run, as .ci/run does: $command"
+done < <(grep --only-matching 'cargo \(clippy\|doc\) --locked.*' .ci/run)
 echo "The workflows are as they should be."
