@@ -25,7 +25,7 @@ notes() {
 
 # CycloneDX: every crate of the program for any platform, with version and license, from cargo's own metadata.
 sbom() {
-  cargo metadata --format-version 1 --locked | python3 scripts/lib/sbom.py "$version" >"$1"
+  cargo metadata --format-version 1 --locked --features protect | python3 scripts/lib/sbom.py "$version" >"$1"
 }
 
 profile=dist

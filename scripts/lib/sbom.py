@@ -60,6 +60,8 @@ def main() -> None:
         ],
     }
     assert packages[root]["version"] == version and len(bill["components"]) > 100, version
+    # Of the feature `protect`, which everything that is published has.
+    assert "kube" in {component["name"] for component in bill["components"]}, "the program's features are missing"
     json.dump(bill, sys.stdout, indent=1)
     print()
 
