@@ -155,6 +155,14 @@ fn print(text: impl AsRef<[u8]>) -> Result<(), CommandError> {
     Ok(io::stdout().write_all(text.as_ref())?)
 }
 
+/// Prints the configuration's warnings to standard error, for a command without a log.
+fn with_warnings(loaded: Loaded) -> Config {
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    loaded.config
+}
+
 /// Loads the configuration from the file, if given, and the environment, for a command that connects to databases.
 ///
 /// # Errors

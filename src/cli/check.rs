@@ -9,7 +9,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::protect::PodArgs;
-use super::{load_config, storage_named};
+use super::{load_config, storage_named, with_warnings};
 use crate::config::{Config, ConfigErrors, parse_path};
 use crate::protect::report::PodsReport;
 use crate::storage::{Finding, Level, check};
@@ -91,7 +91,7 @@ struct StorageReport {
 /// # Errors
 /// [`CheckError`]
 pub async fn run(args: &CheckArgs) -> Result<bool, CheckError> {
-    let config = load_config(args.config.as_deref())?.config;
+    let config = with_warnings(load_config(args.config.as_deref())?);
     let mut storages = Vec::new();
     let chosen: Vec<_> = match &args.storage {
         Some(name) => vec![storage_named(&config, Some(name)).map_err(CheckError::Storage)?],

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{load_config_to_print, storage_named};
+use super::{load_config_to_print, storage_named, with_warnings};
 use crate::config::{ConfigErrors, parse_path};
 use crate::storage::grants_sql;
 
@@ -40,7 +40,7 @@ pub enum GrantsSqlError {
 /// # Errors
 /// [`GrantsSqlError`]
 pub fn run(args: &GrantsSqlArgs) -> Result<String, GrantsSqlError> {
-    let config = load_config_to_print(args.config.as_deref())?.config;
+    let config = with_warnings(load_config_to_print(args.config.as_deref())?);
     let (_, storage) = storage_named(&config, args.storage.as_deref()).map_err(GrantsSqlError::Storage)?;
     Ok(grants_sql(storage, args.role.as_deref()).to_string())
 }

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 
-use super::{load_config, storage_named};
+use super::{load_config, storage_named, with_warnings};
 use crate::config::{ConfigErrors, StorageName, parse_path};
 use crate::duration;
 use crate::kubernetes::manifest;
@@ -245,12 +245,9 @@ async fn made_or_from_csv(args: &ModelArgs) -> Result<Workload, ModelError> {
 
 /// Reads the workload from a storage. Shows how far it is if standard error is a terminal.
 async fn history(args: &ModelArgs) -> Result<LoadedWorkload, ModelError> {
-    let loaded = load_config(args.config.as_deref())?;
-    for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
-    }
+    let config = with_warnings(load_config(args.config.as_deref())?);
     let given = args.storage.as_ref().map(StorageName::as_str);
-    let (name, storage) = storage_named(&loaded.config, given).map_err(ModelError::Input)?;
+    let (name, storage) = storage_named(&config, given).map_err(ModelError::Input)?;
     let options = HistoryOptions {
         since: args.since.unwrap_or(DEFAULT_SINCE),
         names: args.names,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{load_config_to_print, storage_named};
+use super::{load_config_to_print, storage_named, with_warnings};
 use crate::config::{ConfigErrors, parse_path};
 use crate::storage::notify_sql;
 
@@ -42,7 +42,7 @@ pub enum NotifySqlError {
 /// # Errors
 /// [`NotifySqlError`]
 pub fn run(args: &NotifySqlArgs) -> Result<String, NotifySqlError> {
-    let config = load_config_to_print(args.config.as_deref())?.config;
+    let config = with_warnings(load_config_to_print(args.config.as_deref())?);
     let (name, storage) = storage_named(&config, args.storage.as_deref()).map_err(NotifySqlError::Storage)?;
     notify_sql(storage).ok_or_else(|| NotifySqlError::NotPostgres(name.to_string()))
 }

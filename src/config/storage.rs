@@ -109,10 +109,15 @@ fn address(
         }
     };
     set_database(&mut address, raw, diagnostics);
-    add_credentials(name, &mut address, raw, origin, diagnostics);
+    add_credentials(&mut address, raw, origin, diagnostics);
     if Purpose::Connect <= purpose {
         for error in address.login_errors() {
             diagnostics.problem(origin, error);
+        }
+        // The file is read for each connection, so it may appear later; more likely, its name is misspelled.
+        let password = address.server().and_then(|server| server.password.as_ref());
+        if let Some(Err(error)) = password.map(Secret::read) {
+            diagnostics.warning(format!("storage `{name}`: the password is not available yet: {error}"));
         }
     }
     if matches!(address, Address::Sqlite(_))
@@ -176,15 +181,9 @@ fn address_text<'a>(
 }
 
 /// Puts user and password into the address if they are given beside it.
-fn add_credentials(
-    name: &StorageName,
-    address: &mut Address,
-    raw: &RawStorage,
-    url: &Origin,
-    diagnostics: &mut Diagnostics,
-) {
+fn add_credentials(address: &mut Address, raw: &RawStorage, url: &Origin, diagnostics: &mut Diagnostics) {
     let username = raw.get(StorageKey::Username);
-    let password = password(name, raw, diagnostics);
+    let password = password(raw, diagnostics);
     let Some(server) = address.server_mut() else {
         for origin in username.map(|given| &given.origin).into_iter().chain(password.map(|(_, origin)| origin)) {
             diagnostics.problem(origin, "a SQLite database has no users and no passwords; leave it out");
@@ -212,11 +211,7 @@ fn given_twice(what: &str, url: &Origin) -> String {
     format!("the {what} is given twice, here and in the address ({url}), and they may differ; keep one")
 }
 
-fn password<'a>(
-    name: &StorageName,
-    raw: &'a RawStorage,
-    diagnostics: &mut Diagnostics,
-) -> Option<(Secret, &'a Origin)> {
+fn password<'a>(raw: &'a RawStorage, diagnostics: &mut Diagnostics) -> Option<(Secret, &'a Origin)> {
     match (raw.get(StorageKey::Password), raw.get(StorageKey::PasswordFile)) {
         (Some(_), Some(file)) => {
             diagnostics
@@ -224,14 +219,7 @@ fn password<'a>(
             None
         }
         (Some(RawValue { text, origin }), None) => Some((Secret::Value(text.as_str().into()), origin)),
-        (None, Some(RawValue { text, origin })) => {
-            let secret = Secret::File(PathBuf::from(text));
-            // The file is read for each connection, so it may appear later; more likely, its name is misspelled.
-            if let Err(error) = secret.read() {
-                diagnostics.warning(format!("storage `{name}`: the password is not available yet: {error}"));
-            }
-            Some((secret, origin))
-        }
+        (None, Some(RawValue { text, origin })) => Some((Secret::File(PathBuf::from(text)), origin)),
         (None, None) => None,
     }
 }

@@ -28,6 +28,24 @@ fn run(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
     (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
 }
 
+/// A misspelled setting has its default, and only the warning says so.
+#[tokio::test]
+async fn warnings_of_the_configuration_are_printed_by_every_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = directory.path().join("worker.yaml");
+    std::fs::write(&manifest, MANIFEST).unwrap();
+    let explain = ["explain", "-f", manifest.to_str().unwrap()];
+    let env = [("JOBRUNR_SCALER_URL", "jdbc:postgresql://u@localhost:1/db"), ("JOBRUNR_SCALER_REFRSH", "PT2S")];
+    let simulate = ["simulate", "--workload", "history", "-f", manifest.to_str().unwrap()];
+    for command in [&explain[..], &["check"], &["grants-sql"], &["notify-sql"], &simulate] {
+        let (_, said) = run(command, &env);
+        assert!(
+            said.contains("warning: the environment variable JOBRUNR_SCALER_REFRSH is unknown"),
+            "{command:?}: {said}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn libpq_variables_have_no_effect() {
     let database = Database::new(Kind::Postgres).await;
