@@ -102,7 +102,7 @@ for pod in pods:
 '
 # The values for pods reach the pods of all components, and nothing selects the pods of another one.
 "$python" - "$work"/{every-value,least}.yaml <<'CHECKS'
-import sys, yaml
+import re, sys, yaml
 
 def read(path):
     return [manifest for manifest in yaml.safe_load_all(open(path)) if manifest]
@@ -182,6 +182,18 @@ def which(name):
     return [argument for argument in arguments if argument.startswith(("--namespace=", "--selector="))]
 assert which("jobs-protect-remove") == which("jobs-protect") and len(which("jobs-protect")) == 3, which("jobs-protect")
 assert "--remove" in pods["jobs-protect-remove"]["spec"]["containers"][0]["args"]
+
+# The policy is for triggers with the address of this release, and not for other Services that have a similar name.
+policies = kind("ValidatingAdmissionPolicy")
+assert len(policies) == 2, policies
+for policy in policies:
+    spec = policy["spec"]
+    rules = " ".join(rule["expression"] for rule in spec["variables"] + spec["matchConditions"])
+    pattern, = set(re.findall(r"t[.]metadata\['scalerAddress'\][.]trim\(\)[.]matches\('([^']*)'\)", rules))
+    for address in ("jobs.keda:6000", "jobs:6000", "jobs.keda.svc:6000", "dns:///jobs.keda:6000", "http://jobs.keda:6000"):
+        assert re.search(pattern, address), (pattern, address)
+    for address in ("jobs.shop:6000", "jobs-of-others.keda:6000", "other-jobs.keda:6000", "other.jobs:6000", "jobs.kedas:6000"):
+        assert not re.search(pattern, address), (pattern, address)
 
 # The address that triggers get leads to a port that listens: of the Service, or of the pods where it has no address of its own.
 for manifests, address in ((every, "jobs.keda:6000"), (least, None)):

@@ -100,7 +100,27 @@ fn policy_ignores_what_is_not_for_this_scaler() {
         policy.complaints(&object, None)
     };
     assert_eq!(with(&|_| ()).len(), 1);
-    assert!(with(&|trigger| trigger["metadata"]["scalerAddress"] = json!("other.keda:9090")).is_empty());
+    let hints = Policy::read(HINTS);
+    for (address, is_ours) in [
+        ("jobrunr-scaler.keda:9090", true),
+        ("jobrunr-scaler.keda.svc.cluster.local:9090", true),
+        ("dns:///jobrunr-scaler.keda:9090", true),
+        ("passthrough:///jobrunr-scaler:9090", true),
+        ("http://jobrunr-scaler.keda:9090", true),
+        (" jobrunr-scaler", true),
+        ("other.keda:9090", false),
+        ("other.jobrunr-scaler:9090", false),
+        ("jobrunr-scaler-of-others.keda:9090", false),
+        ("not-the-jobrunr-scaler.keda:9090", false),
+        ("dns:///other.keda:9090/jobrunr-scaler", false),
+    ] {
+        let complaints = with(&|trigger| trigger["metadata"]["scalerAddress"] = json!(address));
+        assert_eq!(complaints.iter().any(|text| text.contains("`metric`")), is_ours, "{address}: {complaints:?}");
+        let mut object = object(&metadata(&[("unknown", "x")]));
+        object["spec"]["triggers"][0]["metadata"]["scalerAddress"] = json!(address);
+        let complaints = hints.complaints(&object, None);
+        assert_eq!(complaints.iter().any(|text| text.starts_with("unknown")), is_ours, "{address}: {complaints:?}");
+    }
     assert_eq!(with(&|trigger| trigger["type"] = json!("external_push")).len(), 1);
     assert!(with(&|trigger| *trigger = json!({ "type": "cron", "metadata": { "desiredReplicas": "1" } })).is_empty());
     assert!(with(&|trigger| trigger["metadata"] = json!({})).is_empty());
