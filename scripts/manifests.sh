@@ -104,8 +104,15 @@ for pod in pods:
 "$python" - "$work"/{every-value,least}.yaml <<'CHECKS'
 import re, sys, yaml
 
+class Strict(yaml.SafeLoader):
+    """Rejects a key that is there twice: of two, the cluster would silently take one."""
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        assert len(set(keys)) == len(keys), f"a key is there twice:{node.start_mark}: {sorted(keys)}"
+        return super().construct_mapping(node, deep)
+
 def read(path):
-    return [manifest for manifest in yaml.safe_load_all(open(path)) if manifest]
+    return [manifest for manifest in yaml.load_all(open(path), Strict) if manifest]
 
 every, least = map(read, sys.argv[1:])
 def kind(name, manifests=every):

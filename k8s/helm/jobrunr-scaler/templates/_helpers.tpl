@@ -10,28 +10,35 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The scaler's value of app.kubernetes.io/name. */}}
+{{- define "jobrunr-scaler.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
 {{- define "jobrunr-scaler.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ include "jobrunr-scaler.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "jobrunr-scaler.labels" -}}
-{{ include "jobrunr-scaler.labelsOf" (list "scaler" (default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-") .) }}
+{{ include "jobrunr-scaler.labelsOf" (list "scaler" (include "jobrunr-scaler.name" .) . dict) }}
 {{- end -}}
 
-{{/* The labels of an object; its arguments are the component, the name, and the root. Service, NetworkPolicy and disruption budget
-     select pods by name and instance, so the pods of each component have a name of their own. */}}
+{{/* The labels of an object; its arguments are the component, the name, the root, and further labels, which precede commonLabels.
+     Service, NetworkPolicy and disruption budget select pods by name and instance, so the pods of each component have a name of their
+     own. */}}
 {{- define "jobrunr-scaler.labelsOf" -}}
 {{- $root := index . 2 -}}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
-app.kubernetes.io/name: {{ index . 1 }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-app.kubernetes.io/component: {{ index . 0 }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-{{- with $root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := dict
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version)
+  "app.kubernetes.io/name" (index . 1)
+  "app.kubernetes.io/instance" $root.Release.Name
+  "app.kubernetes.io/component" (index . 0)
+  "app.kubernetes.io/version" $root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" $root.Release.Service
+-}}
+{{- /* One map, because a key must not be there twice. */ -}}
+{{- toYaml (merge $own (index . 3) $root.Values.commonLabels) -}}
 {{- end -}}
 
 {{/* The full name with another end, short enough for a label. Its arguments are the end, and the root. */}}
