@@ -24,6 +24,9 @@ pub struct ReadBounds {
     pub full_scan_share: u32,
     /// A full scan is repeated at the latest after this time, however long it takes.
     pub full_scan_interval: Duration,
+    /// A long queue is counted at most once in this time. The HPA looks every 15 s, and whether there are 9,000 jobs or 9,100 makes
+    /// no difference to it.
+    pub long_count_interval: Duration,
 }
 
 impl Default for ReadBounds {
@@ -37,6 +40,7 @@ impl Default for ReadBounds {
             definition_bytes: 8 * 1024 * 1024,
             full_scan_share: 20,
             full_scan_interval: Duration::from_secs(30),
+            long_count_interval: Duration::from_secs(5),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! run with every read.
 //!
 //! Counting is the only part of a read that grows with the queue. Counts beyond the first thousand jobs have the same share of the
-//! time; reads in between check that the queue still has a thousand, and repeat its last counts.
+//! time, and at most one in five seconds; reads in between check that the queue still has a thousand, and repeat its last counts.
 //!
 //! What may take long is not begun with: a read first takes from the cursors, and counts to a thousand, what last took long or was
 //! never counted. Another attempt does the rest. If that times out, the first has an answer, and the next attempt is postponed: of the
@@ -66,6 +66,11 @@ impl LastRun {
     fn can_repeat(self, bounds: &ReadBounds) -> bool {
         let longest = if self.has_timed_out { Duration::MAX } else { bounds.full_scan_interval };
         self.can_repeat_after(bounds, longest)
+    }
+
+    /// The same of the count of long queues.
+    fn can_count_again(self, bounds: &ReadBounds) -> bool {
+        bounds.long_count_interval <= self.began.elapsed() && self.can_repeat(bounds)
     }
 
     /// Returns whether it can run again: its share of the time is used up, or this time has passed.
@@ -153,9 +158,9 @@ impl QueueCursors {
 
     /// Returns whether a full scan or a count is due that an attempt of this effort has left out.
     pub(crate) fn has_left_out(&self, bounds: &ReadBounds, effort: Effort, from_cursors: bool) -> bool {
-        let scan = self.last_full_scan.filter(|_| from_cursors);
-        let mut runs = [scan, self.last_long_count].into_iter().flatten();
-        runs.any(|last| last.can_repeat(bounds) && !effort.allows(last))
+        let scan = self.last_full_scan.filter(|scan| from_cursors && scan.can_repeat(bounds));
+        let count = self.last_long_count.filter(|count| count.can_count_again(bounds));
+        [scan, count].into_iter().flatten().any(|last| !effort.allows(last))
     }
 
     /// Records that an attempt timed out, so that what made it slow waits for its share of the time: the full scan, or else the count.
@@ -214,7 +219,7 @@ impl QueueCursors {
     /// Returns where the next attempt stops counting enqueued jobs; `limit` is where it stops at the latest.
     pub(crate) fn enqueued_limit(&self, limit: Option<u64>, bounds: &ReadBounds, effort: Effort) -> Option<u64> {
         let can_count = match self.last_long_count {
-            Some(count) => count.can_repeat(bounds) && effort.allows(count),
+            Some(count) => count.can_count_again(bounds) && effort.allows(count),
             None => effort == Effort::Any,
         };
         if can_count { limit } else { Some(limit.map_or(LONG_QUEUE, |limit| limit.min(LONG_QUEUE))) }

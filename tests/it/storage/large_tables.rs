@@ -107,7 +107,9 @@ async fn long_queue_is_counted_in_its_share_of_the_time(kind: Kind) {
         for (full_scan_share, is_due) in [(0, true), (u32::MAX, false)] {
             database.clear().await;
             let full_scan_interval = Duration::from_secs(3_600);
-            let bounds = ReadBounds { full_scan_share, full_scan_interval, ..ReadBounds::default() };
+            let long_count_interval = Duration::ZERO;
+            let bounds =
+                ReadBounds { full_scan_share, full_scan_interval, long_count_interval, ..ReadBounds::default() };
             let mut session = StorageConfig { bounds, count_limit, ..database.config() }.connect().await.unwrap();
             let mut check = async |database: &Database, expected: u64| {
                 let questions = Questions::from_iter([plain()]);

@@ -178,3 +178,20 @@ async fn answer_with_earlier_look_ups_is_not_confirmed() {
         assert_eq!(session.is_unchanged(&questions, &snapshot).await.unwrap(), expected);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn long_queue_is_counted_at_most_once_in_five_seconds() {
+    let (mut session, fake) = start(Some(10_000), State { n_enqueued: 2_000, ..State::default() });
+    for second in 0..21 {
+        fake.state().n_enqueued = 2_000 + second;
+        let n_jobs = 2_000 + second / 5 * 5;
+        assert_eq!(enqueued(&read(&mut session, question()).await.unwrap()), Count { n_jobs, limited: false });
+        advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(fake.state().n_counts, 5);
+    // A short queue is counted with every read.
+    for n_jobs in [999, 998, 0, 5] {
+        fake.state().n_enqueued = n_jobs;
+        assert_eq!(enqueued(&read(&mut session, question()).await.unwrap()), Count { n_jobs, limited: false });
+    }
+}
