@@ -53,6 +53,7 @@ pub(super) fn answer_status(error: &AnswerError) -> Status {
         AnswerError::Question { cause: QuestionError::Rejected { .. }, .. } => {
             Status::invalid_argument(error.to_string())
         }
+        AnswerError::Question { cause: QuestionError::NotRead { .. }, .. } => Status::unavailable(error.to_string()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where reads begin, so that they do not walk index entries of jobs that have moved on.
+//! Where reads begin, so that they do not walk index entries of jobs that have moved on, and what of a read may take long.
 //!
 //! PostgreSQL keeps these entries until VACUUM can remove them, which an old transaction can delay for hours. All of them are
 //! before the head of the queue, and the head only moves forward: so a read begins where the head was last seen. A full scan
@@ -8,9 +8,9 @@
 //! Counting is the only part of a read that grows with the queue. Counts beyond the first thousand jobs have the same share of the
 //! time, and at most one in five seconds; reads in between check that the queue still has a thousand, and repeat its last counts.
 //!
-//! What may take long is not begun with: a read first takes from the cursors, and counts to a thousand, what last took long or was
-//! never counted. Another attempt does the rest. If that times out, the first has an answer, and the next attempt is postponed: of the
-//! full scan if it was one, else of the count, so that one of them does not postpone the other.
+//! What may take long is not begun with: the first attempt at a read takes from the cursors, and counts to a thousand, what last took
+//! long or was never counted. One further attempt counts, and one scans, so that each answers for its own time: if it times out, the
+//! attempts before it have an answer, and it waits for its share of the time.
 //!
 //! Both only make counts cheaper. Whether there is any job is always asked of the whole table.
 
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::plan::{DuePlan, DueState, QueueCursor, ReadPlan};
 use super::rows::{QueueRow, Rows};
 use crate::config::ReadBounds;
-use crate::jobrunr::{Filter, Mutexes, Queue, Snapshot};
+use crate::jobrunr::{Filter, Mutexes};
 
 /// How far before the head a cursor is set: times come from the clocks of several machines, and transactions do not commit in
 /// the order in which they began.
@@ -31,6 +31,9 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// A queue of that many enqueued jobs is long: counting all of it takes its share of the time.
 const LONG_QUEUE: u64 = 1_000;
+
+/// How long a search that found nothing counts while there is no time for another one.
+const MAX_AGE_OF_SEARCH: Duration = Duration::from_secs(60);
 
 /// The result of an exact search for a due job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,10 @@ impl LastRun {
         Self { began, took: began.elapsed(), has_timed_out: false }
     }
 
+    fn timed_out_since(began: Instant) -> Self {
+        Self { has_timed_out: true, ..Self::since(began) }
+    }
+
     pub(super) fn began(self) -> Instant {
         self.began
     }
@@ -68,32 +75,33 @@ impl LastRun {
         self.can_repeat_after(bounds, longest)
     }
 
-    /// The same of the count of long queues.
-    fn can_count_again(self, bounds: &ReadBounds) -> bool {
-        bounds.long_count_interval <= self.began.elapsed() && self.can_repeat(bounds)
-    }
-
     /// Returns whether it can run again: its share of the time is used up, or this time has passed.
     pub(super) fn can_repeat_after(self, bounds: &ReadBounds, longest: Duration) -> bool {
         self.took.saturating_mul(bounds.full_scan_share).min(longest) <= self.began.elapsed()
     }
+
+    /// Returns whether it timed out and waits for its share of the time.
+    fn is_postponed(self, bounds: &ReadBounds) -> bool {
+        self.has_timed_out && !self.can_repeat(bounds)
+    }
+
+    fn is_cheap(self, limit: Duration) -> bool {
+        !self.has_timed_out && self.took <= limit
+    }
 }
 
-/// What an attempt at a read may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effort {
-    /// Only what last took at most this long, and no long queue that was not counted yet.
-    UpTo(Duration),
-    /// Whatever is due.
-    Any,
+/// What an attempt at a read includes that may take long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Costly {
+    /// All jobs, not only those from the cursors on.
+    pub(super) full_scan: bool,
+    /// All jobs of long queues, not only the first thousand.
+    pub(super) long_count: bool,
 }
 
-impl Effort {
-    fn allows(self, last: LastRun) -> bool {
-        match self {
-            Self::UpTo(limit) => !last.has_timed_out && last.took <= limit,
-            Self::Any => true,
-        }
+impl Costly {
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { full_scan: self.full_scan || other.full_scan, long_count: self.long_count || other.long_count }
     }
 }
 
@@ -135,8 +143,12 @@ struct Search {
 pub(crate) struct QueueCursors {
     by_filter: HashMap<Filter, QueueCursor>,
     last_full_scan: Option<LastRun>,
+    /// Whether jobs were found before a cursor since then.
+    is_wrong: bool,
     long_queues: HashMap<Filter, LongQueue>,
     last_long_count: Option<LastRun>,
+    /// Whether the first queue has become long since then.
+    has_uncounted: bool,
     /// Whether the last read repeated counts.
     has_repeated_counts: bool,
     /// The states that had more jobs than one scan covers.
@@ -145,31 +157,49 @@ pub(crate) struct QueueCursors {
 }
 
 impl QueueCursors {
-    /// Returns whether the next attempt at these filters begins at the cursors, if the read has had no full scan.
-    pub(crate) fn cover<'a>(
-        &self,
-        mut filters: impl Iterator<Item = &'a Filter>,
-        bounds: &ReadBounds,
-        effort: Effort,
-    ) -> bool {
-        self.last_full_scan.is_some_and(|scan| !scan.can_repeat(bounds) || !effort.allows(scan))
-            && filters.all(|filter| self.get(filter).is_some())
+    /// Returns what the first attempt at these filters includes: what is due and last took at most this long, and a full scan if there
+    /// is no cursor yet.
+    pub(super) fn cheap(&self, filters: &[&Filter], bounds: &ReadBounds, limit: Duration) -> Costly {
+        let is_cheap = |last: Option<LastRun>| last.is_some_and(|last| last.is_cheap(limit));
+        Costly {
+            full_scan: self.by_filter.is_empty() || self.is_scan_due(filters, bounds) && is_cheap(self.last_full_scan),
+            long_count: self.is_count_due(bounds) && is_cheap(self.last_long_count),
+        }
     }
 
-    /// Returns whether a full scan or a count is due that an attempt of this effort has left out.
-    pub(crate) fn has_left_out(&self, bounds: &ReadBounds, effort: Effort, from_cursors: bool) -> bool {
-        let scan = self.last_full_scan.filter(|scan| from_cursors && scan.can_repeat(bounds));
-        let count = self.last_long_count.filter(|count| count.can_count_again(bounds));
-        [scan, count].into_iter().flatten().any(|last| !effort.allows(last))
+    /// Returns what the next attempt includes after those that included, or tried, `tried`: one thing at a time. `None` if nothing
+    /// is due.
+    pub(super) fn pending(&self, filters: &[&Filter], bounds: &ReadBounds, tried: Costly) -> Option<Costly> {
+        let full_scan = !tried.full_scan && self.is_scan_due(filters, bounds);
+        let long_count = !tried.long_count && self.is_count_due(bounds);
+        match (full_scan, long_count) {
+            (false, false) => None,
+            // What is counted from a wrong cursor is worth little.
+            (true, true) => Some(Costly { full_scan: self.is_wrong, long_count: !self.is_wrong }),
+            (full_scan, long_count) => Some(Costly { full_scan, long_count }),
+        }
     }
 
-    /// Records that an attempt timed out, so that what made it slow waits for its share of the time: the full scan, or else the count.
-    /// The database may have been slow for a moment: only after a second time the last counts are forgotten.
-    pub(crate) fn record_time_out(&mut self, plan: &ReadPlan<'_>, is_full_scan: bool, began: Instant) {
-        let run = LastRun { has_timed_out: true, ..LastRun::since(began) };
-        if is_full_scan && !self.by_filter.is_empty() {
+    fn is_scan_due(&self, filters: &[&Filter], bounds: &ReadBounds) -> bool {
+        let has_new = || filters.iter().any(|filter| self.get(filter).is_none());
+        self.last_full_scan
+            .is_none_or(|scan| !scan.is_postponed(bounds) && (self.is_wrong || scan.can_repeat(bounds) || has_new()))
+    }
+
+    fn is_count_due(&self, bounds: &ReadBounds) -> bool {
+        self.last_long_count.is_none_or(|count| !count.is_postponed(bounds)) && self.has_uncounted
+            || self
+                .last_long_count
+                .is_some_and(|count| bounds.long_count_interval <= count.began.elapsed() && count.can_repeat(bounds))
+    }
+
+    /// Records that an attempt timed out. What made it slow waits for its share of the time: the full scan, or else the count. The
+    /// database may have been slow for a moment: only after a second time the last counts are forgotten.
+    pub(super) fn record_time_out(&mut self, costly: Costly, began: Instant) {
+        let run = LastRun::timed_out_since(began);
+        if costly.full_scan && !self.by_filter.is_empty() {
             self.last_full_scan = Some(run);
-        } else if plan.enqueued_limit == plan.count_limit && plan.count_limit.is_none_or(|limit| LONG_QUEUE < limit) {
+        } else if costly.long_count {
             let is_second = self.last_long_count.is_some_and(|last| last.has_timed_out);
             self.last_long_count = Some(run);
             for queue in self.long_queues.values_mut() {
@@ -191,58 +221,50 @@ impl QueueCursors {
         self.by_filter.contains_key(filter)
     }
 
-    /// Sets the cursors after a full scan that began at `began`.
-    pub(crate) fn reset(&mut self, snapshot: &Snapshot, began: Instant) {
+    /// Records a full scan that began at `began`, before the cursors are advanced.
+    pub(super) fn record_full_scan(&mut self, began: Instant) {
         self.by_filter.clear();
+        self.is_wrong = false;
         self.last_full_scan = Some(LastRun::since(began));
-        self.advance(snapshot);
     }
 
-    /// Makes the next attempt a full scan, because a cursor is wrong, unless the last one timed out and the next is postponed. Returns
-    /// whether it is one. Until a full scan has ended, reads have no better place to begin.
-    pub(crate) fn invalidate(&mut self, bounds: &ReadBounds) -> bool {
-        self.last_full_scan = self.last_full_scan.filter(|scan| scan.has_timed_out && !scan.can_repeat(bounds));
-        self.last_full_scan.is_none()
-    }
-
-    /// Advances the cursors after a read that began at them.
-    pub(crate) fn advance(&mut self, snapshot: &Snapshot) {
-        let known = snapshot.queues.iter().filter_map(|(filter, queue)| Some((filter, queue.as_ref().ok()?)));
-        for (filter, queue) in known {
-            self.by_filter.insert(filter.clone(), cursor(queue, snapshot.read_at));
+    /// Advances the cursors after a read, except those that are wrong: reads have no better place to begin.
+    pub(super) fn advance(&mut self, plan: &ReadPlan<'_>, rows: &Rows) {
+        for (queue, row) in plan.queues.iter().zip(&rows.queues) {
+            let mut next = cursor(row, plan.now);
+            if let Some(last) = queue.cursor {
+                next.enqueued = if row.is_enqueued_cursor_wrong { last.enqueued } else { next.enqueued };
+                next.processing = if row.is_processing_cursor_wrong { last.processing } else { next.processing };
+            }
+            self.is_wrong |= row.has_wrong_cursor();
+            self.by_filter.insert(queue.filter.clone(), next);
         }
-        self.long_queues.retain(|filter, _| snapshot.queues.contains_key(filter));
-        self.large_states.retain(|(filter, _)| snapshot.queues.contains_key(filter));
-        self.searches.retain(|(filter, _), _| snapshot.queues.contains_key(filter));
+        let asked: HashSet<&Filter> = plan.queues.iter().map(|queue| queue.filter).collect();
+        self.by_filter.retain(|filter, _| asked.contains(filter) || *filter == Filter::default());
+        self.long_queues.retain(|filter, _| asked.contains(filter));
+        self.large_states.retain(|(filter, _)| asked.contains(filter));
+        self.searches.retain(|(filter, _), _| asked.contains(filter));
     }
 
-    /// Returns where the next attempt stops counting enqueued jobs; `limit` is where it stops at the latest.
-    pub(crate) fn enqueued_limit(&self, limit: Option<u64>, bounds: &ReadBounds, effort: Effort) -> Option<u64> {
-        let can_count = match self.last_long_count {
-            Some(count) => count.can_count_again(bounds) && effort.allows(count),
-            None => effort == Effort::Any,
-        };
-        if can_count { limit } else { Some(limit.map_or(LONG_QUEUE, |limit| limit.min(LONG_QUEUE))) }
+    /// Returns where an attempt stops counting enqueued jobs; `limit` is where it stops at the latest.
+    pub(super) fn enqueued_limit(limit: Option<u64>, costly: Costly) -> Option<u64> {
+        if costly.long_count { limit } else { Some(limit.map_or(LONG_QUEUE, |limit| limit.min(LONG_QUEUE))) }
     }
 
     /// Completes the counts of an attempt that began at `began`: a long queue that was not counted to its end has as many jobs as it
-    /// last had, and as many blocked ones. Returns whether the first queue has become long meanwhile, so that another attempt has to
-    /// count it; further ones wait for the next count.
-    pub(crate) fn complete_counts(
-        &mut self,
-        plan: &ReadPlan<'_>,
-        rows: &mut Rows,
-        is_full_scan: bool,
-        began: Instant,
-    ) -> bool {
-        let counted_all = plan.enqueued_limit == plan.count_limit;
-        let mut has_new = false;
+    /// last had, and as many blocked ones. The first queue that has become long is counted by another attempt; further ones wait for
+    /// the next count.
+    pub(super) fn complete_counts(&mut self, plan: &ReadPlan<'_>, rows: &mut Rows, costly: Costly, began: Instant) {
         self.has_repeated_counts = false;
+        if plan.count_limit.is_some_and(|limit| limit <= LONG_QUEUE) {
+            return;
+        }
+        let mut has_new = false;
         for (queue, row) in plan.queues.iter().zip(&mut rows.queues) {
             let n_blocked = row.mutexes.map_or(0, |mutexes| mutexes.n_blocked);
             if row.n_enqueued < LONG_QUEUE {
                 self.long_queues.remove(queue.filter);
-            } else if counted_all {
+            } else if costly.long_count {
                 let counted = LongQueue { n_enqueued: row.n_enqueued, n_blocked, is_truncated: false };
                 self.long_queues.insert(queue.filter.clone(), counted);
             } else {
@@ -253,19 +275,17 @@ impl QueueCursors {
                 known.unwrap_or_else(|| LongQueue::uncounted(n_blocked, n_searched)).fill(row);
             }
         }
-        let is_postponed =
-            self.last_long_count.is_some_and(|last| last.has_timed_out && !last.can_repeat(&plan.bounds));
-        if counted_all {
-            let last = self.last_long_count.filter(|_| is_full_scan);
+        self.has_uncounted = has_new && self.long_queues.is_empty();
+        if costly.long_count {
             let run = LastRun::since(began);
             // A full scan may have taken most of the time.
+            let last = self.last_long_count.filter(|last| costly.full_scan && !last.has_timed_out);
             let took = last.map_or(run.took, |last| last.took.min(run.took));
-            self.last_long_count = (!self.long_queues.is_empty()).then_some(LastRun { took, ..run });
-        } else if self.long_queues.is_empty() && !(has_new && is_postponed) {
-            self.last_long_count = None;
-            return has_new;
+            self.last_long_count = Some(LastRun { took, ..run });
         }
-        false
+        if self.long_queues.is_empty() && !has_new {
+            self.last_long_count = None;
+        }
     }
 
     /// Returns whether the last read repeated counts, which may be wrong even if nothing changes any more.
@@ -309,8 +329,22 @@ impl QueueCursors {
         look_ahead: SignedDuration,
         bounds: &ReadBounds,
     ) -> Option<EarliestDue> {
-        let last = self.searches.get(&(filter.clone(), state)).filter(|last| look_ahead <= last.look_ahead)?;
+        let last = self.search(filter, state, look_ahead)?;
         (!matches!(last.found, EarliestDue::At(_)) && !last.run.can_repeat(bounds)).then_some(last.found)
+    }
+
+    /// Returns what is to be assumed where there is no time for a search: that nothing is due, if that was found shortly before.
+    pub(crate) fn assumed_search(&self, filter: &Filter, state: DueState, look_ahead: SignedDuration) -> EarliestDue {
+        let last = self.search(filter, state, look_ahead);
+        let recent = last.filter(|last| last.run.began.elapsed() < MAX_AGE_OF_SEARCH);
+        match recent {
+            Some(Search { found: EarliestDue::None, .. }) => EarliestDue::None,
+            _ => EarliestDue::Unknown,
+        }
+    }
+
+    fn search(&self, filter: &Filter, state: DueState, look_ahead: SignedDuration) -> Option<&Search> {
+        self.searches.get(&(filter.clone(), state)).filter(|last| look_ahead <= last.look_ahead)
     }
 
     /// Records the result of an exact search that began at `began`.
@@ -322,17 +356,20 @@ impl QueueCursors {
         began: Instant,
         found: EarliestDue,
     ) {
-        let run = LastRun::since(began);
+        let run = match found {
+            EarliestDue::Unknown => LastRun::timed_out_since(began),
+            _ => LastRun::since(began),
+        };
         self.searches.insert((filter.clone(), state), Search { run, look_ahead, found });
     }
 }
 
-fn cursor(queue: &Queue, read_at: Timestamp) -> QueueCursor {
+fn cursor(row: &QueueRow, read_at: Timestamp) -> QueueCursor {
     let before = |oldest: Option<Timestamp>| {
         // If there is none, later jobs are younger than the read. A job may also have a time ahead of our clock.
         oldest.unwrap_or(read_at).min(read_at).checked_sub(MARGIN).unwrap_or(Timestamp::MIN)
     };
-    QueueCursor { enqueued: before(queue.oldest_enqueued_at), processing: before(queue.oldest_heartbeat_at) }
+    QueueCursor { enqueued: before(row.oldest_enqueued_at), processing: before(row.oldest_heartbeat_at) }
 }
 
 #[cfg(test)]

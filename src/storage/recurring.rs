@@ -23,6 +23,8 @@ const IDS_PER_STATEMENT: usize = 50;
 const MAX_AGE_OF_RUN: Duration = Duration::from_secs(10);
 /// How long what was last found counts while look-ups fail. Then a run may be missing.
 const MAX_AGE_WITHOUT_ANSWER: Duration = Duration::from_secs(60);
+/// The same of what is not looked up again because there are so many others: a round takes that long at most.
+const MAX_AGE_OF_ROUND: Duration = Duration::from_secs(600);
 /// How long at most a run may go unnoticed that has been created meanwhile. The HPA looks every 15 s, and adds pods for runs that are
 /// missing.
 const MAX_AGE_OF_NO_RUN: Duration = Duration::from_secs(5);
@@ -49,9 +51,9 @@ struct LookUp {
 }
 
 impl LookUp {
-    /// Whether it has a run. Others may have been looked up meanwhile, for however long: only a look-up that fails puts it in doubt.
     fn has_run(self) -> bool {
-        self.found_run && (!self.has_failed || self.found_at.elapsed() < MAX_AGE_WITHOUT_ANSWER)
+        let longest = if self.has_failed { MAX_AGE_WITHOUT_ANSWER } else { MAX_AGE_OF_ROUND };
+        self.found_run && self.found_at.elapsed() < longest
     }
 
     /// Whether the result can still be used: until its share of the time is used up, but not for long.

@@ -53,13 +53,29 @@ pub(crate) struct QueueRow {
     pub(crate) kinds: Option<KindRows>,
 }
 
+impl Rows {
+    /// Makes sure that jobs before wrong cursors are not missed: there is at least one in each such queue, and a recurring job may have
+    /// a run among them. Returns whether a cursor is wrong.
+    pub(crate) fn correct_wrong_cursors(&mut self) -> bool {
+        let is_wrong = self.queues.iter().any(QueueRow::has_wrong_cursor);
+        if is_wrong {
+            self.queues.iter_mut().for_each(QueueRow::correct_wrong_cursors);
+            for state in ["ENQUEUED", "PROCESSING"] {
+                if !self.runs.truncated_states.contains(&state) {
+                    self.runs.truncated_states.push(state);
+                }
+            }
+        }
+        is_wrong
+    }
+}
+
 impl QueueRow {
     pub(crate) fn has_wrong_cursor(&self) -> bool {
         self.is_enqueued_cursor_wrong || self.is_processing_cursor_wrong
     }
 
-    /// Makes sure that jobs before a wrong cursor are not missed: there is at least one.
-    pub(crate) fn correct_wrong_cursors(&mut self) {
+    fn correct_wrong_cursors(&mut self) {
         if self.is_enqueued_cursor_wrong {
             self.n_enqueued = self.n_enqueued.max(1);
             self.is_enqueued_truncated = true;

@@ -8,12 +8,12 @@ use tokio::time::{Duration, Instant};
 
 use super::backend::{Backend, SchemaFindings};
 use super::budget::TimedBackend;
-use super::cursors::{EarliestDue, Effort, QueueCursors};
+use super::cursors::{Costly, EarliestDue, QueueCursors};
 use super::finished::FinishedCache;
 use super::plan::DueState;
-use super::plan::{QueuePlan, ReadPlan};
+use super::plan::{QueueCursor, QueuePlan, ReadPlan};
 use super::recurring::RecurringCache;
-use super::rows::{QueueRow, Rows};
+use super::rows::Rows;
 use super::running::RunningCache;
 use super::{HistoryPage, HistoryRow, Inspection, Notifications, Session, StorageError, assemble};
 use crate::config::StorageConfig;
@@ -21,9 +21,9 @@ use crate::jobrunr::{Filter, LookAheads, QuestionError, Questions, Snapshot};
 
 /// A filter that the database has rejected is tried again after this time.
 const RETRY_REJECTED_AFTER: Duration = Duration::from_secs(60);
-/// Attempts per read. The first may find that a state has more jobs than one scan covers, that a queue is long, or that a cursor is
-/// wrong; the second may find the earliest due job, from which the third counts. One of them at most is a full scan.
-const MAX_ATTEMPTS: usize = 3;
+/// Attempts per read before the search for due jobs. The first may find that a queue is long, that a cursor is wrong, or that a state
+/// has more jobs than one scan covers.
+const MAX_ATTEMPTS: usize = 4;
 /// The first attempt leaves out what last took longer than this part of the statement timeout.
 const FIRST_ATTEMPT_PART: f64 = 0.2;
 
@@ -49,13 +49,10 @@ pub(crate) struct JobRunrSession {
 struct Attempt {
     snapshot: Snapshot,
     rows: Rows,
-    /// Whether another attempt knows more: about a large state, a long queue, a wrong cursor, or the earliest due job.
-    must_repeat: bool,
-    is_full_scan: bool,
-    /// Whether a state is large that was not scanned by due time, or jobs are before a cursor.
-    is_incomplete: bool,
-    /// Whether due jobs were searched for that the scans may have missed.
-    has_searched: bool,
+    /// Whether a state is large that was not scanned by due time.
+    found_large_state: bool,
+    /// Whether there are jobs before a cursor.
+    has_wrong_cursor: bool,
 }
 
 impl JobRunrSession {
@@ -79,24 +76,28 @@ impl JobRunrSession {
         &self,
         questions: &'q Questions,
         now: Timestamp,
-        from_cursors: bool,
-        effort: Effort,
+        costly: Costly,
     ) -> (ReadPlan<'q>, Vec<(&'q Filter, QuestionError)>) {
         let (mut queues, mut unanswered) = (Vec::new(), Vec::new());
+        let cursor = |filter: &Filter| self.cursors.get(filter).filter(|_| !costly.full_scan);
         for (filter, look_aheads) in questions.iter() {
+            let cursor = cursor(filter);
             match self.question_error(filter) {
                 Some(error) => unanswered.push((filter, error)),
-                None => queues.push(self.queue_plan(filter, look_aheads, now, from_cursors)),
+                None if cursor.is_none() && !costly.full_scan => {
+                    unanswered.push((filter, QuestionError::NotRead { filter: filter.clone() }));
+                }
+                None => queues.push(self.queue_plan(filter, look_aheads, now, cursor)),
             }
         }
         let plan = ReadPlan {
             now,
             count_limit: self.config.count_limit,
-            enqueued_limit: self.cursors.enqueued_limit(self.config.count_limit, &self.config.bounds, effort),
+            enqueued_limit: QueueCursors::enqueued_limit(self.config.count_limit, costly),
             bounds: self.config.bounds,
             queues,
             recurring: questions.want_demand() && self.backend.as_ref().findings().recurring_unavailable.is_none(),
-            first_cursor: self.cursors.get(&Filter::default()).filter(|_| from_cursors),
+            first_cursor: cursor(&Filter::default()),
         };
         (plan, unanswered)
     }
@@ -114,12 +115,12 @@ impl JobRunrSession {
         filter: &'q Filter,
         look_aheads: &LookAheads,
         now: Timestamp,
-        from_cursors: bool,
+        cursor: Option<QueueCursor>,
     ) -> QueuePlan<'q> {
         let wants_demand = look_aheads.values().any(|details| details.demand);
         QueuePlan {
             filter,
-            cursor: self.cursors.get(filter).filter(|_| from_cursors),
+            cursor,
             until: look_aheads.keys().map(|look_ahead| assemble::until(now, *look_ahead)).collect(),
             scheduled: self.cursors.due_plan(filter, DueState::Scheduled),
             awaiting: wants_demand.then(|| self.cursors.due_plan(filter, DueState::Awaiting)),
@@ -129,88 +130,92 @@ impl JobRunrSession {
 
     /// Reads in as many attempts as are needed and as there is time for. One that times out adds nothing to those before.
     async fn attempts(&mut self, questions: &Questions, now: Timestamp) -> Result<Attempt, StorageError> {
-        let first = Effort::UpTo(self.config.statement_timeout.mul_f64(FIRST_ATTEMPT_PART));
         self.is_partial = false;
-        let mut last = self.attempt(questions, now, first, false).await?;
+        let limit = self.config.statement_timeout.mul_f64(FIRST_ATTEMPT_PART);
+        let mut tried = self.cursors.cheap(&self.answered(questions), &self.config.bounds, limit);
+        let mut last = self.attempt(questions, now, tried).await?;
         for _ in 1..MAX_ATTEMPTS {
-            if !last.must_repeat || !self.backend.has_time() {
+            let pending = self.cursors.pending(&self.answered(questions), &self.config.bounds, tried);
+            if pending.is_none() && !last.found_large_state {
                 break;
             }
-            match self.attempt(questions, now, Effort::Any, last.is_full_scan).await {
-                Ok(attempt) => last = Attempt { is_full_scan: last.is_full_scan || attempt.is_full_scan, ..attempt },
-                Err(StorageError::TimedOut(_) | StorageError::Busy(_)) => {
-                    self.is_partial = true;
-                    break;
-                }
-                Err(error) => return Err(error),
+            let costly = pending.unwrap_or_default();
+            tried = tried.and(costly);
+            if !self.try_again(questions, now, costly, &mut last).await? {
+                break;
             }
         }
-        if !last.has_searched && self.cursors.has_large_states() {
+        // From the earliest due job on, another attempt counts more.
+        if self.search_due_jobs(&mut last.snapshot).await?
+            && self.try_again(questions, now, Costly::default(), &mut last).await?
+        {
             self.search_due_jobs(&mut last.snapshot).await?;
         }
         Ok(last)
     }
 
-    /// Reads once, and searches for due jobs if the read may have missed them.
+    /// Makes another attempt, if there is time. Returns whether it replaces the last one.
+    async fn try_again(
+        &mut self,
+        questions: &Questions,
+        now: Timestamp,
+        costly: Costly,
+        last: &mut Attempt,
+    ) -> Result<bool, StorageError> {
+        let attempt = match self.backend.has_time() {
+            true => self.attempt(questions, now, costly).await,
+            false => Err(StorageError::TimedOut(String::new())),
+        };
+        match attempt {
+            Ok(attempt) => {
+                *last = attempt;
+                Ok(true)
+            }
+            Err(StorageError::TimedOut(_) | StorageError::Busy(_)) => {
+                self.is_partial = true;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The filters that the storage supports and the database accepts.
+    fn answered<'q>(&self, questions: &'q Questions) -> Vec<&'q Filter> {
+        let filters = questions.iter().map(|(filter, _)| filter);
+        filters.filter(|filter| self.question_error(filter).is_none()).collect()
+    }
+
     async fn attempt(
         &mut self,
         questions: &Questions,
         now: Timestamp,
-        effort: Effort,
-        has_full_scan: bool,
+        costly: Costly,
     ) -> Result<Attempt, StorageError> {
-        let mut attempt = self.read_once(questions, now, effort, has_full_scan).await?;
-        if !attempt.is_incomplete && self.cursors.has_large_states() {
-            attempt.must_repeat |= self.search_due_jobs(&mut attempt.snapshot).await?;
-            attempt.has_searched = true;
-        }
-        Ok(attempt)
-    }
-
-    async fn read_once(
-        &mut self,
-        questions: &Questions,
-        now: Timestamp,
-        effort: Effort,
-        has_full_scan: bool,
-    ) -> Result<Attempt, StorageError> {
-        let from_cursors = has_full_scan || {
-            let filters = questions.iter().map(|(filter, _)| filter);
-            let answered = filters.filter(|filter| self.question_error(filter).is_none());
-            self.cursors.cover(answered, &self.config.bounds, effort)
-        };
-        let (plan, unanswered) = self.plan(questions, now, from_cursors, effort);
+        let (plan, unanswered) = self.plan(questions, now, costly);
         let backend = self.backend.statement().await?;
         let began = Instant::now();
         let mut rows = match backend.read(&plan).await {
             Err(StorageError::Rejected(cause)) => {
                 self.isolate_rejected(&plan, cause).await?;
-                return Box::pin(self.read_once(questions, now, effort, has_full_scan)).await;
+                return Box::pin(self.attempt(questions, now, costly)).await;
             }
             Err(error @ (StorageError::TimedOut(_) | StorageError::Busy(_))) => {
-                self.cursors.record_time_out(&plan, !from_cursors, began);
+                self.cursors.record_time_out(costly, began);
                 return Err(error);
             }
             rows => rows?,
         };
         self.accepted.clear();
-        let found_long_queue = self.cursors.complete_counts(&plan, &mut rows, !from_cursors, began);
-        let has_left_out = self.cursors.has_left_out(&self.config.bounds, effort, from_cursors);
-        let is_cursor_wrong = rows.queues.iter().any(QueueRow::has_wrong_cursor);
-        rows.queues.iter_mut().for_each(QueueRow::correct_wrong_cursors);
+        self.cursors.complete_counts(&plan, &mut rows, costly, began);
+        let has_wrong_cursor = rows.correct_wrong_cursors();
         let findings = self.backend.as_ref().findings();
         let snapshot = assemble::snapshot(&plan, &rows, unanswered, questions, &self.config, findings);
-        let found_large_state = self.update_large_states(&plan, &rows);
-        let mut must_repeat = found_large_state || found_long_queue || has_left_out;
-        if is_cursor_wrong {
-            must_repeat |= self.cursors.invalidate(&self.config.bounds);
-        } else if from_cursors {
-            self.cursors.advance(&snapshot);
-        } else {
-            self.cursors.reset(&snapshot, began);
+        if costly.full_scan {
+            self.cursors.record_full_scan(began);
         }
-        let is_incomplete = found_large_state || is_cursor_wrong;
-        Ok(Attempt { snapshot, rows, must_repeat, is_full_scan: !from_cursors, is_incomplete, has_searched: false })
+        self.cursors.advance(&plan, &rows);
+        let found_large_state = self.update_large_states(&plan, &rows);
+        Ok(Attempt { snapshot, rows, found_large_state, has_wrong_cursor })
     }
 
     /// Records which states have more jobs than one scan covers. Returns whether that is new for any of them.
@@ -265,7 +270,9 @@ impl JobRunrSession {
             let known = self.cursors.last_search(&filter, state, look_ahead, &self.config.bounds);
             let result = match known {
                 Some(known) => known,
-                None if has_timed_out || !self.backend.has_time() => EarliestDue::Unknown,
+                None if has_timed_out || !self.backend.has_time() => {
+                    self.cursors.assumed_search(&filter, state, look_ahead)
+                }
                 None => self.earliest_due(&filter, state, look_ahead, snapshot.read_at).await?,
             };
             found |= matches!(result, EarliestDue::At(_));
@@ -310,7 +317,7 @@ impl Session for JobRunrSession {
         }
         self.rejected.retain(|_, (_, at)| at.elapsed() < RETRY_REJECTED_AFTER);
         let attempt = self.attempts(questions, now).await?;
-        let Attempt { mut snapshot, rows, .. } = attempt;
+        let Attempt { mut snapshot, rows, has_wrong_cursor, .. } = attempt;
         if questions.want_demand() {
             self.recurring.add(&mut self.backend, &self.config, &rows, &mut snapshot).await?;
         }
@@ -319,7 +326,8 @@ impl Session for JobRunrSession {
         }
         if questions.want_running() {
             // The read has just checked the cursor, or set it. The clock of a server may be further behind than its margin.
-            let cursor = self.cursors.get(&Filter::default()).map(|cursor| cursor.processing);
+            let cursor = self.cursors.get(&Filter::default()).filter(|_| !has_wrong_cursor);
+            let cursor = cursor.map(|cursor| cursor.processing);
             let since = cursor.and_then(|cursor| cursor.checked_sub(snapshot.longest_server_timeout()).ok());
             self.running.add(&mut self.backend, &self.config, since, &mut snapshot).await?;
         }

@@ -1,6 +1,11 @@
-use std::collections::BTreeMap;
+//! When full scans, counts and searches are repeated, and where reads begin.
 
 use super::*;
+use crate::storage::plan::QueuePlan;
+
+const CHEAP: Duration = Duration::from_secs(1);
+const SCAN: Costly = Costly { full_scan: true, long_count: false };
+const COUNT: Costly = Costly { full_scan: false, long_count: true };
 
 #[test]
 fn blocked_jobs_of_a_queue_that_is_not_counted_leave_some_free() {
@@ -21,41 +26,109 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + seconds).unwrap()
 }
 
-fn snapshot(filter: &Filter, enqueued: Option<i64>, read: i64) -> Snapshot {
-    let queue = Queue { oldest_enqueued_at: enqueued.map(at), ..Queue::default() };
-    let queues = BTreeMap::from([(filter.clone(), Ok(queue))]);
-    Snapshot { queues, ..Snapshot::empty(at(read), 4) }
+fn plan(filter: &Filter, cursor: Option<QueueCursor>, read: i64) -> ReadPlan<'_> {
+    let due = DuePlan::default();
+    let queue = QueuePlan { filter, cursor, until: Vec::new(), scheduled: due, awaiting: None, work: false };
+    ReadPlan {
+        now: at(read),
+        count_limit: Some(10_000),
+        enqueued_limit: Some(1_000),
+        bounds: ReadBounds::default(),
+        queues: vec![queue],
+        recurring: false,
+        first_cursor: None,
+    }
+}
+
+fn rows(row: QueueRow) -> Rows {
+    Rows { queues: vec![row], ..Rows::default() }
+}
+
+/// A read of this filter whose oldest job is enqueued at this instant.
+fn read(cursors: &mut QueueCursors, filter: &Filter, enqueued: Option<i64>, read: i64) {
+    let row = QueueRow { oldest_enqueued_at: enqueued.map(at), ..QueueRow::default() };
+    cursors.advance(&plan(filter, cursors.get(filter), read), &rows(row));
+}
+
+fn priority(priority: i32) -> Filter {
+    Filter { priority: Some(priority), ..Filter::default() }
 }
 
 #[tokio::test(start_paused = true)]
-async fn cover_repeats_full_scans_by_their_cost() {
-    let filter = Filter { priority: Some(1), ..Filter::default() };
-    let other = Filter { priority: Some(2), ..Filter::default() };
+async fn full_scans_are_repeated_by_their_cost() {
+    let (filter, other) = (priority(1), priority(2));
     let bounds = ReadBounds::default();
-    let check = async |took: u64, after: u64, expected: bool| {
+    let check = async |took: u64, after: u64, in_first: bool, later: bool| {
         let mut cursors = QueueCursors::default();
-        assert!(!cursors.cover([&filter].into_iter(), &bounds, Effort::Any));
+        assert_eq!(cursors.cheap(&[&filter], &bounds, CHEAP), SCAN, "there is no cursor");
         let began = Instant::now();
         tokio::time::advance(Duration::from_millis(took)).await;
-        cursors.reset(&snapshot(&filter, Some(0), 10), began);
+        cursors.record_full_scan(began);
+        read(&mut cursors, &filter, Some(0), 10);
         tokio::time::advance(Duration::from_millis(after - took)).await;
-        assert_eq!(cursors.cover([&filter].into_iter(), &bounds, Effort::Any), expected, "{took} ms, after {after} ms");
-        assert!(!cursors.cover([&other].into_iter(), &bounds, Effort::Any));
+        let text = format!("{took} ms, after {after} ms");
+        assert_eq!(cursors.cheap(&[&filter], &bounds, CHEAP).full_scan, in_first, "{text}");
+        let pending = cursors.pending(&[&filter], &bounds, Costly::default());
+        assert_eq!(pending, later.then_some(SCAN), "{text}");
+        assert_eq!(cursors.pending(&[&filter], &bounds, SCAN), None, "one per read");
+        // A filter that is new needs one.
+        assert_eq!(cursors.cheap(&[&filter, &other], &bounds, CHEAP).full_scan, took <= 1_000, "{text}");
+        assert_eq!(cursors.pending(&[&filter, &other], &bounds, Costly::default()), Some(SCAN), "{text}");
+        // After one that timed out, not even that.
+        cursors.record_time_out(SCAN, Instant::now() - Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(18)).await;
+        assert_eq!(cursors.cheap(&[&filter, &other], &bounds, CHEAP), Costly::default(), "{text}");
+        assert_eq!(cursors.pending(&[&filter, &other], &bounds, Costly::default()), None, "{text}");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(cursors.cheap(&[&filter], &bounds, CHEAP), Costly::default(), "{text}");
+        assert_eq!(cursors.pending(&[&filter], &bounds, Costly::default()), Some(SCAN), "{text}");
     };
-    check(0, 0, false).await;
-    check(1, 1_000, false).await;
-    check(80, 1_000, true).await;
-    check(80, 1_599, true).await;
-    check(80, 1_600, false).await;
-    check(6_000, 29_999, true).await;
-    check(6_000, 30_000, false).await;
+    check(0, 0, true, true).await;
+    check(1, 1_000, true, true).await;
+    check(80, 1_000, false, false).await;
+    check(80, 1_599, false, false).await;
+    check(80, 1_600, true, true).await;
+    check(6_000, 29_999, false, false).await;
+    check(6_000, 30_000, false, true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn count_and_full_scan_follow_one_another() {
+    let (filter, bounds) = (Filter::default(), ReadBounds::default());
+    let mut cursors = QueueCursors::default();
+    cursors.record_full_scan(Instant::now());
+    let complete = |cursors: &mut QueueCursors, n_enqueued: u64, costly: Costly| {
+        let enqueued_limit = QueueCursors::enqueued_limit(Some(10_000), costly);
+        let plan = ReadPlan { enqueued_limit, ..plan(&filter, None, 0) };
+        let n_enqueued = enqueued_limit.map_or(n_enqueued, |limit| limit.min(n_enqueued));
+        let mut rows = rows(QueueRow { n_enqueued, ..QueueRow::default() });
+        cursors.complete_counts(&plan, &mut rows, costly, Instant::now());
+        cursors.advance(&plan, &rows);
+        rows.queues[0].n_enqueued
+    };
+    // A queue becomes long, and the full scan is due as well.
+    assert_eq!(complete(&mut cursors, 5_000, Costly::default()), 1_000);
+    assert_eq!(cursors.pending(&[&filter], &bounds, Costly::default()), Some(COUNT));
+    assert_eq!(complete(&mut cursors, 5_000, COUNT), 5_000);
+    assert_eq!(cursors.pending(&[&filter], &bounds, COUNT), Some(SCAN));
+    assert_eq!(complete(&mut cursors, 6_000, SCAN), 5_000);
+    assert_eq!(cursors.pending(&[&filter], &bounds, COUNT.and(SCAN)), None);
+    // Whichever times out does not postpone the other.
+    tokio::time::advance(Duration::from_secs(5)).await;
+    cursors.record_time_out(SCAN, Instant::now() - Duration::from_secs(1));
+    assert_eq!(cursors.pending(&[&filter], &bounds, Costly::default()), Some(COUNT));
+    cursors.record_time_out(COUNT, Instant::now() - Duration::from_secs(1));
+    assert_eq!(cursors.pending(&[&filter], &bounds, Costly::default()), None);
+    tokio::time::advance(Duration::from_secs(19)).await;
+    assert_eq!(cursors.pending(&[&filter], &bounds, SCAN), Some(COUNT));
+    assert_eq!(cursors.pending(&[&filter], &bounds, COUNT), Some(SCAN));
 }
 
 #[test]
 fn advance_sets_a_cursor_before_the_oldest_job_or_the_read() {
     let check = |enqueued: Option<i64>, expected: i64| {
         let mut cursors = QueueCursors::default();
-        cursors.advance(&snapshot(&Filter::default(), enqueued, 100));
+        read(&mut cursors, &Filter::default(), enqueued, 100);
         assert_eq!(cursors.get(&Filter::default()).unwrap().enqueued, at(expected), "{enqueued:?}");
     };
     check(Some(40), 10);
@@ -64,14 +137,25 @@ fn advance_sets_a_cursor_before_the_oldest_job_or_the_read() {
 }
 
 #[test]
+fn advance_leaves_only_what_is_wrong() {
+    let (mut cursors, filter, other) = (QueueCursors::default(), priority(1), priority(2));
+    read(&mut cursors, &filter, Some(40), 100);
+    let wrong = QueueRow { is_enqueued_cursor_wrong: true, ..QueueRow::default() };
+    let mut plan = plan(&filter, cursors.get(&filter), 1_000);
+    plan.queues.push(QueuePlan { filter: &other, cursor: cursors.get(&filter), ..plan.queues[0].clone() });
+    cursors.advance(&plan, &Rows { queues: vec![wrong, QueueRow::default()], ..Rows::default() });
+    assert_eq!(cursors.get(&filter), Some(QueueCursor { enqueued: at(10), processing: at(970) }));
+    assert_eq!(cursors.get(&other), Some(QueueCursor { enqueued: at(970), processing: at(970) }));
+}
+
+#[test]
 fn filter_that_was_not_read_begins_where_all_jobs_do() {
-    let mut cursors = QueueCursors::default();
-    let filter = Filter { priority: Some(1), ..Filter::default() };
+    let (mut cursors, filter) = (QueueCursors::default(), priority(1));
     assert_eq!(cursors.get(&filter), None);
-    cursors.advance(&snapshot(&Filter::default(), Some(40), 100));
+    read(&mut cursors, &Filter::default(), Some(40), 100);
     assert_eq!(cursors.get(&filter).unwrap().enqueued, at(10));
     assert!(!cursors.has_read(&filter));
-    cursors.advance(&snapshot(&filter, Some(90), 100));
+    read(&mut cursors, &filter, Some(90), 100);
     assert_eq!(cursors.get(&filter).unwrap().enqueued, at(60));
 }
 

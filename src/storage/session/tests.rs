@@ -9,7 +9,7 @@ use crate::config::{Config, ReadBounds};
 use crate::jobrunr::{Count, FinishedRun, Question, UnsupportedFilter};
 use crate::storage::backend::Probe;
 use crate::storage::rows::{
-    DefinitionRow, DefinitionsVersion, DueScans, ExcerptKind, Excerpts, Interval, RunningRow, Scan,
+    DefinitionRow, DefinitionsVersion, DueScans, ExcerptKind, Excerpts, Interval, QueueRow, RunningRow, Scan,
 };
 
 mod attempts;
@@ -24,8 +24,12 @@ struct State {
     n_enqueued: u64,
     /// The same of the jobs with a server tag.
     n_tagged: u64,
-    /// Whether all of them are before any cursor.
+    /// Whether all of them, or those with a server tag, are before any cursor.
     are_before_cursors: bool,
+    are_tagged_before_cursors: bool,
+    /// The cursor of jobs without a filter, and where the list of running jobs began.
+    cursor: Option<Timestamp>,
+    running_since: Option<Timestamp>,
     /// The database accepts no filter with this server tag.
     rejected_tag: Option<&'static str>,
     /// Time per statement and per enqueued job that is counted.
@@ -98,6 +102,8 @@ impl Backend for Fake {
             };
             let counts: Vec<_> = plan.queues.iter().map(counted).collect();
             state.n_statements += 1;
+            let of_all = plan.queues.iter().find(|queue| *queue.filter == Filter::default());
+            state.cursor = of_all.and_then(|queue| queue.cursor).map(|cursor| cursor.enqueued);
             state.n_counts += u64::from(plan.enqueued_limit == plan.count_limit);
             state.n_full_scans += u64::from(is_full_scan);
             let full_scan = if is_full_scan { state.full_scan } else { Duration::ZERO };
@@ -106,7 +112,9 @@ impl Backend for Fake {
             let scan = Scan { intervals: vec![Interval::default(); 2], is_truncated, ..Scan::default() };
             let scheduled = DueScans { of_state: scan, ..DueScans::default() };
             let row = |(queue, n_jobs): (&QueuePlan<'_>, u64)| {
-                let is_enqueued_cursor_wrong = state.are_before_cursors && queue.cursor.is_some() && 0 < n_jobs;
+                let is_tagged = queue.filter.server_tag.is_some();
+                let is_before = if is_tagged { state.are_tagged_before_cursors } else { state.are_before_cursors };
+                let is_enqueued_cursor_wrong = is_before && queue.cursor.is_some() && 0 < n_jobs;
                 let n_enqueued = if is_enqueued_cursor_wrong { 0 } else { n_jobs };
                 let scheduled = scheduled.clone();
                 QueueRow { n_enqueued, n_processing: 1, scheduled, is_enqueued_cursor_wrong, ..QueueRow::default() }
@@ -160,8 +168,9 @@ impl Backend for Fake {
         Ok(with_run.map(|(id, _)| (*id).to_owned()).collect())
     }
 
-    async fn running(&mut self, _: u64, _: Option<Timestamp>) -> Result<Vec<RunningRow>, StorageError> {
+    async fn running(&mut self, _: u64, since: Option<Timestamp>) -> Result<Vec<RunningRow>, StorageError> {
         let took = self.state().running;
+        self.state().running_since = since;
         self.run(took).await.map(|()| Vec::new())
     }
 

@@ -64,17 +64,133 @@ async fn job_before_the_cursors_is_not_lost_where_full_scans_time_out() {
     assert_eq!(enqueued(&read(&mut session, question()).await.unwrap()), Count { n_jobs: 7, limited: false });
 }
 
+/// Where nobody asks without a filter, a new one has no place to begin.
 #[tokio::test(start_paused = true)]
-async fn new_filter_does_not_make_every_read_a_full_scan() {
+async fn new_filter_takes_no_other_with_it() {
+    for (asked, has_answer) in [(question(), true), (tagged("a"), false)] {
+        let (mut session, fake) = start(Some(10_000), State { full_scan: Duration::from_secs(2), ..State::default() });
+        read(&mut session, asked.clone()).await.unwrap();
+        fake.state().full_scan = Duration::from_secs(60);
+        fake.state().n_tagged = 3;
+        let questions = Questions::from_iter([asked.clone(), tagged("new")]);
+        let mut read = async || {
+            let snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+            advance(Duration::from_secs(1)).await;
+            assert!(snapshot.queues[&asked.filter].is_ok());
+            snapshot.queues[&tagged("new").filter].clone().map(|queue| queue.enqueued.n_jobs)
+        };
+        for second in 0..120 {
+            let expected = Err(QuestionError::NotRead { filter: tagged("new").filter });
+            assert_eq!(read().await, if has_answer { Ok(3) } else { expected }, "{second}");
+        }
+        assert!(fake.state().n_full_scans <= 3, "{}", fake.state().n_full_scans);
+        fake.state().full_scan = Duration::ZERO;
+        advance(Duration::from_secs(100)).await;
+        assert_eq!(read().await, Ok(3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_cursor_stops_no_other() {
+    let (mut session, fake) = start(Some(10_000), State { full_scan: Duration::from_secs(2), ..State::default() });
+    let questions = Questions::from_iter([question(), tagged("a")]);
+    session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+    *fake.state() = State {
+        n_tagged: 1,
+        are_tagged_before_cursors: true,
+        full_scan: Duration::from_secs(60),
+        limit: TIMEOUT,
+        ..State::default()
+    };
+    for minute in 1..10 {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
+        for _ in 0..2 {
+            let snapshot = session.read(&questions, now).await.unwrap();
+            assert_eq!(snapshot.queues[&tagged("a").filter].as_ref().unwrap().enqueued.n_jobs, 1);
+        }
+        assert_eq!(fake.state().cursor, Some(now - SignedDuration::from_secs(30)));
+        advance(Duration::from_secs(60)).await;
+    }
+}
+
+/// A transaction that began first and committed last. Scanning is quick, and counting all of it is not.
+#[tokio::test(start_paused = true)]
+async fn long_queue_before_the_cursors_is_at_least_long() {
+    let (mut session, fake) = start(None, State::default());
+    read(&mut session, question()).await.unwrap();
+    *fake.state() = State {
+        n_enqueued: 50_000_000,
+        per_job: Duration::from_micros(1),
+        are_before_cursors: true,
+        limit: TIMEOUT,
+        ..State::default()
+    };
+    assert_eq!(enqueued(&read(&mut session, question()).await.unwrap()), Count { n_jobs: 1_000, limited: true });
+}
+
+#[tokio::test(start_paused = true)]
+async fn list_of_running_jobs_begins_at_no_wrong_cursor() {
+    let (mut session, fake) = start(Some(10_000), State { full_scan: Duration::from_secs(2), ..State::default() });
+    let asked = Question { running: true, ..question() };
+    for (are_before_cursors, is_from_cursor) in [(false, true), (true, false), (false, true)] {
+        let full_scan = Duration::from_secs(60);
+        read(&mut session, asked.clone()).await.unwrap();
+        *fake.state() = State { n_enqueued: 7, are_before_cursors, full_scan, limit: TIMEOUT, ..State::default() };
+        // A full scan leaves no time for the list.
+        let _ = read(&mut session, asked.clone()).await;
+        read(&mut session, asked.clone()).await.unwrap();
+        assert_eq!(fake.state().running_since.is_some(), is_from_cursor);
+    }
+}
+
+/// Searches for due jobs that never end come after everything else.
+#[tokio::test(start_paused = true)]
+async fn searches_that_time_out_leave_counts_and_scans_their_time() {
+    let full_scan = Duration::from_millis(1_500);
+    let state =
+        State { n_enqueued: 10, has_large_state: true, search: Duration::from_secs(60), full_scan, ..State::default() };
+    let (mut session, fake) = start(Some(10_000), state);
+    let questions = Questions::from_iter(["a", "b", "c", "d"].map(tagged).into_iter().chain([question()]));
+    session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+    fake.state().n_enqueued = 9_000;
+    for _ in 0..30 {
+        let snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(enqueued(&snapshot), Count { n_jobs: 9_000, limited: false });
+        advance(Duration::from_secs(10)).await;
+    }
+    assert!(8 <= fake.state().n_full_scans, "{}", fake.state().n_full_scans);
+}
+
+/// With reads that are far apart everything is due at once.
+#[tokio::test(start_paused = true)]
+async fn full_scan_that_times_out_in_every_read_leaves_counts_their_time() {
     let full_scan = Duration::from_secs(2);
-    let (mut session, fake) = start(Some(10_000), State { full_scan, ..State::default() });
+    let (mut session, fake) = start(Some(10_000), State { n_enqueued: 10, full_scan, ..State::default() });
     read(&mut session, question()).await.unwrap();
     fake.state().full_scan = Duration::from_secs(60);
-    fake.state().n_tagged = 3;
-    let questions = Questions::from_iter([question(), tagged("new")]);
-    let snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
-    let queue = snapshot.queues[&tagged("new").filter].as_ref().unwrap();
-    assert_eq!(queue.enqueued.n_jobs, 3);
+    for n_enqueued in [9_000, 8_000, 7_000] {
+        advance(Duration::from_secs(120)).await;
+        fake.state().n_enqueued = n_enqueued;
+        let snapshot = read(&mut session, question()).await.unwrap();
+        assert_eq!(enqueued(&snapshot), Count { n_jobs: n_enqueued, limited: false });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_that_is_never_looked_up_again_does_not_count_for_ever() {
+    let recurring = vec![("a", true)];
+    let (mut session, fake) = start(Some(10_000), State { recurring, ..State::default() });
+    let asked = Question { demand: true, ..question() };
+    let mut has_run = async || read(&mut session, asked.clone()).await.unwrap().recurring.unwrap().jobs[0].has_run;
+    assert!(has_run().await);
+    // Its run ends. Reads become so slow that there is no time for look-ups.
+    *fake.state() =
+        State { recurring: vec![("a", false)], read: Duration::from_millis(4_600), limit: TIMEOUT, ..State::default() };
+    let began = Instant::now();
+    while has_run().await {
+        assert!(began.elapsed() < Duration::from_secs(700), "its next run needs a worker");
+        advance(Duration::from_secs(10)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
