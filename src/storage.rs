@@ -15,6 +15,7 @@ mod cursors;
 mod error;
 mod finished;
 mod history;
+mod last_run;
 mod mongodb;
 mod plan;
 mod recurring;

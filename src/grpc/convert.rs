@@ -53,7 +53,6 @@ pub(super) fn answer_status(error: &AnswerError) -> Status {
         AnswerError::Question { cause: QuestionError::Rejected { .. }, .. } => {
             Status::invalid_argument(error.to_string())
         }
-        AnswerError::Question { cause: QuestionError::NotRead { .. }, .. } => Status::unavailable(error.to_string()),
     }
 }
 

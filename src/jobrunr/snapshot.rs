@@ -45,14 +45,6 @@ pub enum QuestionError {
         /// The database's own words.
         cause: String,
     },
-    /// The first read of these jobs has to scan all of them, for which there was no time.
-    #[error(
-        "the jobs{filter} have not been read yet, because reading all jobs exceeded the statement timeout; another attempt follows"
-    )]
-    NotRead {
-        /// The filter.
-        filter: Filter,
-    },
 }
 
 /// A filter that needs something that this storage does not record.

@@ -15,11 +15,11 @@
 //! Both only make counts cheaper. Whether there is any job is always asked of the whole table.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
+use super::last_run::LastRun;
 use super::plan::{DuePlan, DueState, QueueCursor, ReadPlan};
 use super::rows::{QueueRow, Rows};
 use crate::config::ReadBounds;
@@ -44,50 +44,6 @@ pub(crate) enum EarliestDue {
     At(Timestamp),
     /// The search timed out: a job may be due.
     Unknown,
-}
-
-/// When a scan, a count or a search last ran, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LastRun {
-    began: Instant,
-    took: Duration,
-    has_timed_out: bool,
-}
-
-impl LastRun {
-    /// A run that began at `began` and has just ended.
-    pub(super) fn since(began: Instant) -> Self {
-        Self { began, took: began.elapsed(), has_timed_out: false }
-    }
-
-    fn timed_out_since(began: Instant) -> Self {
-        Self { has_timed_out: true, ..Self::since(began) }
-    }
-
-    pub(super) fn began(self) -> Instant {
-        self.began
-    }
-
-    /// Returns whether it can run again: its share of the time is used up, or the longest interval has passed. After a timeout only
-    /// the share counts.
-    fn can_repeat(self, bounds: &ReadBounds) -> bool {
-        let longest = if self.has_timed_out { Duration::MAX } else { bounds.full_scan_interval };
-        self.can_repeat_after(bounds, longest)
-    }
-
-    /// Returns whether it can run again: its share of the time is used up, or this time has passed.
-    pub(super) fn can_repeat_after(self, bounds: &ReadBounds, longest: Duration) -> bool {
-        self.took.saturating_mul(bounds.full_scan_share).min(longest) <= self.began.elapsed()
-    }
-
-    /// Returns whether it timed out and waits for its share of the time.
-    fn is_postponed(self, bounds: &ReadBounds) -> bool {
-        self.has_timed_out && !self.can_repeat(bounds)
-    }
-
-    fn is_cheap(self, limit: Duration) -> bool {
-        !self.has_timed_out && self.took <= limit
-    }
 }
 
 /// What an attempt at a read includes that may take long.
@@ -130,6 +86,14 @@ impl LongQueue {
     }
 }
 
+/// What is known of jobs before the cursors of a filter.
+#[derive(Clone, Copy, Debug, Default)]
+struct WrongCursors {
+    /// ENQUEUED jobs are older than this.
+    enqueued_before: Option<Timestamp>,
+    has_processing: bool,
+}
+
 /// An exact search for a due job.
 #[derive(Clone, Copy, Debug)]
 struct Search {
@@ -143,8 +107,8 @@ struct Search {
 pub(crate) struct QueueCursors {
     by_filter: HashMap<Filter, QueueCursor>,
     last_full_scan: Option<LastRun>,
-    /// Whether jobs were found before a cursor since then.
-    is_wrong: bool,
+    /// The filters with jobs before their cursors, as far as was seen since then.
+    wrong: HashMap<Filter, WrongCursors>,
     long_queues: HashMap<Filter, LongQueue>,
     last_long_count: Option<LastRun>,
     /// Whether the first queue has become long since then.
@@ -172,25 +136,32 @@ impl QueueCursors {
     pub(super) fn pending(&self, filters: &[&Filter], bounds: &ReadBounds, tried: Costly) -> Option<Costly> {
         let full_scan = !tried.full_scan && self.is_scan_due(filters, bounds);
         let long_count = !tried.long_count && self.is_count_due(bounds);
+        let scan_first = match (self.last_full_scan, self.last_long_count) {
+            // Each has its turn.
+            (Some(scan), Some(count)) if scan.has_timed_out() && count.has_timed_out() => scan.began() < count.began(),
+            (Some(scan), _) if scan.has_timed_out() => false,
+            (_, Some(count)) if count.has_timed_out() => true,
+            // What is counted from a wrong cursor is worth little.
+            _ => !self.wrong.is_empty(),
+        };
         match (full_scan, long_count) {
             (false, false) => None,
-            // What is counted from a wrong cursor is worth little.
-            (true, true) => Some(Costly { full_scan: self.is_wrong, long_count: !self.is_wrong }),
+            (true, true) => Some(Costly { full_scan: scan_first, long_count: !scan_first }),
             (full_scan, long_count) => Some(Costly { full_scan, long_count }),
         }
     }
 
     fn is_scan_due(&self, filters: &[&Filter], bounds: &ReadBounds) -> bool {
         let has_new = || filters.iter().any(|filter| self.get(filter).is_none());
-        self.last_full_scan
-            .is_none_or(|scan| !scan.is_postponed(bounds) && (self.is_wrong || scan.can_repeat(bounds) || has_new()))
+        let is_needed = || !self.wrong.is_empty() || has_new();
+        self.last_full_scan.is_none_or(|scan| !scan.is_postponed(bounds) && (scan.can_repeat(bounds) || is_needed()))
     }
 
     fn is_count_due(&self, bounds: &ReadBounds) -> bool {
         self.last_long_count.is_none_or(|count| !count.is_postponed(bounds)) && self.has_uncounted
             || self
                 .last_long_count
-                .is_some_and(|count| bounds.long_count_interval <= count.began.elapsed() && count.can_repeat(bounds))
+                .is_some_and(|count| bounds.long_count_interval <= count.began().elapsed() && count.can_repeat(bounds))
     }
 
     /// Records that an attempt timed out. What made it slow waits for its share of the time: the full scan, or else the count. The
@@ -200,7 +171,7 @@ impl QueueCursors {
         if costly.full_scan && !self.by_filter.is_empty() {
             self.last_full_scan = Some(run);
         } else if costly.long_count {
-            let is_second = self.last_long_count.is_some_and(|last| last.has_timed_out);
+            let is_second = self.last_long_count.is_some_and(|last| last.has_timed_out());
             self.last_long_count = Some(run);
             for queue in self.long_queues.values_mut() {
                 *queue = match is_second {
@@ -216,6 +187,15 @@ impl QueueCursors {
         self.by_filter.get(filter).or_else(|| self.by_filter.get(&Filter::default())).copied()
     }
 
+    /// Returns where to begin with a filter until a full scan has seen its jobs: where the first of all filters does.
+    pub(super) fn assumed(&self) -> Option<QueueCursor> {
+        let earlier = |a: QueueCursor, b: QueueCursor| QueueCursor {
+            enqueued: a.enqueued.min(b.enqueued),
+            processing: a.processing.min(b.processing),
+        };
+        self.by_filter.values().copied().reduce(earlier)
+    }
+
     /// Returns whether this filter has been read.
     pub(crate) fn has_read(&self, filter: &Filter) -> bool {
         self.by_filter.contains_key(filter)
@@ -224,23 +204,45 @@ impl QueueCursors {
     /// Records a full scan that began at `began`, before the cursors are advanced.
     pub(super) fn record_full_scan(&mut self, began: Instant) {
         self.by_filter.clear();
-        self.is_wrong = false;
+        self.wrong.clear();
         self.last_full_scan = Some(LastRun::since(began));
     }
 
-    /// Advances the cursors after a read, except those that are wrong: reads have no better place to begin.
+    /// Corrects the rows of a read that began at cursors which are wrong, or only assumed: there may be more jobs until a full scan has
+    /// seen them, or there are none. Returns whether any is wrong.
+    pub(super) fn correct_wrong(&mut self, plan: &ReadPlan<'_>, rows: &mut Rows) -> bool {
+        for (queue, row) in plan.queues.iter().zip(&mut rows.queues) {
+            let Some(cursor) = queue.cursor else { continue };
+            let is_assumed = self.get(queue.filter).is_none();
+            let mut wrong = self.wrong.remove(queue.filter).unwrap_or_default();
+            if row.is_enqueued_cursor_wrong || is_assumed {
+                wrong.enqueued_before.get_or_insert(cursor.enqueued);
+            }
+            wrong.has_processing |= row.is_processing_cursor_wrong || is_assumed;
+            // Whether there is any was asked of the whole table.
+            if row.n_enqueued == 0 && !row.is_enqueued_cursor_wrong {
+                wrong.enqueued_before = None;
+            }
+            wrong.has_processing &= 0 < row.n_processing || row.is_processing_cursor_wrong;
+            row.correct_wrong_cursors(wrong.enqueued_before);
+            if wrong.enqueued_before.is_some() || wrong.has_processing {
+                self.wrong.insert(queue.filter.clone(), wrong);
+            }
+        }
+        if !self.wrong.is_empty() {
+            rows.runs.assume_more_in(&["ENQUEUED", "PROCESSING"]);
+        }
+        !self.wrong.is_empty()
+    }
+
+    /// Advances the cursors after a read.
     pub(super) fn advance(&mut self, plan: &ReadPlan<'_>, rows: &Rows) {
         for (queue, row) in plan.queues.iter().zip(&rows.queues) {
-            let mut next = cursor(row, plan.now);
-            if let Some(last) = queue.cursor {
-                next.enqueued = if row.is_enqueued_cursor_wrong { last.enqueued } else { next.enqueued };
-                next.processing = if row.is_processing_cursor_wrong { last.processing } else { next.processing };
-            }
-            self.is_wrong |= row.has_wrong_cursor();
-            self.by_filter.insert(queue.filter.clone(), next);
+            self.by_filter.insert(queue.filter.clone(), cursor(row, plan.now));
         }
         let asked: HashSet<&Filter> = plan.queues.iter().map(|queue| queue.filter).collect();
         self.by_filter.retain(|filter, _| asked.contains(filter) || *filter == Filter::default());
+        self.wrong.retain(|filter, _| asked.contains(filter));
         self.long_queues.retain(|filter, _| asked.contains(filter));
         self.large_states.retain(|(filter, _)| asked.contains(filter));
         self.searches.retain(|(filter, _), _| asked.contains(filter));
@@ -277,11 +279,10 @@ impl QueueCursors {
         }
         self.has_uncounted = has_new && self.long_queues.is_empty();
         if costly.long_count {
-            let run = LastRun::since(began);
             // A full scan may have taken most of the time.
-            let last = self.last_long_count.filter(|last| costly.full_scan && !last.has_timed_out);
-            let took = last.map_or(run.took, |last| last.took.min(run.took));
-            self.last_long_count = Some(LastRun { took, ..run });
+            let last = self.last_long_count.filter(|_| costly.full_scan);
+            let run = LastRun::since(began);
+            self.last_long_count = Some(last.map_or(run, |last| run.at_most(last)));
         }
         if self.long_queues.is_empty() && !has_new {
             self.last_long_count = None;
@@ -336,11 +337,22 @@ impl QueueCursors {
     /// Returns what is to be assumed where there is no time for a search: that nothing is due, if that was found shortly before.
     pub(crate) fn assumed_search(&self, filter: &Filter, state: DueState, look_ahead: SignedDuration) -> EarliestDue {
         let last = self.search(filter, state, look_ahead);
-        let recent = last.filter(|last| last.run.began.elapsed() < MAX_AGE_OF_SEARCH);
+        let recent = last.filter(|last| last.run.began().elapsed() < MAX_AGE_OF_SEARCH);
         match recent {
             Some(Search { found: EarliestDue::None, .. }) => EarliestDue::None,
             _ => EarliestDue::Unknown,
         }
+    }
+
+    /// Returns whether every search that may be needed was quick when it was last made.
+    pub(super) fn are_searches_cheap(&self, limit: Duration) -> bool {
+        let mut last = self.large_states.iter().map(|key| self.searches.get(key));
+        last.all(|last| last.is_some_and(|last| last.run.is_cheap(limit)))
+    }
+
+    /// Returns whether the last search has timed out.
+    pub(super) fn has_search_timed_out(&self, filter: &Filter, state: DueState) -> bool {
+        self.searches.get(&(filter.clone(), state)).is_some_and(|last| last.run.has_timed_out())
     }
 
     fn search(&self, filter: &Filter, state: DueState, look_ahead: SignedDuration) -> Option<&Search> {

@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant};
 
 use super::StorageError;
 use super::budget::TimedBackend;
-use super::cursors::LastRun;
+use super::last_run::LastRun;
 use super::rows::{DefinitionRow, DefinitionsVersion, Rows};
 use crate::config::{ReadBounds, StorageConfig};
 use crate::jobrunr::{Definition, MissingRuns, Recurring, RunScheduling, Snapshot};

@@ -53,36 +53,19 @@ pub(crate) struct QueueRow {
     pub(crate) kinds: Option<KindRows>,
 }
 
-impl Rows {
-    /// Makes sure that jobs before wrong cursors are not missed: there is at least one in each such queue, and a recurring job may have
-    /// a run among them. Returns whether a cursor is wrong.
-    pub(crate) fn correct_wrong_cursors(&mut self) -> bool {
-        let is_wrong = self.queues.iter().any(QueueRow::has_wrong_cursor);
-        if is_wrong {
-            self.queues.iter_mut().for_each(QueueRow::correct_wrong_cursors);
-            for state in ["ENQUEUED", "PROCESSING"] {
-                if !self.runs.truncated_states.contains(&state) {
-                    self.runs.truncated_states.push(state);
-                }
-            }
-        }
-        is_wrong
-    }
-}
-
 impl QueueRow {
-    pub(crate) fn has_wrong_cursor(&self) -> bool {
-        self.is_enqueued_cursor_wrong || self.is_processing_cursor_wrong
-    }
-
-    fn correct_wrong_cursors(&mut self) {
+    /// Makes sure that jobs before a wrong cursor are not missed. If no other was counted, there is at least one ENQUEUED job, older than
+    /// `enqueued_before`, and one being processed by a server that may be alive.
+    pub(crate) fn correct_wrong_cursors(&mut self, enqueued_before: Option<Timestamp>) {
+        self.is_enqueued_truncated |= enqueued_before.is_some();
         if self.is_enqueued_cursor_wrong {
             self.n_enqueued = self.n_enqueued.max(1);
-            self.is_enqueued_truncated = true;
-            self.mutexes = self.mutexes.map(|mutexes| Mutexes { n_blocked: 0, ..mutexes });
+            self.oldest_enqueued_at = enqueued_before;
+            self.mutexes = self.mutexes.map(|_| Mutexes { n_blocked: 0, oldest_free_at: enqueued_before });
         }
         if self.is_processing_cursor_wrong {
             self.n_processing = self.n_processing.max(1);
+            self.n_processing_alive = self.n_processing_alive.max(1);
         }
     }
 }
@@ -144,6 +127,15 @@ pub(crate) struct ActiveRuns {
     pub(crate) ids: BTreeSet<String>,
     /// The states with more jobs than were scanned.
     pub(crate) truncated_states: Vec<&'static str>,
+}
+
+impl ActiveRuns {
+    /// There may be more of them in these states.
+    pub(crate) fn assume_more_in(&mut self, states: &[&'static str]) {
+        let new = states.iter().filter(|state| !self.truncated_states.contains(state));
+        let new: Vec<_> = new.copied().collect();
+        self.truncated_states.extend(new);
+    }
 }
 
 /// Changes when the definitions of recurring jobs change: their number, and the sum of their `createdAt` (modulo a constant),

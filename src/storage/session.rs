@@ -80,14 +80,11 @@ impl JobRunrSession {
     ) -> (ReadPlan<'q>, Vec<(&'q Filter, QuestionError)>) {
         let (mut queues, mut unanswered) = (Vec::new(), Vec::new());
         let cursor = |filter: &Filter| self.cursors.get(filter).filter(|_| !costly.full_scan);
+        let assumed = self.cursors.assumed().filter(|_| !costly.full_scan);
         for (filter, look_aheads) in questions.iter() {
-            let cursor = cursor(filter);
             match self.question_error(filter) {
                 Some(error) => unanswered.push((filter, error)),
-                None if cursor.is_none() && !costly.full_scan => {
-                    unanswered.push((filter, QuestionError::NotRead { filter: filter.clone() }));
-                }
-                None => queues.push(self.queue_plan(filter, look_aheads, now, cursor)),
+                None => queues.push(self.queue_plan(filter, look_aheads, now, cursor(filter).or(assumed))),
             }
         }
         let plan = ReadPlan {
@@ -141,6 +138,10 @@ impl JobRunrSession {
             }
             let costly = pending.unwrap_or_default();
             tried = tried.and(costly);
+            // What may take all of the time comes after quick searches.
+            if !last.found_large_state && self.cursors.are_searches_cheap(limit) {
+                self.search_due_jobs(&mut last.snapshot).await?;
+            }
             if !self.try_again(questions, now, costly, &mut last).await? {
                 break;
             }
@@ -207,7 +208,7 @@ impl JobRunrSession {
         };
         self.accepted.clear();
         self.cursors.complete_counts(&plan, &mut rows, costly, began);
-        let has_wrong_cursor = rows.correct_wrong_cursors();
+        let has_wrong_cursor = self.cursors.correct_wrong(&plan, &mut rows);
         let findings = self.backend.as_ref().findings();
         let snapshot = assemble::snapshot(&plan, &rows, unanswered, questions, &self.config, findings);
         if costly.full_scan {
@@ -266,7 +267,9 @@ impl JobRunrSession {
     /// read counts more.
     async fn search_due_jobs(&mut self, snapshot: &mut Snapshot) -> Result<bool, StorageError> {
         let (mut found, mut has_timed_out) = (false, false);
-        for (filter, state, look_ahead) in assemble::possibly_missed(snapshot, &self.cursors) {
+        let mut missed = assemble::possibly_missed(snapshot, &self.cursors);
+        missed.sort_by_key(|(filter, state, _)| self.cursors.has_search_timed_out(filter, *state));
+        for (filter, state, look_ahead) in missed {
             let known = self.cursors.last_search(&filter, state, look_ahead, &self.config.bounds);
             let result = match known {
                 Some(known) => known,

@@ -120,6 +120,13 @@ async fn count_and_full_scan_follow_one_another() {
     cursors.record_time_out(COUNT, Instant::now() - Duration::from_secs(1));
     assert_eq!(cursors.pending(&[&filter], &bounds, Costly::default()), None);
     tokio::time::advance(Duration::from_secs(19)).await;
+    // Both have timed out: they take turns.
+    cursors.record_time_out(SCAN, Instant::now() - Duration::from_secs(1));
+    tokio::time::advance(Duration::from_secs(120)).await;
+    assert_eq!(cursors.pending(&[&filter], &bounds, Costly::default()), Some(COUNT));
+    cursors.record_time_out(COUNT, Instant::now() - Duration::from_secs(1));
+    tokio::time::advance(Duration::from_secs(120)).await;
+    assert_eq!(cursors.pending(&[&filter], &bounds, Costly::default()), Some(SCAN));
     assert_eq!(cursors.pending(&[&filter], &bounds, SCAN), Some(COUNT));
     assert_eq!(cursors.pending(&[&filter], &bounds, COUNT), Some(SCAN));
 }
@@ -136,16 +143,55 @@ fn advance_sets_a_cursor_before_the_oldest_job_or_the_read() {
     check(Some(130), 70);
 }
 
+/// Jobs before the cursors are not forgotten until none is left, or a full scan has seen them.
 #[test]
-fn advance_leaves_only_what_is_wrong() {
-    let (mut cursors, filter, other) = (QueueCursors::default(), priority(1), priority(2));
+fn jobs_before_the_cursors_are_remembered() {
+    let filter = Filter::default();
+    let mut cursors = QueueCursors::default();
     read(&mut cursors, &filter, Some(40), 100);
-    let wrong = QueueRow { is_enqueued_cursor_wrong: true, ..QueueRow::default() };
-    let mut plan = plan(&filter, cursors.get(&filter), 1_000);
-    plan.queues.push(QueuePlan { filter: &other, cursor: cursors.get(&filter), ..plan.queues[0].clone() });
-    cursors.advance(&plan, &Rows { queues: vec![wrong, QueueRow::default()], ..Rows::default() });
-    assert_eq!(cursors.get(&filter), Some(QueueCursor { enqueued: at(10), processing: at(970) }));
-    assert_eq!(cursors.get(&other), Some(QueueCursor { enqueued: at(970), processing: at(970) }));
+    let mut check = |n_enqueued: u64, is_wrong: bool, scan: bool, expected: (u64, bool, Option<i64>)| {
+        let plan = plan(&filter, cursors.get(&filter).filter(|_| !scan), 1_000);
+        let enqueued = (0 < n_enqueued).then(|| at(500));
+        let row = QueueRow {
+            n_enqueued,
+            oldest_enqueued_at: enqueued,
+            is_enqueued_cursor_wrong: is_wrong,
+            ..QueueRow::default()
+        };
+        let mut rows = rows(row);
+        if scan {
+            cursors.record_full_scan(Instant::now());
+        }
+        assert_eq!(cursors.correct_wrong(&plan, &mut rows), expected.1);
+        cursors.advance(&plan, &rows);
+        let QueueRow { n_enqueued, is_enqueued_truncated, oldest_enqueued_at, .. } = rows.queues[0];
+        assert_eq!(
+            (n_enqueued, is_enqueued_truncated, oldest_enqueued_at),
+            (expected.0, expected.1, expected.2.map(at))
+        );
+    };
+    check(3, false, false, (3, false, Some(500)));
+    check(0, true, false, (1, true, Some(470)));
+    check(0, true, false, (1, true, Some(470)));
+    check(2, false, false, (2, true, Some(500)));
+    check(0, true, false, (1, true, Some(470)));
+    check(0, false, false, (0, false, None));
+    check(2, false, false, (2, false, Some(500)));
+    check(0, true, false, (1, true, Some(470)));
+    check(9, false, true, (9, false, Some(500)));
+    check(2, false, false, (2, false, Some(500)));
+}
+
+#[test]
+fn jobs_that_may_run_are_not_orphans() {
+    let filter = Filter::default();
+    let mut cursors = QueueCursors::default();
+    read(&mut cursors, &filter, None, 100);
+    let plan = plan(&filter, cursors.get(&filter), 1_000);
+    let mut rows = rows(QueueRow { is_processing_cursor_wrong: true, ..QueueRow::default() });
+    assert!(cursors.correct_wrong(&plan, &mut rows));
+    assert_eq!((rows.queues[0].n_processing, rows.queues[0].n_processing_alive), (1, 1));
+    assert_eq!(rows.runs.truncated_states, ["ENQUEUED", "PROCESSING"]);
 }
 
 #[test]

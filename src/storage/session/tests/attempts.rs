@@ -53,8 +53,12 @@ async fn job_before_the_cursors_is_not_lost_where_full_scans_time_out() {
         ..State::default()
     };
     for second in 0..200 {
-        let snapshot = read(&mut session, question()).await.unwrap();
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+        let snapshot = session.read(&Questions::from_iter([question()]), now).await.unwrap();
         assert_eq!(enqueued(&snapshot), Count { n_jobs: 1, limited: true }, "{second}");
+        // It waits the longer.
+        let oldest = snapshot.queues[&Filter::default()].as_ref().unwrap().oldest_enqueued_at;
+        assert_eq!(oldest, Some(Timestamp::UNIX_EPOCH - SignedDuration::from_secs(30)), "{second}");
         advance(Duration::from_secs(1)).await;
     }
     assert!(fake.state().n_full_scans <= 3, "{}", fake.state().n_full_scans);
@@ -64,10 +68,10 @@ async fn job_before_the_cursors_is_not_lost_where_full_scans_time_out() {
     assert_eq!(enqueued(&read(&mut session, question()).await.unwrap()), Count { n_jobs: 7, limited: false });
 }
 
-/// Where nobody asks without a filter, a new one has no place to begin.
+/// Where nobody asks without a filter, it is not known where a new one begins.
 #[tokio::test(start_paused = true)]
 async fn new_filter_takes_no_other_with_it() {
-    for (asked, has_answer) in [(question(), true), (tagged("a"), false)] {
+    for (asked, limited) in [(question(), false), (tagged("a"), true)] {
         let (mut session, fake) = start(Some(10_000), State { full_scan: Duration::from_secs(2), ..State::default() });
         read(&mut session, asked.clone()).await.unwrap();
         fake.state().full_scan = Duration::from_secs(60);
@@ -77,16 +81,15 @@ async fn new_filter_takes_no_other_with_it() {
             let snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
             advance(Duration::from_secs(1)).await;
             assert!(snapshot.queues[&asked.filter].is_ok());
-            snapshot.queues[&tagged("new").filter].clone().map(|queue| queue.enqueued.n_jobs)
+            snapshot.queues[&tagged("new").filter].as_ref().unwrap().enqueued
         };
         for second in 0..120 {
-            let expected = Err(QuestionError::NotRead { filter: tagged("new").filter });
-            assert_eq!(read().await, if has_answer { Ok(3) } else { expected }, "{second}");
+            assert_eq!(read().await, Count { n_jobs: 3, limited }, "{second}");
         }
         assert!(fake.state().n_full_scans <= 3, "{}", fake.state().n_full_scans);
         fake.state().full_scan = Duration::ZERO;
         advance(Duration::from_secs(100)).await;
-        assert_eq!(read().await, Ok(3));
+        assert_eq!(read().await, Count { n_jobs: 3, limited: false });
     }
 }
 
@@ -132,10 +135,13 @@ async fn long_queue_before_the_cursors_is_at_least_long() {
 async fn list_of_running_jobs_begins_at_no_wrong_cursor() {
     let (mut session, fake) = start(Some(10_000), State { full_scan: Duration::from_secs(2), ..State::default() });
     let asked = Question { running: true, ..question() };
-    for (are_before_cursors, is_from_cursor) in [(false, true), (true, false), (false, true)] {
+    // As long as any is enqueued, others may be before the cursors.
+    for (n_enqueued, are_before_cursors, is_from_cursor) in
+        [(7, false, true), (7, true, false), (7, false, false), (0, false, true)]
+    {
         let full_scan = Duration::from_secs(60);
         read(&mut session, asked.clone()).await.unwrap();
-        *fake.state() = State { n_enqueued: 7, are_before_cursors, full_scan, limit: TIMEOUT, ..State::default() };
+        *fake.state() = State { n_enqueued, are_before_cursors, full_scan, limit: TIMEOUT, ..State::default() };
         // A full scan leaves no time for the list.
         let _ = read(&mut session, asked.clone()).await;
         read(&mut session, asked.clone()).await.unwrap();
@@ -164,16 +170,38 @@ async fn searches_that_time_out_leave_counts_and_scans_their_time() {
 /// With reads that are far apart everything is due at once.
 #[tokio::test(start_paused = true)]
 async fn full_scan_that_times_out_in_every_read_leaves_counts_their_time() {
-    let full_scan = Duration::from_secs(2);
-    let (mut session, fake) = start(Some(10_000), State { n_enqueued: 10, full_scan, ..State::default() });
-    read(&mut session, question()).await.unwrap();
-    fake.state().full_scan = Duration::from_secs(60);
-    for n_enqueued in [9_000, 8_000, 7_000] {
-        advance(Duration::from_secs(120)).await;
-        fake.state().n_enqueued = n_enqueued;
-        let snapshot = read(&mut session, question()).await.unwrap();
-        assert_eq!(enqueued(&snapshot), Count { n_jobs: n_enqueued, limited: false });
+    for are_tagged_before_cursors in [false, true] {
+        let state = State { n_enqueued: 10, full_scan: Duration::from_secs(2), ..State::default() };
+        let (mut session, fake) = start(Some(10_000), state);
+        let questions = Questions::from_iter([question(), tagged("a")]);
+        session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+        let full_scan = Duration::from_secs(60);
+        *fake.state() = State { n_tagged: 1, are_tagged_before_cursors, full_scan, limit: TIMEOUT, ..State::default() };
+        for n_enqueued in [9_000, 8_000, 7_000] {
+            advance(Duration::from_secs(120)).await;
+            fake.state().n_enqueued = n_enqueued;
+            let mut count = Count::default();
+            for _ in 0..2 {
+                let snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+                count = enqueued(&snapshot);
+            }
+            assert_eq!(count, Count { n_jobs: n_enqueued, limited: false }, "{are_tagged_before_cursors}");
+        }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn count_that_times_out_in_every_read_leaves_full_scans_their_time() {
+    let state = State { n_enqueued: 50_000_000, full_scan: Duration::from_secs(2), ..State::default() };
+    let (mut session, fake) = start(None, State { per_job: Duration::from_micros(1), ..state });
+    let questions = Questions::from_iter([question()]);
+    for n_read in 0..10 {
+        let snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(enqueued(&snapshot), Count { n_jobs: 1_000, limited: true }, "{n_read}");
+        advance(Duration::from_secs(120)).await;
+    }
+    assert!(4 <= fake.state().n_full_scans, "{}", fake.state().n_full_scans);
+    assert!(4 <= fake.state().n_counts, "{}", fake.state().n_counts);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,19 +223,21 @@ async fn run_that_is_never_looked_up_again_does_not_count_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn full_scan_that_times_out_makes_no_job_due() {
-    let full_scan = Duration::from_millis(100);
-    let search = Duration::from_millis(50);
-    let (mut session, fake) =
-        start(Some(10_000), State { has_large_state: true, full_scan, search, ..State::default() });
-    read(&mut session, question()).await.unwrap();
-    advance(Duration::from_secs(2)).await;
-    fake.state().full_scan = Duration::from_secs(60);
-    read(&mut session, question()).await.unwrap_err();
-    for second in 0..300 {
-        let snapshot = read(&mut session, question()).await.unwrap();
-        let due = snapshot.queues[&Filter::default()].as_ref().unwrap().scheduled_within(MINUTE);
-        assert_eq!(due, Count { n_jobs: 0, limited: false }, "{second}");
-        advance(Duration::from_secs(1)).await;
+    for interval in [1, 58, 120] {
+        let (full_scan, search) = (Duration::from_millis(100), Duration::from_millis(50));
+        let (mut session, fake) =
+            start(Some(10_000), State { has_large_state: true, full_scan, search, ..State::default() });
+        read(&mut session, question()).await.unwrap();
+        advance(Duration::from_secs(2)).await;
+        fake.state().full_scan = Duration::from_secs(60);
+        read(&mut session, question()).await.unwrap_err();
+        for n_read in 0..150 {
+            let snapshot = read(&mut session, question()).await.unwrap();
+            let due = snapshot.queues[&Filter::default()].as_ref().unwrap().scheduled_within(MINUTE);
+            assert_eq!(due, Count { n_jobs: 0, limited: false }, "{n_read}, {interval} s apart");
+            advance(Duration::from_secs(interval)).await;
+        }
+        assert!(2 < fake.state().n_full_scans);
     }
 }
 
