@@ -162,6 +162,7 @@ for name, pod in pods.items():
     sidecars = spec["containers"][1:] + spec.get("initContainers", [])
     assert [sidecar["name"] for sidecar in sidecars] == (["proxy"] if reads_storages else []), name
     assert (labels.get("team") == "platform") == reads_storages, name
+    assert (labels["example.com/cost-center"] == "") == reads_storages, name
     assert ("example.com/owner" in annotations) == (name in ("jobs", "jobs-protect")), name
     assert (spec.get("priorityClassName") == "system-cluster-critical") == reads_storages, name
 check = pods["jobs-check"]["spec"]

@@ -24,7 +24,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "jobrunr-scaler.labelsOf" (list "scaler" (include "jobrunr-scaler.name" .) . dict) }}
 {{- end -}}
 
-{{/* The labels of an object; its arguments are the component, the name, the root, and further labels, which precede commonLabels.
+{{/* The labels of an object; its arguments are the component, the name, the root, and further labels, which replace those of commonLabels.
      Service, NetworkPolicy and disruption budget select pods by name and instance, so the pods of each component have a name of their
      own. */}}
 {{- define "jobrunr-scaler.labelsOf" -}}
@@ -37,8 +37,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
   "app.kubernetes.io/version" $root.Chart.AppVersion
   "app.kubernetes.io/managed-by" $root.Release.Service
 -}}
-{{- /* One map, because a key must not be there twice. */ -}}
-{{- toYaml (merge $own (index . 3) $root.Values.commonLabels) -}}
+{{- /* One map, because a key must not be there twice. Not `merge`, which drops empty values and fails with null. */ -}}
+{{- $labels := dict -}}
+{{- range list $root.Values.commonLabels (index . 3) $own -}}
+  {{- range $key, $value := . }}{{ $_ := set $labels $key $value }}{{ end -}}
+{{- end -}}
+{{- toYaml $labels -}}
 {{- end -}}
 
 {{/* The full name with another end, short enough for a label. Its arguments are the end, and the root. */}}
