@@ -75,7 +75,11 @@ echo "The chart refuses $n_refused wrong values as it should."
 scripts/version.sh --check
 mkdir "$work/copy"
 tar --create Cargo.* CHANGELOG.md build.rs src benches scripts k8s docs artifacthub | tar --extract --directory "$work/copy"
+# Right after a release, [Unreleased] is empty.
+sed -i 's/^## \[Unreleased\]$/&\n\n### Added\n- Something./' "$work/copy/CHANGELOG.md"
 for version in 987.6.5-rc.1 987.6.5-rc.2 987.6.5; do
+  "$work/copy/scripts/version.sh" --set "$version"
+  # A second time changes nothing.
   "$work/copy/scripts/version.sh" --set "$version"
   for folder in "$work"/copy/k8s/base "$work"/copy/k8s/overlays/*; do
     images=$(kubectl kustomize "$folder" | sed -n 's/^ *image: .*\/jobrunr-scaler:/of version /p' | sort --unique)
@@ -83,7 +87,8 @@ for version in 987.6.5-rc.1 987.6.5-rc.2 987.6.5; do
   done
   # A candidate's changes are those of its release.
   "$work/copy/scripts/release.sh" --notes | grep '^- ' >/dev/null || fail "there are no release notes of $version"
-  [[ $(grep '^## \[987' "$work/copy/CHANGELOG.md") == "## [$version] - "* ]] || fail "the changelog names candidates beside $version"
+  [[ $(grep '^## \[987' "$work/copy/CHANGELOG.md") == "## [$version] - "????-??-?? ]] ||
+    fail "the changelog does not have one section of $version, without those of its candidates"
 done
 
 # What OpenShift's restricted-v2 accepts: no user, no group, nothing else that it would have to allow.

@@ -61,7 +61,8 @@ set_version() {
   sed -i "s/^prerelease: .*/prerelease: $(is_prerelease "$new")/; s/^createdAt: .*/createdAt: $(date --utc +%FT00:00:00Z)/" "$PACKAGE"
   # The changes of candidates are changes of the release: their headings go. What is not released yet becomes the release, below an
   # empty section for what comes after it.
-  sed -i "/^## \[${new%%-*}-[^]]*\]/,+1d; s/^## \[Unreleased\]\$/## [Unreleased]\n\n## [$new] - $(date --utc +%F)/" CHANGELOG.md
+  grep --quiet --fixed-strings "## [$new]" CHANGELOG.md ||
+    sed -i "/^## \[${new%%-*}-[^]]*\]/,+1d; s/^## \[Unreleased\]\$/## [Unreleased]\n\n## [$new] - $(date --utc +%F)/" CHANGELOG.md
   cargo update --quiet --workspace
 }
 
