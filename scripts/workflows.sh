@@ -23,10 +23,19 @@ for file in .github/workflows/*.yml; do
   ! grep --extended-regexp 'uses: actions/checkout' --after-context 2 "$file" | grep --quiet 'persist-credentials: true' ||
     fail "$file: a checkout leaves the token behind"
   # Without a name or pattern it would take what other actions upload.
-  downloads=$(grep --after-context 2 'uses: actions/download-artifact' "$file" || true)
-  [[ -z $downloads || $downloads =~ (name|pattern): ]] || fail "$file: a download takes every artifact of the run; give it a name or pattern"
+  awk '
+    function end_step() { if (downloads && !limited) failed = 1; downloads = with = limited = 0 }
+    /^ *- / || /^ ? ?[A-Za-z]/ { end_step() }
+    /uses: actions\/download-artifact/ { downloads = 1 }
+    /^ +with:/ { with = 1 }
+    with && /^ +(name|pattern):/ { limited = 1 }
+    END { end_step(); exit failed }
+  ' "$file" || fail "$file: a download takes every artifact of the run; give it a name or pattern"
 done
+n_lints=0
 while read -r command; do
   grep --quiet --fixed-strings -- "- run: $command" .github/workflows/ci.yml || fail "ci.yml does not run, as .ci/run does: $command"
+  n_lints=$((n_lints + 1))
 done < <(grep --only-matching 'cargo \(clippy\|doc\) --locked.*' .ci/run)
+((2 <= n_lints)) || fail ".ci/run has $n_lints of the lints that were expected, clippy and doc"
 echo "The workflows are as they should be."
