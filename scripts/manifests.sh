@@ -202,11 +202,18 @@ assert len(policies) == 2, policies
 for policy in policies:
     spec = policy["spec"]
     rules = " ".join(rule["expression"] for rule in spec["variables"] + spec["matchConditions"])
+    assert policy["metadata"]["name"] in ("jobs-triggers.keda", "jobs-hints.keda"), policy["metadata"]
     pattern, = set(re.findall(r"t[.]metadata\['scalerAddress'\][.]trim\(\)[.]matches\('([^']*)'\)", rules))
-    for address in ("jobs.keda:6000", "jobs:6000", "jobs.keda.svc:6000", "dns:///jobs.keda:6000", "http://jobs.keda:6000"):
+    for address in ("jobs.keda:6000", "jobs:6000", "jobs.keda.svc:6000", "dns:///jobs.keda:6000", "http://jobs.keda:6000",
+                    "dns://10.96.0.10/jobs.keda:6000", "DNS:///jobs.keda:6000", "//jobs.keda:6000", "http//jobs.keda:6000",
+                    "h2c://jobs.keda:6000", "jobs keda:6000", "Jobs.keda:6000"):
         assert re.search(pattern, address), (pattern, address)
-    for address in ("jobs.shop:6000", "jobs-of-others.keda:6000", "other-jobs.keda:6000", "other.jobs:6000", "jobs.kedas:6000"):
+    for address in ("jobs.shop:6000", "jobs-of-others.keda:6000", "other-jobs.keda:6000", "other.jobs:6000", "jobs.kedas:6000",
+                    "dns:///jobs.shop:6000", "dns:///other.keda:6000/jobs", "http://other.keda:6000/jobs.keda"):
         assert not re.search(pattern, address), (pattern, address)
+bindings = kind("ValidatingAdmissionPolicyBinding")
+assert [b["metadata"]["name"] for b in bindings] == [b["spec"]["policyName"] for b in bindings], bindings
+assert {b["metadata"]["name"] for b in bindings} == {policy["metadata"]["name"] for policy in policies}, bindings
 
 # The address that triggers get leads to a port that listens: of the Service, or of the pods where it has no address of its own.
 for manifests, address in ((every, "jobs.keda:6000"), (least, None)):

@@ -107,12 +107,21 @@ fn policy_ignores_what_is_not_for_this_scaler() {
         ("dns:///jobrunr-scaler.keda:9090", true),
         ("passthrough:///jobrunr-scaler:9090", true),
         ("http://jobrunr-scaler.keda:9090", true),
+        ("dns://10.96.0.10/jobrunr-scaler.keda:9090", true),
+        ("DNS:///jobrunr-scaler.keda:9090", true),
+        ("//jobrunr-scaler.keda:9090", true),
+        ("http//jobrunr-scaler.keda:9090", true),
+        ("h2c://jobrunr-scaler.keda:9090", true),
+        ("jobrunr-scaler keda:9090", true),
+        ("JobRunr-Scaler.keda:9090", true),
         (" jobrunr-scaler", true),
         ("other.keda:9090", false),
         ("other.jobrunr-scaler:9090", false),
         ("jobrunr-scaler-of-others.keda:9090", false),
         ("not-the-jobrunr-scaler.keda:9090", false),
         ("dns:///other.keda:9090/jobrunr-scaler", false),
+        ("dns://10.96.0.10/other.keda:9090/jobrunr-scaler", false),
+        ("http://other.keda:9090/jobrunr-scaler", false),
     ] {
         let complaints = with(&|trigger| trigger["metadata"]["scalerAddress"] = json!(address));
         assert_eq!(complaints.iter().any(|text| text.contains("`metric`")), is_ours, "{address}: {complaints:?}");
@@ -128,6 +137,26 @@ fn policy_ignores_what_is_not_for_this_scaler() {
 }
 
 #[test]
+fn policy_reports_a_malformed_address() {
+    let policy = Policy::read(TRIGGERS);
+    for address in [
+        "jobrunr-scaler.keda",
+        "http://jobrunr-scaler.keda:9090",
+        "http//jobrunr-scaler.keda:9090",
+        "h2c://jobrunr-scaler.keda:9090",
+        "//jobrunr-scaler.keda:9090",
+        "DNS:///jobrunr-scaler.keda:9090",
+        "dns://10.96.0.10/jobrunr-scaler.keda:9090",
+        "jobrunr-scaler keda:9090",
+    ] {
+        let mut object = object(&metadata(&[]));
+        object["spec"]["triggers"][0]["metadata"]["scalerAddress"] = json!(address);
+        let complaints = policy.complaints(&object, None);
+        assert!(complaints.len() == 1 && complaints[0].contains("`scalerAddress`"), "{address}: {complaints:#?}");
+    }
+}
+
+#[test]
 fn policy_lets_existing_objects_be_labeled_and_deleted() {
     let policy = Policy::read(TRIGGERS);
     let old = object(&metadata(&[("metric", "x")]));
@@ -140,9 +169,23 @@ fn policy_lets_existing_objects_be_labeled_and_deleted() {
 
 /// An address for KEDA's gRPC client: often valid, often nearly.
 fn address() -> impl Strategy<Value = String> {
-    let resolver =
-        proptest::sample::select(vec!["", "", "", "dns:///", "passthrough:///", "http://", "https://", "dns:/", " "]);
-    let host = prop_oneof![3 => Just("jobrunr-scaler.keda".to_owned()), 1 => "[a-z_.A-Z:\\[\\]/@ -]{0,6}"];
+    let resolver = proptest::sample::select(vec![
+        "",
+        "",
+        "",
+        "dns:///",
+        "passthrough:///",
+        "http://",
+        "https://",
+        "dns:/",
+        "DNS:///",
+        "dns://10.96.0.10/",
+        "h2c://",
+        "http//",
+        "//",
+        " ",
+    ]);
+    let host = prop_oneof![3 => Just("jobrunr-scaler.keda".to_owned()), 1 => Just("jobrunr-scaler keda".to_owned()), 1 => "[a-z_.A-Z:\\[\\]/@ -]{0,6}"];
     let port = prop_oneof![
         proptest::sample::select(vec![
             "", ":", ":9090", ":9090/", ":0", ":65535", ":65536", ":grpc", ":+9", ":09", ":1:2"
