@@ -90,7 +90,7 @@ affinity:
 
 {{/* A map with the keys of another in place of its own; keys that are null are removed. */}}
 {{- define "jobrunr-scaler.merged" -}}
-{{- $merged := mergeOverwrite (first . | deepCopy) (last . | deepCopy) -}}
+{{- $merged := mergeOverwrite (first . | deepCopy) (last . | default dict | deepCopy) -}}
 {{- range $key, $value := $merged -}}
   {{- if kindIs "invalid" $value }}{{ $_ := unset $merged $key }}{{ end -}}
 {{- end -}}

@@ -9,7 +9,7 @@
     {{- $env = append $env (dict "name" $variable "valueFrom" (dict "secretKeyRef" $ref)) -}}
   {{- end -}}
 {{- end -}}
-{{- $env = concat $env .Values.extraEnv -}}
+{{- $env = concat $env (.Values.extraEnv | default list) -}}
 {{- with $env -}}
 env:
   {{- toYaml . | nindent 2 }}
