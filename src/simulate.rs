@@ -27,11 +27,13 @@ pub use workload::{Job, Workload};
 /// Milliseconds of virtual time, since the workload's start.
 pub type Millis = i64;
 
-/// Plays a workload with each policy. All pod-hours are those of the same time span, until the last policy is at rest.
+/// Plays a workload with each policy. All pod-hours are those of the same time span: until all jobs are due, and the last policy that
+/// does them all is at rest. One that leaves jobs undone may stand still for long, which must not cost the others anything.
 #[must_use]
 pub fn simulate(workload: &Workload, policies: &[Policy], settings: &Settings) -> Simulation {
     let mut results: Vec<SimulationResult> = policies.iter().map(|policy| policy.play(workload, settings)).collect();
-    let end = results.iter().map(|result| result.end).max().unwrap_or_default();
+    let complete = results.iter().filter(|result| result.jobs_unfinished == 0);
+    let end = complete.map(|result| result.end).max().unwrap_or_default().max(workload.last_due());
     for result in &mut results {
         result.rest_until(end);
     }

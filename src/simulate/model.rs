@@ -29,7 +29,7 @@ use pods::Pods;
 use scaler::Scaler;
 use work::Learnt;
 
-/// If nothing has happened for this time and nothing is due, what is not done will never be.
+/// If nothing has happened for this time and nothing is due, what is not done will never be. Longer with long intervals.
 const PATIENCE: Millis = 6 * 3_600_000;
 
 /// Plays a workload with a ScaledObject, or with as many pods as there are at rest. `policy` is what the result tells of it.
@@ -80,7 +80,7 @@ impl<'a> Model<'a> {
         settings: &'a Settings,
     ) -> Self {
         let scaler = scaled.map(|scaled| Scaler::new(scaled, settings));
-        let cooldown = scaler.as_ref().map_or(0, Scaler::cooldown);
+        let patience = patience(scaler.as_ref(), settings);
         let look_aheads = scaler.as_ref().map(Scaler::look_aheads).unwrap_or_default();
         let mut model = Self {
             settings,
@@ -97,7 +97,7 @@ impl<'a> Model<'a> {
             random: Xoshiro256PlusPlus::seed_from_u64(settings.seed),
             next_run: 0,
             last_progress: 0,
-            patience: PATIENCE.max(cooldown * 2),
+            patience,
             #[cfg(test)]
             integrals: tests::Integrals::default(),
         };
@@ -170,8 +170,10 @@ impl<'a> Model<'a> {
         if bound <= 0 { 0 } else { self.random.random_range(0..bound) }
     }
 
+    /// The result ends with the last change: waiting for one that never comes costs nothing.
     fn into_result(mut self, policy: &Policy) -> SimulationResult {
-        let existing: Millis = self.pods.existing().map(|pod| self.now - self.pods.get(pod).created).sum();
+        let end = self.last_progress;
+        let existing: Millis = self.pods.existing().map(|pod| end - self.pods.get(pod).created).sum();
         let tally = self.jobs.tally();
         SimulationResult {
             name: policy.name.clone(),
@@ -188,9 +190,15 @@ impl<'a> Model<'a> {
             replicas: self.measure.replicas.iter().map(|(at, n)| (seconds(*at), *n)).collect(),
             notes: policy.notes.clone(),
             series: self.measure.series(),
-            end: self.now,
+            end,
         }
     }
+}
+
+/// Twice the longest interval in which nothing may happen although something will.
+fn patience(scaler: Option<&Scaler>, settings: &Settings) -> Millis {
+    let of_scaler = scaler.map_or(0, |scaler| scaler.cooldown().max(scaler.polling_interval()));
+    PATIENCE.max(of_scaler.max(settings.heartbeat_interval()).max(settings.pod_start) * 2)
 }
 
 #[cfg(test)]

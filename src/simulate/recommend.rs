@@ -34,8 +34,8 @@ const FEW_JOBS: usize = 500;
 const SHORT: Millis = 3_600_000;
 /// The longest name in a sentence, in characters.
 const MAX_NAME: usize = 100;
-/// In seconds.
-const DAY: f64 = 86_400.0;
+/// A little less than a day: the last job of a day is due before its end.
+const ALMOST_A_DAY: Millis = 23 * 3_600_000;
 /// Rounds over all settings.
 const ROUNDS: usize = 2;
 
@@ -163,7 +163,8 @@ pub fn recommend(
     policies.push(guide(options)?);
     let check = simulate(&checked_on, &policies, settings);
     let kept_when_checked = options.slo.is_kept(&check.results[0]);
-    let reasons = reasons(&chosen, &all, &check, options.slo);
+    let mut reasons = reasons(&chosen, &all, &check, options.slo);
+    reasons.extend(too_short(&checked_on, workload));
     Ok(Recommendation {
         slo: options.slo.to_string(),
         promise: options.slo,
@@ -323,8 +324,11 @@ fn reasons(chosen: &Rated, all: &[Rated], check: &Simulation, slo: Slo) -> Vec<S
     }
     let wait = rounded(slo.wait(&checked.latency_seconds));
     let verdict = if slo.is_kept(checked) { "keeps it" } else { "does not keep it" };
-    reasons
-        .push(format!("On the last third, which it was not tuned on, it {verdict}: {} is {wait} s.", slo.percentile));
+    reasons.push(format!(
+        "On the last third, which it was not tuned on, it {verdict}: {} is {wait} s{}.",
+        slo.percentile,
+        undone(checked)
+    ));
     if 0 < checked.jobs_interrupted {
         let jobs = counted(checked.jobs_interrupted, "job");
         reasons.push(format!(
@@ -333,17 +337,29 @@ fn reasons(chosen: &Rated, all: &[Rated], check: &Simulation, slo: Slo) -> Vec<S
         ));
     }
     reasons.extend(check.results[1..].iter().map(|other| beside(checked, other, slo)));
-    let jobs = check.workload.jobs;
-    if jobs < FEW_JOBS || (check.workload.seconds * 1000.0) < SHORT as f64 {
-        let span = duration::format(jiff::SignedDuration::from_secs(check.workload.seconds as i64));
-        reasons.push(format!(
-            "The last third has only {} in {span}: too little to rely on, use a longer workload.",
-            counted(jobs as u64, "job")
-        ));
-    } else if check.workload.seconds * 3.0 < DAY {
-        reasons.push("The workload is shorter than a day: what differs by the time of day is not in it.".to_owned());
-    }
     reasons
+}
+
+/// Says if a workload is too short to rely on. Its jobs count, not how long a policy takes for them.
+fn too_short(checked_on: &Workload, workload: &Workload) -> Option<String> {
+    let (jobs, span) = (checked_on.jobs.len(), checked_on.last_due());
+    if jobs < FEW_JOBS || span < SHORT {
+        return Some(format!(
+            "The last third has only {} in {}: too little to rely on, use a longer workload.",
+            counted(jobs as u64, "job"),
+            duration::format(jiff::SignedDuration::from_secs(span / 1000)),
+        ));
+    }
+    (workload.last_due() < ALMOST_A_DAY)
+        .then(|| "The workload is shorter than a day: what differs by the time of day is not in it.".to_owned())
+}
+
+/// The jobs that were never done, which have no wait.
+fn undone(result: &SimulationResult) -> String {
+    match result.jobs_failed + result.jobs_unfinished {
+        0 => String::new(),
+        n => format!(" and {} never done", counted(n, "job")),
+    }
 }
 
 /// How another policy compares with the recommended one on the part that neither was tuned on.
@@ -356,10 +372,11 @@ fn beside(recommended: &SimulationResult, other: &SimulationResult, slo: Slo) ->
         _ => "",
     };
     format!(
-        "{} {} it there, with {} s, at {part} % of its pod-hours{advice}.",
+        "{} {} it there, with {} s{}, at {part} % of its pod-hours{advice}.",
         printable(&other.name, MAX_NAME),
         if keeps { "keeps" } else { "does not keep" },
         rounded(slo.wait(&other.latency_seconds)),
+        undone(other),
     )
 }
 

@@ -20,7 +20,8 @@ pub struct WorkloadSummary {
     pub name: String,
     /// Its jobs.
     pub jobs: usize,
-    /// The time span of all results, in seconds: until everything was done and no policy changed its pods any longer.
+    /// The time span of all results, in seconds: until everything was done and no policy changed its pods any longer. Policies that
+    /// leave jobs undone do not extend it.
     pub seconds: f64,
     /// The sum of the jobs' durations, in hours.
     pub job_hours: f64,
@@ -66,7 +67,7 @@ pub struct SimulationResult {
     /// What happened over time, for a chart.
     #[serde(skip)]
     pub series: Series,
-    /// When the policy was at rest.
+    /// When anything changed last.
     #[serde(skip)]
     pub end: Millis,
 }

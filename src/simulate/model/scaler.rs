@@ -74,6 +74,10 @@ impl Scaler {
         millis(self.policy.rules.cooldown)
     }
 
+    pub(super) fn polling_interval(&self) -> Millis {
+        millis(self.policy.rules.polling_interval)
+    }
+
     /// Whether a trigger asks how much work jobs are.
     pub(super) fn wants_work(&self) -> bool {
         self.questions.want_work()

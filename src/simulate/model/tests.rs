@@ -1,5 +1,6 @@
 //! The model against theory, against laws, and against courses of the real KEDA and HPA.
 
+mod autoscaler;
 mod laws;
 mod queues;
 mod servers;

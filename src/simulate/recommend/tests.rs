@@ -15,6 +15,10 @@ fn options(slo: &str) -> RecommendOptions {
     }
 }
 
+fn job_at(at: Millis) -> Job {
+    Job { arrival: at, due: at, duration: 1000, kind: 0 }
+}
+
 #[test]
 fn every_candidate_is_a_scaled_object_without_warnings() {
     let (options, settings) = (options("p95 latency <= PT1M"), Settings::default());
@@ -73,7 +77,7 @@ fn recommendation_keeps_its_promise_at_less_than_the_maximum() {
 
 #[test]
 fn recommendation_says_that_a_promise_cannot_be_kept_or_that_there_is_too_little() {
-    let jobs = (0..60).map(|n| Job { arrival: n * 10_000, due: n * 10_000, duration: 1000, kind: 0 }).collect();
+    let jobs = (0..60).map(|n| job_at(n * 10_000)).collect();
     let workload = Workload::new("w", jobs, vec!["job".to_owned()]);
     let found = recommend(&workload, &[], &options("max latency <= PT0.001S"), &Settings::default()).unwrap();
     assert!(!found.kept_when_tuned && !found.chosen.keeps);
@@ -81,4 +85,34 @@ fn recommendation_says_that_a_promise_cannot_be_kept_or_that_there_is_too_little
     assert!(reasons.contains("None of") && reasons.contains("too little to rely on"), "{reasons}");
     let error = recommend(&Workload::default(), &[], &options("max latency <= PT1S"), &Settings::default());
     assert!(error.unwrap_err().to_string().contains("0 jobs in the part to tune on"));
+}
+
+#[test]
+fn policy_that_leaves_jobs_undone_is_said_to() {
+    // Nobody enqueues scheduled jobs at zero pods, and this trigger does not see them.
+    let (options, settings) = (options("max latency <= PT1M"), Settings::default());
+    let text = Candidate::starts(12, &settings)[0].manifest(&options, &settings);
+    let blind = policy(&text.replace("metric: demand", "metric: enqueued-count"), "blind").unwrap();
+    let jobs = (1..=20).map(|n| Job { arrival: 0, due: n * 60_000, duration: 1000, kind: 0 }).collect();
+    let workload = Workload::new("w", jobs, vec!["job".to_owned()]);
+    let simulation = simulate(&workload, &[Policy::fixed(1), blind], &settings);
+    let said = beside(&simulation.results[0], &simulation.results[1], options.slo);
+    assert_eq!(said, "blind does not keep it there, with 0 s and 20 jobs never done, at 0 % of its pod-hours.");
+}
+
+#[test]
+fn workload_is_too_short_by_its_jobs_and_their_time() {
+    let said = |n_jobs: i64, hours: i64| {
+        let jobs = (0..=n_jobs).map(|n| job_at(hours * 3_600_000 * n / n_jobs)).collect();
+        let workload = Workload::new("w", jobs, Vec::new());
+        too_short(&split(&workload).1, &workload)
+    };
+    let check = |said: Option<String>, expected: Option<&str>| match expected {
+        Some(words) => assert!(said.as_deref().is_some_and(|said| said.contains(words)), "{said:?}"),
+        None => assert_eq!(said, None),
+    };
+    check(said(30, 24), Some("only 11 jobs in PT8H: too little"));
+    check(said(6000, 2), Some("in PT40M: too little"));
+    check(said(6000, 6), Some("shorter than a day"));
+    check(said(6000, 24), None);
 }
