@@ -128,9 +128,11 @@ impl Keda {
         (self.played.object.rules.cooldown - inactive_for).as_secs().max(0)
     }
 
-    /// What the HPA does every 15 seconds: reads all metrics through KEDA and follows them. At zero it does nothing.
+    /// What the HPA does every 15 seconds: reads all metrics through KEDA and follows them. At zero it only sees the workload.
     async fn sync(&mut self) {
-        if self.state.replicas().spec == 0 {
+        let replicas = self.state.replicas();
+        if replicas.spec == 0 {
+            self.hpa.sync(self.clock.now(), replicas, &[]);
             return;
         }
         let mut readings = Vec::new();

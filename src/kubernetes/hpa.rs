@@ -109,7 +109,8 @@ impl Hpa {
         Self { min, max, behavior, recommendations: Vec::new(), seen: false, events: ScaleEvents::default() }
     }
 
-    /// Evaluates the workload, as the HPA does every [`SYNC_PERIOD`]. `now` must not decrease between calls.
+    /// Evaluates the workload, as the HPA does every [`SYNC_PERIOD`], at zero replicas too: what it sees first counts as a
+    /// recommendation. `now` must not decrease between calls.
     ///
     /// Follows `reconcileAutoscaler` in Kubernetes' `horizontal.go`.
     pub fn sync(&mut self, now: Timestamp, replicas: Replicas, metrics: &[MetricReading]) -> HpaOutcome {

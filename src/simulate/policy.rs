@@ -45,7 +45,7 @@ pub(super) struct ScaledPolicy {
 pub(super) struct PolicyTrigger {
     pub(super) trigger: Trigger,
     pub(super) metric_type: MetricType,
-    /// Whether its stream is open: `external-push`.
+    /// Whether its stream is open: `external-push`. Without one, KEDA reads a computed target only once.
     pub(super) pushes: bool,
     /// `useCachedMetrics`.
     pub(super) cached: bool,

@@ -74,6 +74,18 @@ fn hpa_without_behavior_returns_to_the_old_size_after_zero() {
 }
 
 #[test]
+fn hpa_that_has_seen_zero_grows_without_waiting_for_its_window() {
+    let scale_up =
+        ScalingRules { stabilization_window: SignedDuration::from_secs(300), ..ScalingRules::scale_up_default() };
+    let behavior = Behavior { scale_up, ..Behavior::default() };
+    for (zero_since, expected) in [(3600, [5, 10]), (60, [1, 1])] {
+        let mut hpa = Hpa::new(1, 30, Some(behavior.clone()));
+        run(&mut hpa, 0, 0, average(0.0), zero_since / 15);
+        assert_eq!(run(&mut hpa, zero_since, 1, average(195.0), 2), expected, "{zero_since}");
+    }
+}
+
+#[test]
 fn hpa_with_behavior_stays_small_after_zero() {
     let mut hpa = Hpa::new(1, 30, Some(Behavior::default()));
     assert_eq!(run(&mut hpa, 0, 1, average(195.0), 8), [5, 10, 20, 20, 20, 20, 20, 20]);

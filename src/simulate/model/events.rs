@@ -45,6 +45,12 @@ impl Events {
         self.heap.peek().map(|Reverse((at, ..))| *at)
     }
 
+    /// When an event comes first.
+    #[cfg(test)]
+    pub(super) fn first(&self, event: Event) -> Option<Millis> {
+        self.heap.iter().filter(|Reverse((.., other))| *other == event).map(|Reverse((at, ..))| *at).min()
+    }
+
     pub(super) fn pop(&mut self) -> Option<Event> {
         self.heap.pop().map(|Reverse((.., event))| event)
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 
 use super::Model;
 use super::events::Event;
@@ -19,6 +21,8 @@ use crate::simulate::{Millis, Phases, Settings};
 
 /// The instant at which every simulation starts: 2026-01-01T00:00:00Z, in milliseconds. A whole second, as KEDA rounds to those.
 const START: Millis = 1_767_225_600_000;
+/// Tells the seed of the phases from that of the pods.
+const PHASES: u64 = 0x9e37_79b9;
 /// So many rising edges are pushed at once; then one per interval. As the scaler's streams do it.
 const EDGES_AT_ONCE: Millis = 5;
 const EDGE_INTERVAL: Millis = 30_000;
@@ -30,6 +34,8 @@ pub(super) struct Scaler {
     look_aheads: Vec<SignedDuration>,
     keda: KedaState,
     hpa: Hpa,
+    /// The computed targets of triggers without a stream, as they were when KEDA reconciled the ScaledObject.
+    fixed_targets: Vec<Option<f64>>,
     /// What each trigger answered at KEDA's last poll.
     polled: Vec<Option<Decision>>,
     last_seen_servers: LastSeenServers,
@@ -60,6 +66,7 @@ impl Scaler {
             look_aheads: policy.look_aheads(),
             keda: KedaState::new(policy.rules.clone(), instant(0)),
             hpa: Hpa::new(bounds.hpa_min(), bounds.max, policy.behavior.clone()),
+            fixed_targets: vec![None; policy.triggers.len()],
             polled: vec![None; policy.triggers.len()],
             last_seen_servers: LastSeenServers::default(),
             remembers_servers: policy.triggers.iter().any(|trigger| trigger.trigger.target.is_auto()),
@@ -101,6 +108,16 @@ impl Scaler {
     fn decide(&self, index: usize, snapshot: &Snapshot) -> Option<Decision> {
         decide(&self.policy.triggers[index].trigger, snapshot, snapshot.read_at).ok()
     }
+
+    /// KEDA reconciles the ScaledObject, and gives the HPA its targets. Only those of streams may change later.
+    fn reconcile(&mut self, snapshot: &Snapshot) {
+        for index in 0..self.policy.triggers.len() {
+            let trigger = &self.policy.triggers[index];
+            if trigger.trigger.target.is_auto() && !trigger.pushes {
+                self.fixed_targets[index] = self.decide(index, snapshot).map(|decision| decision.target);
+            }
+        }
+    }
 }
 
 impl Stream {
@@ -128,16 +145,25 @@ impl Stream {
     }
 }
 
+/// When KEDA polls and the HPA syncs first. The same for all policies of a seed, whatever else they draw: they must not differ by luck.
+fn first_poll_and_sync(polling_interval: Millis, settings: &Settings) -> (Millis, Millis) {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(settings.seed.wrapping_add(PHASES));
+    let mut within = |interval: Millis| (interval as f64 * random.random::<f64>()) as Millis;
+    match settings.phases {
+        Phases::Random => (within(polling_interval), within(millis(SYNC_PERIOD))),
+        Phases::Fixed { poll, sync } => (poll, sync),
+    }
+}
+
 impl Model<'_> {
     pub(super) fn start_scaler(&mut self) {
         let Some(scaler) = &self.scaler else { return };
-        let (poll, sync) = (millis(scaler.policy.rules.polling_interval), millis(SYNC_PERIOD));
-        let (poll, sync) = match self.settings.phases {
-            Phases::Random => (self.random_below(poll), self.random_below(sync)),
-            Phases::Fixed { poll, sync } => (poll, sync),
-        };
+        let (poll, sync) = first_poll_and_sync(scaler.polling_interval(), self.settings);
         self.events.add(poll, Event::KedaPolls);
         self.events.add(sync, Event::HpaSyncs);
+        if let (Some(snapshot), Some(scaler)) = (self.snapshot(), self.scaler.as_mut()) {
+            scaler.reconcile(&snapshot);
+        }
         self.storage_changed();
     }
 
@@ -213,19 +239,25 @@ impl Model<'_> {
 
     pub(super) fn hpa_syncs(&mut self) {
         self.events.add(self.now + millis(SYNC_PERIOD), Event::HpaSyncs);
-        if self.replicas == 0 {
-            return;
-        }
-        let (Some(snapshot), ready) = (self.snapshot(), self.pods.n_ready(self.settings.readiness)) else { return };
+        let ready = self.pods.n_ready(self.settings.readiness);
         let replicas = Replicas { spec: self.replicas, status: self.pods.n_active(), ready };
         let Some(scaler) = self.scaler.as_mut() else { return };
+        if replicas.spec == 0 {
+            // It reads no metrics, but sees the workload.
+            scaler.hpa.sync(instant(self.now), replicas, &[]);
+            return;
+        }
+        let (Some(snapshot), Some(scaler)) = (self.snapshot(), self.scaler.as_mut()) else { return };
         let mut readings = Vec::with_capacity(scaler.policy.triggers.len());
         for index in 0..scaler.policy.triggers.len() {
             let trigger = &scaler.policy.triggers[index];
             let metric_type = trigger.metric_type;
             let cached = scaler.polled[index].clone().filter(|_| trigger.cached);
             let reading = match cached.or_else(|| scaler.decide(index, &snapshot)) {
-                Some(Decision { target, value, .. }) => MetricReading { metric_type, target, value: Some(value) },
+                Some(Decision { target, value, .. }) => {
+                    let target = scaler.fixed_targets[index].unwrap_or(target);
+                    MetricReading { metric_type, target, value: Some(value) }
+                }
                 None => MetricReading { metric_type, target: f64::NAN, value: None },
             };
             readings.push(scaler.keda.hpa_reading(index, reading, replicas));

@@ -5,6 +5,11 @@ use crate::simulate::simulate;
 
 const HOUR: Millis = 3_600_000;
 
+/// No job starts on its own time: the same phases for all tests that measure times.
+fn settings(sync: Millis) -> Settings {
+    Settings { workers_per_pod: 1, phases: Phases::Fixed { poll: 10, sync }, ..plain_queue() }
+}
+
 fn due_at(dues: &[Millis], duration: u32) -> Workload {
     workload(dues.iter().map(|due| Job { arrival: 0, due: *due, duration, kind: 0 }).collect())
 }
@@ -38,4 +43,54 @@ fn long_intervals_are_waited_for() {
     check("  pollingInterval: 43200", Settings { phases: late, ..Settings::default() });
     check("  pollingInterval: 30", Settings { pod_start: 10 * HOUR, ..Settings::default() });
     check("  minReplicaCount: 1", Settings { poll_interval: 20 * HOUR, ..Settings::default() });
+}
+
+#[test]
+fn first_activation_is_as_fast_as_later_ones() {
+    let window = "  minReplicaCount: 0\n  maxReplicaCount: 10\n  cooldownPeriod: 60\n  advanced: {horizontalPodAutoscalerConfig: \
+                  {behavior: {scaleUp: {stabilizationWindowSeconds: 300}}}}";
+    let policy = scaled(window, &["external-push AverageValue metric=demand targetValue=1 scheduledIn=PT0S"]);
+    let jobs = [HOUR, 3 * HOUR].into_iter().flat_map(|at| vec![job(at, 900_000); 5]);
+    let result = simulate(&workload(jobs.collect()), &[policy], &settings(4000)).results.remove(0);
+    let after = |activation: f64| {
+        let grown = result.replicas.iter().find(|(at, replicas)| activation <= *at && 1 < *replicas).unwrap();
+        grown.0 - activation
+    };
+    let changes = result.replicas.windows(2);
+    let activations: Vec<f64> = changes.filter(|change| change[0].1 == 0).map(|change| change[1].0).collect();
+    assert_eq!(activations.len(), 2, "{:?}", result.replicas);
+    assert!(activations.iter().all(|at| after(*at) <= 16.0), "{:?}", result.replicas);
+}
+
+#[test]
+fn phases_are_the_same_for_all_policies_of_a_seed() {
+    let workload = due_at(&[HOUR], 1000);
+    let firsts = |seed, min: u32| {
+        let policy =
+            scaled(&format!("  minReplicaCount: {min}"), &["external AverageValue metric=demand targetValue=8"]);
+        let settings = Settings { seed, ..Settings::default() };
+        let model = Model::of(&workload, &policy, &settings);
+        [Event::KedaPolls, Event::HpaSyncs].map(|event| model.events.first(event).unwrap())
+    };
+    for seed in 0..5 {
+        assert_eq!(firsts(seed, 0), firsts(seed, 3));
+        assert_ne!(firsts(seed, 0), firsts(seed + 1, 0));
+    }
+}
+
+#[test]
+fn computed_target_of_a_polled_trigger_does_not_follow_the_servers() {
+    let jobs = (0..200).map(|n| job(HOUR + n * 1000, 60_000)).collect();
+    let workload = workload(jobs);
+    let settings = Settings { workers_per_pod: 32, ..Settings::default() };
+    let course = |kind: &str, target: &str, min: u32| {
+        let spec = format!("  minReplicaCount: {min}\n  maxReplicaCount: 10");
+        let policy = scaled(&spec, &[&format!("{kind} AverageValue metric=demand {target}")]);
+        simulate(&workload, &[policy], &settings).results.remove(0).replicas
+    };
+    let auto = "targetValue=auto workersPerPod=8";
+    assert_eq!(course("external", auto, 0), course("external", "targetValue=8", 0));
+    // With a server when KEDA sees the ScaledObject first, its workers count.
+    assert_eq!(course("external", auto, 1), course("external", "targetValue=32", 1));
+    assert_ne!(course("external-push", auto, 0), course("external-push", "targetValue=8", 0));
 }
