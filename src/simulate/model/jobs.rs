@@ -162,24 +162,26 @@ impl<'a> Jobs<'a> {
         self.finished.push(job);
     }
 
-    /// The job was interrupted: JobRunr schedules a retry, unless there were too many.
-    pub(super) fn fail(&mut self, job: u32, now: Millis) {
+    /// The job was interrupted: JobRunr schedules a retry, unless there were too many. Returns when it is due.
+    pub(super) fn fail(&mut self, job: u32, now: Millis) -> Option<Millis> {
         self.n_processing -= 1;
         let trouble = self.troubles.entry(job).or_default();
         trouble.n_failures += 1;
         if MAX_RETRIES < trouble.n_failures {
             trouble.is_failed = true;
             self.n_failed += 1;
-        } else {
-            let due = now + BACKOFF_SEED.pow(trouble.n_failures) * 1000;
-            self.schedule(job, due, now);
+            return None;
         }
+        let due = now + BACKOFF_SEED.pow(trouble.n_failures) * 1000;
+        self.schedule(job, due, now);
+        Some(due)
     }
 
-    /// The job counts as orphaned, although its run goes on.
-    pub(super) fn fail_while_running(&mut self, job: u32, pod: u32, run: u64, now: Millis) {
-        self.fail(job, now);
+    /// The job counts as orphaned, although its run goes on. Returns when its retry is due.
+    pub(super) fn fail_while_running(&mut self, job: u32, pod: u32, run: u64, now: Millis) -> Option<Millis> {
+        let due = self.fail(job, now);
         self.troubles.entry(job).or_default().first_run = Some((pod, run));
+        due
     }
 
     pub(super) fn ran_twice(&mut self, job: u32) {
@@ -192,14 +194,16 @@ impl<'a> Jobs<'a> {
         self.troubles.entry(job).or_default();
     }
 
-    /// The master requeues jobs without a heartbeat since `before`.
-    pub(super) fn fail_orphans(&mut self, now: Millis, before: Millis) {
+    /// The master requeues jobs without a heartbeat since `before`. Returns when their retries are due.
+    pub(super) fn fail_orphans(&mut self, now: Millis, before: Millis) -> Vec<Millis> {
+        let mut dues = Vec::new();
         for index in (0..self.orphans.len()).rev() {
             if self.orphans[index].heartbeat <= before {
                 let orphan = self.orphans.swap_remove(index);
-                self.fail(orphan.job, now);
+                dues.extend(self.fail(orphan.job, now));
             }
         }
+        dues
     }
 
     /// The jobs of killed pods.

@@ -99,11 +99,13 @@ impl Model<'_> {
 
     fn requeue_orphans(&mut self, dead_before: Millis) {
         if self.jobs.has_orphans() {
-            self.jobs.fail_orphans(self.now, dead_before);
+            let dues = self.jobs.fail_orphans(self.now, dead_before);
+            self.enqueue_at(dues);
             self.observe();
         }
         for (pod, run) in self.pods.stale_runs(dead_before) {
-            self.jobs.fail_while_running(run.job, pod, run.id, self.now);
+            let due = self.jobs.fail_while_running(run.job, pod, run.id, self.now);
+            self.enqueue_at(due);
             let runs = &mut self.pods.get_mut(pod).runs;
             runs.iter_mut().filter(|running| running.id == run.id).for_each(|running| running.is_lost = true);
         }
@@ -123,11 +125,16 @@ impl Model<'_> {
 
     pub(super) fn job_arrives(&mut self) {
         let Some(due) = self.jobs.arrive(self.now) else { return self.jobs_enqueued() };
-        if self.settings.poll_interval == 0 {
-            self.events.add(due, Event::JobsAreDue);
-        }
+        self.enqueue_at([due]);
         self.last_progress = self.now;
         self.storage_changed();
+    }
+
+    /// With a poll interval of zero, scheduled jobs do not wait for a poll.
+    fn enqueue_at(&mut self, dues: impl IntoIterator<Item = Millis>) {
+        if self.settings.poll_interval == 0 {
+            dues.into_iter().for_each(|due| self.events.add(due, Event::JobsAreDue));
+        }
     }
 
     fn jobs_enqueued(&mut self) {
@@ -207,7 +214,8 @@ impl Model<'_> {
         }
         for run in std::mem::take(&mut self.pods.get_mut(pod).runs) {
             if !run.is_lost {
-                self.jobs.fail(run.job, self.now);
+                let due = self.jobs.fail(run.job, self.now);
+                self.enqueue_at(due);
             }
         }
         self.remove_pod(pod);

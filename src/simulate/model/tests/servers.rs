@@ -124,6 +124,31 @@ fn killed_pod_leaves_an_orphan_that_others_retry() {
 }
 
 #[test]
+fn retry_starts_when_it_is_due_with_a_poll_interval_of_zero() {
+    let check = |settings: Settings| {
+        let settings =
+            Settings { poll_interval: 0, pod_start: 0, spares_busy_pods: true, workers_per_pod: 1, ..settings };
+        let workload = workload(vec![job(0, 200_000), job(0, 200_000)]);
+        let mut model = Model::of(&workload, &Policy::fixed(3), &settings);
+        let polls: Vec<_> = (0..3).filter_map(|pod| model.events.first(Event::ServerPolls { pod })).collect();
+        model.run_until(20_000);
+        // The idle pod and a busy one go. Later there is a free worker again.
+        model.set_replicas(1);
+        model.run_until(40_000);
+        model.set_replicas(2);
+        while 0 < model.jobs.n_open() && model.step() {}
+        assert_eq!(model.jobs.tally().interrupted, 1);
+        (model.now - 200_000, polls)
+    };
+    // It is interrupted 29.3 s later, and retried after 3 s.
+    let (start, _) = check(Settings { await_on_stop: 30_000, grace_period: 60_000, ..settings() });
+    assert_eq!(start, 20_000 + 29_300 + 3000);
+    // The master finds an orphan with a poll.
+    let (start, polls) = check(Settings { await_on_stop: 90_000, grace_period: 5000, ..settings() });
+    assert!(polls.iter().any(|poll| (start - 3000 - poll) % 15_000 == 0), "{start} {polls:?}");
+}
+
+#[test]
 fn job_of_a_draining_server_is_started_again_by_others() {
     let drains = |await_on_stop| Settings {
         workers_per_pod: 2,
