@@ -190,7 +190,9 @@ fn split(workload: &Workload) -> (Workload, Workload) {
         part.notes.clone_from(&workload.notes);
         part
     };
-    (part(first, "first two thirds"), part(second.into_iter().map(shifted).collect(), "last third"))
+    let mut last_third = part(second.into_iter().map(shifted).collect(), "last third");
+    last_third.done_before.clone_from(&first);
+    (part(first, "first two thirds"), last_third)
 }
 
 struct Search<'a> {

@@ -46,6 +46,8 @@ pub struct Workload {
     pub kinds: Vec<String>,
     /// What is to be known about it, one sentence each.
     pub notes: Vec<String>,
+    /// Jobs that were done before it began, the newest last. A scaler has learnt from them how long jobs run.
+    pub done_before: Vec<Job>,
 }
 
 impl Workload {
@@ -53,7 +55,7 @@ impl Workload {
     #[must_use]
     pub fn new(name: impl Into<String>, mut jobs: Vec<Job>, kinds: Vec<String>) -> Self {
         jobs.sort_by_key(|job| job.arrival);
-        Self { name: name.into(), jobs, kinds, notes: Vec::new() }
+        Self { name: name.into(), jobs, kinds, ..Self::default() }
     }
 
     /// The last instant at which a job is created or due.

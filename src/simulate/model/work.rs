@@ -24,12 +24,11 @@ pub(super) struct Learnt {
 }
 
 impl Learnt {
-    /// The storage has finished jobs of the day before, which were like those of the workload.
+    /// The storage has the jobs that were done before the workload began; nothing is known of those to come.
     pub(super) fn new(workload: &Workload) -> Self {
         let kinds: Vec<Arc<str>> = workload.kinds.iter().map(|kind| kind.as_str().into()).collect();
-        let step = (workload.jobs.len() / FINISHED_SAMPLE).max(1);
-        let before = workload.jobs.iter().step_by(step).take(FINISHED_SAMPLE);
-        let finished = before.map(|job| run(&kinds, job, instant(0))).collect();
+        let before = &workload.done_before[workload.done_before.len().saturating_sub(FINISHED_SAMPLE)..];
+        let finished = before.iter().map(|job| run(&kinds, job, instant(0))).collect();
         Self { kinds, finished, times: Arc::default(), read_at: None }
     }
 

@@ -45,6 +45,7 @@ fn workload_is_split_in_time() {
     let (first, second) = split(&workload);
     assert_eq!(first.jobs, [job(0, 0), job(50, 50)]);
     assert_eq!(second.jobs, [job(0, 10), job(20, 20), job(30, 30)]);
+    assert_eq!((first.done_before, second.done_before), (Vec::new(), first.jobs));
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let triggers = prop_oneof![
         Just(vec!["external-push AverageValue metric=demand targetValue=auto scheduledIn=PT1M"]),
         Just(vec!["external AverageValue metric=demand targetValue=4 keepWhileProcessing=false"]),
+        Just(vec!["external-push AverageValue metric=demand targetValue=4 maxLatency=PT1M"]),
         Just(vec!["external-push AverageValue metric=enqueued-count targetValue=5"]),
         Just(vec![
             "external-push Value metric=worker-usage targetValue=0.8",
@@ -99,6 +100,23 @@ proptest! {
         // The triggers that count what waits leave nothing behind.
         let leaves_nothing = !policy_name(&policy).contains("enqueued-count") && !policy_name(&policy).contains("worker-usage");
         prop_assert!(!leaves_nothing || tally.unfinished == 0, "{tally:?}");
+    }
+
+    /// Nobody knows what comes later.
+    #[test]
+    fn jobs_that_have_not_arrived_change_nothing(
+        jobs in prop::collection::vec(any_job(), 0..60),
+        cut in 0_i64..1_800_000,
+        policy in any_policy(),
+        settings in any_settings()
+    ) {
+        let all = workload(jobs);
+        let first = workload(all.jobs.iter().filter(|job| job.arrival < cut).copied().collect());
+        let course = |workload: &Workload| {
+            let result = policy.play(workload, &settings);
+            result.replicas.into_iter().take_while(|(at, _)| *at < seconds(cut)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(course(&first), course(&all));
     }
 
     #[test]
