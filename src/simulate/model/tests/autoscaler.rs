@@ -94,3 +94,24 @@ fn computed_target_of_a_polled_trigger_does_not_follow_the_servers() {
     assert_eq!(course("external", auto, 1), course("external", "targetValue=32", 1));
     assert_ne!(course("external-push", auto, 0), course("external-push", "targetValue=8", 0));
 }
+
+#[test]
+fn scale_down_without_behavior_comes_five_minutes_after_the_last_high_recommendation() {
+    let policy = scaled(
+        "  minReplicaCount: 1\n  maxReplicaCount: 2",
+        &["external AverageValue metric=demand targetValue=1 scheduledIn=PT0S"],
+    );
+    for duration in (100_000..115_000).step_by(1000) {
+        // Both jobs run on the first pod, and end at once.
+        let settings = Settings { workers_per_pod: 2, ..settings(0) };
+        let workload = workload(vec![job(0, duration); 2]);
+        let mut model = Model::of(&workload, &policy, &settings);
+        while 0 < model.jobs.n_open() && model.step() {}
+        // The last high recommendation was not later than that.
+        let done = model.now;
+        model.run();
+        let (down, replicas) = model.measure.replicas.last().copied().unwrap();
+        assert_eq!(replicas, 1);
+        assert!(down - done <= 301_000, "{} ms with {duration}", down - done);
+    }
+}
