@@ -76,7 +76,7 @@ pub struct ModelArgs {
     #[arg(long)]
     pub readiness_probe: bool,
 
-    /// Kubernetes removes idle pods first, because busy ones have a higher pod-deletion-cost; otherwise the youngest
+    /// Kubernetes removes idle pods first, because busy ones have a higher pod-deletion-cost; otherwise younger ones
     #[arg(long)]
     pub spare_busy_pods: bool,
 

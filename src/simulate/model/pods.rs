@@ -1,6 +1,5 @@
 //! Pods, each with a JobRunr server, and which of them Kubernetes removes.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use crate::jobrunr::loss_class;
@@ -34,6 +33,10 @@ pub(super) enum Phase {
 #[derive(Clone, Debug)]
 pub(super) struct Pod {
     pub(super) created: Millis,
+    /// When its server announced itself; until then, when the pod was created.
+    started: Millis,
+    /// Random, as Kubernetes makes it.
+    uid: u64,
     pub(super) phase: Phase,
     /// The last heartbeat of the server and of its jobs.
     pub(super) heartbeat: Millis,
@@ -60,6 +63,12 @@ impl Pod {
 
     fn is_ready(&self, readiness: Readiness) -> bool {
         self.phase == Phase::Running || readiness == Readiness::AtOnce
+    }
+
+    /// How long it has been ready, or has existed, as a power of two of nanoseconds: ages of the same order of magnitude are equal.
+    fn age_rank(&self, now: Millis, readiness: Readiness) -> Option<u32> {
+        let since = if readiness == Readiness::AtOnce { self.created } else { self.started };
+        (now - since).saturating_mul(1_000_000).checked_ilog2()
     }
 }
 
@@ -109,11 +118,13 @@ impl Pods {
         ready.count() as u32
     }
 
-    pub(super) fn create(&mut self, now: Millis) -> u32 {
+    pub(super) fn create(&mut self, now: Millis, uid: u64) -> u32 {
         let number = self.pods.len() as u32;
         let runs = Vec::new();
         self.pods.push(Pod {
             created: now,
+            started: now,
+            uid,
             phase: Phase::Starting,
             heartbeat: now,
             n_polls: 0,
@@ -128,18 +139,20 @@ impl Pods {
     pub(super) fn announce(&mut self, pod: u32, now: Millis) {
         let server = self.get_mut(pod);
         server.phase = Phase::Running;
+        server.started = now;
         server.heartbeat = now;
         self.servers.push(pod);
     }
 
     /// Returns the pod that a ReplicaSet removes next (`ActivePodsWithRanks` in Kubernetes' `controller_utils.go`): one that is not
-    /// ready, else the one with the lowest deletion cost, else the youngest.
+    /// ready, else the one with the lowest deletion cost, else one whose age is of the lowest order of magnitude, else the one with
+    /// the smallest UID, which is random.
     pub(super) fn to_remove(&self, now: Millis, readiness: Readiness, spares_busy: bool) -> Option<u32> {
         let active = self.existing().filter(|pod| self.get(*pod).is_active());
         active.min_by_key(|number| {
             let pod = self.get(*number);
             let cost = if spares_busy { pod.loss(now) } else { 0 };
-            (pod.is_ready(readiness), cost, Reverse(*number))
+            (pod.is_ready(readiness), cost, pod.age_rank(now, readiness), pod.uid)
         })
     }
 

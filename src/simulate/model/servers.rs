@@ -1,5 +1,7 @@
 //! What pods and their servers do.
 
+use rand::RngExt;
+
 use super::Model;
 use super::events::Event;
 use super::pods::{Phase, Run};
@@ -16,10 +18,14 @@ const POLLS_PER_CHECK: u32 = 4;
 impl Model<'_> {
     /// A pod whose server has been running for a while.
     pub(super) fn add_running_pod(&mut self, first_poll: Millis) {
-        let pod = self.pods.create(self.now);
+        let pod = self.create_pod();
         self.pods.announce(pod, self.now);
         self.events.add(self.now + first_poll, Event::ServerPolls { pod });
         self.update_free(pod);
+    }
+
+    fn create_pod(&mut self) -> u32 {
+        self.pods.create(self.now, self.random.random())
     }
 
     /// Creates pods or stops some.
@@ -30,7 +36,7 @@ impl Model<'_> {
         self.replicas = replicas;
         self.measure.replicas(self.now, replicas);
         for _ in self.pods.n_active()..replicas {
-            let pod = self.pods.create(self.now);
+            let pod = self.create_pod();
             let spread = (self.settings.pod_start as f64 * self.settings.pod_start_spread) as Millis;
             let start = self.settings.pod_start - spread + self.random_below(2 * spread + 1);
             self.events.add(self.now + start, Event::ServerStarts { pod });

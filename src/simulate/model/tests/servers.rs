@@ -173,35 +173,63 @@ fn job_of_a_draining_server_is_started_again_by_others() {
     assert_eq!(tally.run_twice, 0);
 }
 
+const MINUTE: Millis = 60_000;
+
 #[test]
 fn replica_set_removes_pods_in_the_order_of_kubernetes() {
+    let now = 70 * MINUTE;
     let mut pods = pods::Pods::default();
-    for _ in 0..3 {
-        let pod = pods.create(0);
-        pods.announce(pod, 0);
+    // Two of about the same age, and one that is much younger.
+    for (created, uid) in [(0, 7), (10 * MINUTE, 3), (69 * MINUTE, 9)] {
+        let pod = pods.create(created, uid);
+        pods.announce(pod, created);
     }
-    let busy = pods::Run { id: 0, job: 0, started: 0, is_lost: false };
+    let busy = pods::Run { id: 0, job: 0, started: now, is_lost: false };
     pods.get_mut(2).runs.push(busy);
-    let starting = pods.create(0);
-    // The youngest, unless it is spared or another one is not ready.
-    assert_eq!(pods.to_remove(0, Readiness::AtOnce, false), Some(starting));
-    assert_eq!(pods.to_remove(0, Readiness::WithServer, true), Some(starting));
-    pods.remove(starting, 0);
-    assert_eq!(pods.to_remove(0, Readiness::AtOnce, false), Some(2));
-    assert_eq!(pods.to_remove(0, Readiness::AtOnce, true), Some(1));
+    let starting = pods.create(now, 8);
+    assert_eq!(pods.to_remove(now, Readiness::AtOnce, false), Some(starting));
+    assert_eq!(pods.to_remove(now, Readiness::WithServer, true), Some(starting));
+    pods.remove(starting, now);
+    assert_eq!(pods.to_remove(now, Readiness::AtOnce, false), Some(2));
+    assert_eq!(pods.to_remove(now, Readiness::AtOnce, true), Some(1));
     pods.get_mut(0).runs.push(busy);
     pods.get_mut(1).runs.push(busy);
-    assert_eq!(pods.to_remove(0, Readiness::WithServer, true), Some(2));
+    assert_eq!(pods.to_remove(now, Readiness::WithServer, true), Some(2));
     pods.drain(2);
-    assert_eq!(pods.to_remove(0, Readiness::WithServer, true), Some(1));
+    assert_eq!(pods.to_remove(now, Readiness::WithServer, true), Some(1));
     assert_eq!((pods.n_existing(), pods.n_active(), pods.n_terminating()), (3, 2, 1));
+}
+
+#[test]
+fn replica_set_tells_ages_apart_by_powers_of_two() {
+    /// Of 1000 seeds, how often the second of two pods goes, which were created and became ready so many minutes ago.
+    fn second_goes(ages: [(Millis, Millis); 2], readiness: Readiness) -> usize {
+        let goes = |seed: &u64| {
+            let mut random = Xoshiro256PlusPlus::seed_from_u64(*seed);
+            let mut pods = pods::Pods::default();
+            for (created, ready) in ages {
+                let pod = pods.create(-created * MINUTE, random.random());
+                pods.announce(pod, -ready * MINUTE);
+            }
+            pods.to_remove(0, readiness, false) == Some(1)
+        };
+        (0..1000).filter(goes).count()
+    }
+    assert_eq!(second_goes([(70, 70), (1, 1)], Readiness::AtOnce), 1000);
+    assert_eq!(second_goes([(1, 1), (70, 70)], Readiness::AtOnce), 0);
+    let about_equal = second_goes([(70, 70), (40, 40)], Readiness::AtOnce);
+    assert!((420..580).contains(&about_equal), "{about_equal}");
+    // With a readiness probe, what counts is since when a pod is ready.
+    assert_eq!(second_goes([(70, 70), (70, 1)], Readiness::WithServer), 1000);
+    let about_equal = second_goes([(70, 70), (70, 1)], Readiness::AtOnce);
+    assert!((420..580).contains(&about_equal), "{about_equal}");
 }
 
 #[test]
 fn terminating_pods_count_as_ready_until_they_end() {
     let mut pods = pods::Pods::default();
     for _ in 0..3 {
-        let pod = pods.create(0);
+        let pod = pods.create(0, 0);
         pods.announce(pod, 0);
     }
     pods.drain(2);
