@@ -17,7 +17,7 @@ use crate::text::joined;
 pub struct Policy {
     /// How results call it.
     pub name: String,
-    /// What of the ScaledObject is not simulated, one sentence each.
+    /// What of the ScaledObject is not simulated or has no effect, one sentence each.
     pub notes: Vec<String>,
     pub(super) kind: PolicyKind,
 }
@@ -132,7 +132,8 @@ impl Policy {
         if let Some(paused) = object.paused {
             return Err(PolicyError::Paused { name: name(), annotation: paused.annotation });
         }
-        let mut notes: Vec<String> = object.overrides.iter().map(|force| format!("not simulated: {force}")).collect();
+        let mut notes = object.unknown_fields.clone();
+        notes.extend(object.overrides.iter().map(|force| format!("not simulated: {force}")));
         let mut triggers = Vec::new();
         for (index, spec) in object.triggers.iter().enumerate() {
             let label = spec.label(index);
