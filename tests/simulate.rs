@@ -186,6 +186,62 @@ fn triggers_of_several_storages_are_noted() {
 }
 
 #[test]
+fn misspelled_fields_are_noted() {
+    let folder = Folder::new();
+    folder.file("jobs.csv", "arrival_seconds,duration_seconds\n0,30\n");
+    folder.file("slip.yaml", &DEMAND.replace("cooldownPeriod", "cooldownperiod"));
+    let said = folder.simulate("-f slip.yaml --workload jobs.csv --output json");
+    let note = r#""notes":["line 7: KEDA has no field spec.cooldownperiod; did you mean `cooldownPeriod`?"]"#;
+    assert!(said.contains(note), "{said}");
+}
+
+/// The names of the results in JSON.
+fn names(json: &str) -> Vec<&str> {
+    let results = json.split_once("\"results\"").unwrap().1;
+    results.split("{\"name\":\"").skip(1).map(|rest| rest.split_once('"').unwrap().0).collect()
+}
+
+#[test]
+fn versions_of_a_scaled_object_can_be_told_apart() {
+    let folder = Folder::new();
+    folder.file("jobs.csv", "arrival_seconds,duration_seconds\n0,30\n");
+    let object = DEMAND.replace("metadata: {name: worker}", "metadata: {name: jobrunr-workers}");
+    for name in ["old", "new"] {
+        std::fs::create_dir(folder.0.path().join(name)).unwrap();
+        folder.file(&format!("{name}/scaledobject.yaml"), &object);
+    }
+    folder.file("new/scaledobject2.yaml", &object);
+    folder.file("all.yaml", &[object.as_str(); 3].join("---\n"));
+    let versions = "-f old/scaledobject.yaml -f new/scaledobject.yaml -f new/scaledobject2.yaml --workload jobs.csv";
+    assert_snapshot!("versions", folder.simulate(versions));
+    let json = folder.simulate("-f all.yaml -f old/scaledobject.yaml --workload jobs.csv --output json");
+    let expected = ["", " (all.yaml)", " (all.yaml, 3)", " (old/scaledobject.yaml)"];
+    assert_eq!(names(&json), expected.map(|end| format!("jobrunr-workers{end}")));
+}
+
+#[test]
+fn scaled_objects_of_other_scalers_are_left_out() {
+    let folder = Folder::new();
+    folder.file("jobs.csv", "arrival_seconds,duration_seconds\n0,30\n");
+    let kafka = "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: consumer}\nspec:\n  \
+                 scaleTargetRef: {name: consumer}\n  triggers: [{type: kafka, metadata: {topic: mail}}]\n";
+    let wrong = DEMAND.replace("targetValue: '8'", "targetValue: 'many'");
+    let paused = DEMAND
+        .replace("{name: worker}\nspec", "{name: paused, annotations: {autoscaling.keda.sh/paused: 'true'}}\nspec");
+    folder.file("some.yaml", &[kafka, DEMAND].join("---\n"));
+    folder.file("none.yaml", kafka);
+    folder.file("wrong.yaml", &[kafka, &wrong, &paused, DEMAND].join("---\n"));
+    let arguments = ["-f some.yaml", "-f none.yaml -f demand.yaml", "-f none.yaml", "-f wrong.yaml"];
+    let said = arguments.map(|files| {
+        let said = folder.simulate(&format!("{files} --workload jobs.csv --output json"));
+        let (json, rest) = said.split_once("[standard error]").unwrap();
+        let simulated = if json.contains("results") { names(json) } else { Vec::new() };
+        format!("$ simulate {files}\nsimulated: {simulated:?}\n{rest}")
+    });
+    assert_snapshot!("foreign", said.join("\n\n"));
+}
+
+#[test]
 fn errors_say_what_to_do() {
     let folder = Folder::new();
     folder.file("jobs.csv", "arrival_seconds,duration_seconds\n0,30\n5,soon\n");

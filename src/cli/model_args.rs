@@ -1,5 +1,6 @@
 //! What `simulate` and `recommend` have in common: the workload, and what is assumed of the application and the cluster.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::duration;
 use crate::kubernetes::manifest;
 use crate::simulate::history::{HistoryBounds, HistoryOptions, Progress, read_history};
 use crate::simulate::workload::{Builtin, read_csv, write_csv};
-use crate::simulate::{Millis, Policy, Readiness, Settings, Workload};
+use crate::simulate::{Millis, Policy, PolicyError, Readiness, Settings, Workload};
 use crate::text::suggest::did_you_mean;
 use crate::text::{counted, whole_number};
 
@@ -182,32 +183,62 @@ fn duration_within(text: &str, least: SignedDuration, most: SignedDuration) -> R
     Err(format!("`{text}` is not allowed; use {} to {}", duration::format(least), duration::format(most)))
 }
 
-/// The ScaledObjects of all files. Reports all errors at once.
+/// The ScaledObjects of all files. Those without a trigger of this scaler are left out with a warning, unless there are no others.
+/// Reports all errors at once.
 pub(super) async fn policies(files: &[PathBuf]) -> Result<Vec<Policy>, ModelError> {
-    let (mut policies, mut errors) = (Vec::<Policy>::new(), Vec::new());
+    let (mut policies, mut foreign, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
-        match of_file(file).await {
-            Ok(found) => {
-                for mut policy in found {
-                    // Two versions of one ScaledObject differ by their files.
-                    if policies.iter().any(|other| other.name == policy.name) {
-                        policy.name = format!("{} ({})", policy.name, file.display());
-                    }
-                    policies.push(policy);
-                }
+        let found = of_file(file).await.unwrap_or_else(|error| {
+            errors.push(error);
+            Vec::new()
+        });
+        for policy in found {
+            match policy {
+                Ok(policy) => policies.push((policy, file.as_path())),
+                Err(error @ PolicyError::NoTrigger { .. }) => foreign.push(format!("{}: {error}", shown(file))),
+                Err(error) => errors.push(format!("{}: {error}", shown(file))),
             }
-            Err(error) => errors.push(error),
         }
+    }
+    if policies.is_empty() {
+        errors.append(&mut foreign);
     }
     if !errors.is_empty() {
         return Err(ModelError::Input(errors.join("\n")));
     }
-    Ok(policies)
+    for foreign in foreign {
+        eprintln!("warning: {foreign}");
+    }
+    Ok(told_apart(policies))
 }
 
-async fn of_file(file: &Path) -> Result<Vec<Policy>, String> {
+/// Gives each policy a name of its own: versions of one ScaledObject differ by their files, those of one file by a number.
+fn told_apart(found: Vec<(Policy, &Path)>) -> Vec<Policy> {
+    let mut policies = Vec::<Policy>::new();
+    let mut numbers = BTreeMap::<String, usize>::new();
+    for (mut policy, file) in found {
+        let number = numbers.entry(policy.name.clone()).or_default();
+        *number += 1;
+        let is_taken = |name: &str| policies.iter().any(|other| other.name == name);
+        let by_file = format!("{} ({})", policy.name, file.display());
+        if is_taken(&by_file) {
+            policy.name = format!("{} ({}, {number})", policy.name, file.display());
+        } else if is_taken(&policy.name) {
+            policy.name = by_file;
+        }
+        policies.push(policy);
+    }
+    policies
+}
+
+/// How messages call a file.
+fn shown(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+async fn of_file(file: &Path) -> Result<Vec<Result<Policy, PolicyError>>, String> {
+    let name = shown(file);
     let is_stdin = file == Path::new("-");
-    let name = if is_stdin { "standard input".to_owned() } else { file.display().to_string() };
     let mut text = String::new();
     let read = if is_stdin {
         io::stdin().lock().read_to_string(&mut text).map(|_| text)
@@ -219,8 +250,7 @@ async fn of_file(file: &Path) -> Result<Vec<Policy>, String> {
     if manifests.scaled_objects.is_empty() {
         return Err(format!("{name}: there is no ScaledObject to simulate"));
     }
-    let policies = manifests.scaled_objects.iter().map(Policy::scaled);
-    policies.collect::<Result<_, _>>().map_err(|error| format!("{name}: {error}"))
+    Ok(manifests.scaled_objects.iter().map(Policy::scaled).collect())
 }
 
 async fn made_or_from_csv(args: &ModelArgs) -> Result<Workload, ModelError> {

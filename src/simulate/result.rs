@@ -35,7 +35,7 @@ pub struct WorkloadSummary {
 }
 
 /// What one policy did with the workload.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SimulationResult {
     /// The ScaledObject's name, or `fixed-N`.
     pub name: String,

@@ -7,7 +7,10 @@ use crate::duration;
 use crate::terminal::{BOLD, DIM, RED, WIDTH, YELLOW, painted, paragraph};
 use crate::text::{counted, number, printable};
 
+/// The most characters of a name beside a chart.
 const MAX_NAME: usize = 22;
+/// So many characters around the place where names differ.
+const DIFFERENCE: usize = 3;
 /// The numbers of the table, with their widths.
 const HEADINGS: [(&str, usize); 8] =
     [("p50", 9), ("p95", 9), ("p99", 9), ("max", 9), ("above", 7), ("pod-hours", 10), ("pods", 5), ("woken", 6)];
@@ -20,14 +23,15 @@ pub fn table(simulation: &Simulation) -> String {
     let workload = &simulation.workload;
     let mut text = String::new();
     heading(&mut text, workload);
-    let names: Vec<String> = simulation.results.iter().map(|result| printable(&result.name, MAX_NAME - 1)).collect();
+    let names = short_names(&simulation.results, MAX_NAME);
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
     // Short names get a column, long ones a line.
     let is_wide = WIDTH < 2 + width + HEADINGS.iter().map(|(_, width)| width).sum::<usize>();
     let column = if is_wide { 4 } else { width };
     let headings: String = HEADINGS.iter().map(|(heading, width)| format!("{heading:>width$}")).collect();
     let _ = writeln!(text, "{}", painted(&format!("  {:<column$}{headings}", ""), DIM));
-    for (result, name) in simulation.results.iter().zip(&names) {
+    let row_names = if is_wide { &short_names(&simulation.results, WIDTH - 2) } else { &names };
+    for (result, name) in simulation.results.iter().zip(row_names) {
         if is_wide {
             let _ = writeln!(text, "  {}", painted(name, BOLD));
             let _ = writeln!(text, "  {:<column$}{}", "", cells(result));
@@ -41,6 +45,39 @@ pub fn table(simulation: &Simulation) -> String {
         remarks(&mut text, result);
     }
     text
+}
+
+/// Returns the names of at most `max` characters, such that what differs stays visible.
+fn short_names(results: &[SimulationResult], max: usize) -> Vec<String> {
+    let names: Vec<Vec<char>> = results.iter().map(|result| result.name.chars().collect()).collect();
+    let mut short: Vec<String> = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let others = names.iter().enumerate().filter(|(other, _)| *other != index);
+        let n_alike = |other: &[char]| name.iter().zip(other).take_while(|(a, b)| a == b).count();
+        let differs_at = others.map(|(_, other)| n_alike(other)).max().unwrap_or_default();
+        let mut shortened = shortened(name, max, differs_at);
+        if short.contains(&shortened) {
+            // Different names can have the same ends. They come in the order of the policies.
+            shortened = printable(&format!("{}: {shortened}", index + 1), max - 1);
+        }
+        short.push(shortened);
+    }
+    short
+}
+
+/// Cuts the end of a name, or its middle if the place where it differs from others would be lost.
+fn shortened(name: &[char], max: usize, differs_at: usize) -> String {
+    let text = |part: &[char]| part.iter().collect::<String>();
+    if name.len() <= max {
+        return printable(&text(name), max);
+    }
+    if differs_at + DIFFERENCE < max {
+        return printable(&text(name), max - 1);
+    }
+    let n_first = max * 2 / 5;
+    let n_rest = max - n_first - 2;
+    let rest = differs_at.saturating_sub(DIFFERENCE).min(name.len() - n_rest);
+    format!("{}{}", printable(&text(name), n_first), printable(&text(&name[rest..]), n_rest))
 }
 
 /// Returns the results as a table in Markdown.
@@ -176,6 +213,33 @@ fn remarks(text: &mut String, result: &SimulationResult) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_names_differ_where_the_names_do() {
+        let check = |names: &[&str], expected: &[&str]| {
+            let result = |name: &&str| SimulationResult { name: (*name).to_owned(), ..SimulationResult::default() };
+            let results: Vec<SimulationResult> = names.iter().map(result).collect();
+            assert_eq!(short_names(&results, 22), expected);
+        };
+        check(&["fixed-2", "worker (latency.yaml)"], &["fixed-2", "worker (latency.yaml)"]);
+        check(&["jobrunr-workers (old/scaledobject.yaml)"], &["jobrunr-workers (old/…"]);
+        let versions = [
+            "jobrunr-workers",
+            "jobrunr-workers (new/scaledobject.yaml)",
+            "jobrunr-workers (new/scaledobject2.yaml)",
+            "jobrunr-workers (old/scaledobject2.yaml)",
+        ];
+        check(
+            &versions,
+            &["jobrunr-workers", "jobrunr-…object.yaml)", "jobrunr-…bject2.yaml)", "jobrunr-workers (old/…"],
+        );
+        let twins = ["workers (a/scaledobject-one.yaml)", "workers (a/scaledobject-two.yaml)"];
+        let others = ["workers (b/scaledobject-one.yaml)", "workers (b/scaledobject-two.yaml)"];
+        check(
+            &[twins, others].concat(),
+            &["workers …ct-one.yaml)", "workers …ct-two.yaml)", "3: workers …ct-one.ya…", "4: workers …ct-two.ya…"],
+        );
+    }
 
     #[test]
     fn seconds_have_a_unit_that_suits_them() {
