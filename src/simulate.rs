@@ -28,12 +28,15 @@ pub use workload::{Job, Workload};
 pub type Millis = i64;
 
 /// Plays a workload with each policy. All pod-hours are those of the same time span: until all jobs are due, and the last policy that
-/// does them all is at rest. One that leaves jobs undone may stand still for long, which must not cost the others anything.
+/// does them all is at rest. One that leaves jobs undone may stand still for long, which must not cost the others anything; it counts
+/// only if there is no other.
 #[must_use]
 pub fn simulate(workload: &Workload, policies: &[Policy], settings: &Settings) -> Simulation {
     let mut results: Vec<SimulationResult> = policies.iter().map(|policy| policy.play(workload, settings)).collect();
-    let complete = results.iter().filter(|result| result.jobs_unfinished == 0);
-    let end = complete.map(|result| result.end).max().unwrap_or_default().max(workload.last_due());
+    let is_complete = |result: &&SimulationResult| result.jobs_failed == 0 && result.jobs_unfinished == 0;
+    let of_complete = results.iter().filter(is_complete).map(|result| result.end).max();
+    let of_all = || results.iter().map(|result| result.end).max();
+    let end = of_complete.or_else(of_all).unwrap_or_default().max(workload.last_due());
     for result in &mut results {
         result.rest_until(end);
     }

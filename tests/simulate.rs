@@ -228,7 +228,9 @@ fn scaled_objects_of_other_scalers_are_left_out() {
     let wrong = DEMAND.replace("targetValue: '8'", "targetValue: 'many'");
     let paused = DEMAND
         .replace("{name: worker}\nspec", "{name: paused, annotations: {autoscaling.keda.sh/paused: 'true'}}\nspec");
-    folder.file("some.yaml", &[kafka, DEMAND].join("---\n"));
+    let modified = kafka.replace("spec:", "spec:\n  advanced: {scalingModifiers: {target: '2', formula: lag * 2}}");
+    let modified = modified.replace("{type: kafka", "{name: lag, type: kafka");
+    folder.file("some.yaml", &[kafka, &modified, DEMAND].join("---\n"));
     folder.file("none.yaml", kafka);
     folder.file("wrong.yaml", &[kafka, &wrong, &paused, DEMAND].join("---\n"));
     let arguments = ["-f some.yaml", "-f none.yaml -f demand.yaml", "-f none.yaml", "-f wrong.yaml"];

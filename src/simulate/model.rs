@@ -29,8 +29,10 @@ use pods::Pods;
 use scaler::Scaler;
 use work::Learnt;
 
-/// If nothing has happened for this time and nothing is due, what is not done will never be. Longer with long intervals.
+/// If nothing has happened for this time after all jobs are due, what is not done will never be. Longer with long intervals, up to a
+/// week: more is a way to say never.
 const PATIENCE: Millis = 6 * 3_600_000;
+const MAX_PATIENCE: Millis = 7 * 24 * 3_600_000;
 
 /// Plays a workload with a ScaledObject, or with as many pods as there are at rest. `policy` is what the result tells of it.
 pub(super) fn play(
@@ -68,6 +70,7 @@ struct Model<'a> {
     /// When a job, a pod or the replicas changed last.
     last_progress: Millis,
     patience: Millis,
+    last_due: Millis,
     #[cfg(test)]
     integrals: tests::Integrals,
 }
@@ -98,6 +101,7 @@ impl<'a> Model<'a> {
             next_run: 0,
             last_progress: 0,
             patience,
+            last_due: workload.last_due(),
             #[cfg(test)]
             integrals: tests::Integrals::default(),
         };
@@ -155,7 +159,7 @@ impl<'a> Model<'a> {
             let is_at_rest = self.replicas == self.resting_replicas && self.pods.n_terminating() == 0;
             return is_at_rest || self.last_progress + self.patience < self.now;
         }
-        let waits_for = self.jobs.next_due().unwrap_or_default().max(self.last_progress);
+        let waits_for = self.jobs.next_due().unwrap_or_default().max(self.last_due).max(self.last_progress);
         self.jobs.next_arrival().is_none() && self.jobs.n_runs() == 0 && waits_for + self.patience < self.now
     }
 
@@ -198,7 +202,8 @@ impl<'a> Model<'a> {
 /// Twice the longest interval in which nothing may happen although something will.
 fn patience(scaler: Option<&Scaler>, settings: &Settings) -> Millis {
     let of_scaler = scaler.map_or(0, |scaler| scaler.cooldown().max(scaler.polling_interval()));
-    PATIENCE.max(of_scaler.max(settings.heartbeat_interval()).max(settings.pod_start) * 2)
+    let longest = of_scaler.max(settings.heartbeat_interval()).max(settings.pod_start);
+    longest.saturating_mul(2).clamp(PATIENCE, MAX_PATIENCE)
 }
 
 #[cfg(test)]

@@ -126,6 +126,9 @@ impl Policy {
     /// [`PolicyError`]
     pub fn scaled(object: &ScaledObject) -> Result<Self, PolicyError> {
         let name = || object.name.clone();
+        if !object.triggers.iter().any(TriggerSpec::is_ours) {
+            return Err(PolicyError::NoTrigger { name: name() });
+        }
         if object.scaling_modifiers {
             return Err(PolicyError::ScalingModifiers { name: name() });
         }
@@ -142,9 +145,6 @@ impl Policy {
             } else {
                 notes.push(format!("{label} is not simulated: only triggers of this scaler are"));
             }
-        }
-        if triggers.is_empty() {
-            return Err(PolicyError::NoTrigger { name: name() });
         }
         notes.extend(several_storages(&triggers));
         let (rules, behavior) = (object.rules.clone(), object.behavior.clone());

@@ -32,6 +32,49 @@ fn policy_that_never_finishes_does_not_extend_the_time_span_of_others() {
     assert_eq!(play(&[blind()]).workload.seconds, 3000.0);
 }
 
+/// KEDA goes to zero in the middle of the job, and one that is only counted while it waits is given up after ten retries, or never seen
+/// again.
+#[test]
+fn jobs_that_are_given_up_are_not_done() {
+    let workload = due_at(&[0], 300_000);
+    let spec = "  minReplicaCount: 0\n  cooldownPeriod: 30";
+    let waiting = "external AverageValue metric=enqueued-count targetValue=1 keepWhileProcessing=false";
+    let retried =
+        "external AverageValue metric=scheduled-count targetValue=1 scheduledIn=PT1M keepWhileProcessing=false";
+    let settings = Settings::default();
+    let play = |policies: &[Policy]| simulate(&workload, policies, &settings);
+    let given_up = scaled(spec, &[waiting, retried]);
+    let (alone, beside) = (play(&[Policy::fixed(1)]), play(&[Policy::fixed(1), given_up]));
+    assert_eq!((beside.results[1].jobs_failed, beside.results[1].jobs_unfinished), (1, 0));
+    assert_eq!(alone.results[0], beside.results[0]);
+    // Where no policy does all jobs, the time span is that of their work.
+    let unseen = play(&[scaled(spec, &[waiting])]);
+    let last = unseen.results[0].replicas.last().unwrap().0;
+    assert_eq!(unseen.results[0].jobs_unfinished, 1);
+    assert!(0.0 < last && last <= unseen.workload.seconds, "{last} {}", unseen.workload.seconds);
+}
+
+#[test]
+fn jobs_that_wait_for_a_later_one_are_done() {
+    let policy = scaled(
+        "  minReplicaCount: 0",
+        &["external AverageValue metric=demand targetValue=8 activationTargetValue=1 scheduledIn=PT0S"],
+    );
+    let workload = due_at(&[HOUR, 10 * HOUR], 1000);
+    assert_eq!(simulate(&workload, &[policy], &Settings::default()).results[0].jobs_unfinished, 0);
+}
+
+#[test]
+fn intervals_of_years_end() {
+    for spec in ["  pollingInterval: 2147483647", "  cooldownPeriod: 2147483647"] {
+        let policy = scaled(spec, &["external AverageValue metric=demand targetValue=8"]);
+        let late = Phases::Fixed { poll: 1_000_000 * HOUR, sync: 0 };
+        let settings = Settings { phases: late, ..Settings::default() };
+        let result = simulate(&workload(vec![job(0, 1000)]), &[policy], &settings).results.remove(0);
+        assert_eq!(result.jobs_unfinished, 1, "{spec}");
+    }
+}
+
 #[test]
 fn long_intervals_are_waited_for() {
     let check = |spec: &str, settings: Settings| {
