@@ -111,8 +111,10 @@ pub(crate) struct QueueCursors {
     wrong: HashMap<Filter, WrongCursors>,
     long_queues: HashMap<Filter, LongQueue>,
     last_long_count: Option<LastRun>,
-    /// Whether the first queue has become long since then.
+    /// Whether the first queue has become long since then, or one was counted from a wrong cursor.
     has_uncounted: bool,
+    /// Which of the two came first when both were due last.
+    was_scan_first: bool,
     /// Whether the last read repeated counts.
     has_repeated_counts: bool,
     /// The states that had more jobs than one scan covers.
@@ -133,20 +135,18 @@ impl QueueCursors {
 
     /// Returns what the next attempt includes after those that included, or tried, `tried`: one thing at a time. `None` if nothing
     /// is due.
-    pub(super) fn pending(&self, filters: &[&Filter], bounds: &ReadBounds, tried: Costly) -> Option<Costly> {
+    pub(super) fn pending(&mut self, filters: &[&Filter], bounds: &ReadBounds, tried: Costly) -> Option<Costly> {
         let full_scan = !tried.full_scan && self.is_scan_due(filters, bounds);
         let long_count = !tried.long_count && self.is_count_due(bounds);
-        let scan_first = match (self.last_full_scan, self.last_long_count) {
-            // Each has its turn.
-            (Some(scan), Some(count)) if scan.has_timed_out() && count.has_timed_out() => scan.began() < count.began(),
-            (Some(scan), _) if scan.has_timed_out() => false,
-            (_, Some(count)) if count.has_timed_out() => true,
-            // What is counted from a wrong cursor is worth little.
-            _ => !self.wrong.is_empty(),
-        };
         match (full_scan, long_count) {
             (false, false) => None,
-            (true, true) => Some(Costly { full_scan: scan_first, long_count: !scan_first }),
+            (true, true) => {
+                let mut last = [self.last_full_scan, self.last_long_count].into_iter().flatten();
+                // Together they may take too long, so that they take turns. What is counted from a wrong cursor is worth little.
+                let take_turns = last.any(LastRun::has_timed_out);
+                self.was_scan_first = if take_turns { !self.was_scan_first } else { !self.wrong.is_empty() };
+                Some(Costly { full_scan: self.was_scan_first, long_count: !self.was_scan_first })
+            }
             (full_scan, long_count) => Some(Costly { full_scan, long_count }),
         }
     }
@@ -201,10 +201,16 @@ impl QueueCursors {
         self.by_filter.contains_key(filter)
     }
 
-    /// Records a full scan that began at `began`, before the cursors are advanced.
+    /// Records a full scan that began at `began`, before its rows are looked at. What was counted from wrong cursors is a lower bound, and
+    /// is counted again.
     pub(super) fn record_full_scan(&mut self, began: Instant) {
         self.by_filter.clear();
-        self.wrong.clear();
+        for (filter, _) in self.wrong.drain() {
+            if let Some(queue) = self.long_queues.get_mut(&filter) {
+                queue.is_truncated = true;
+                self.has_uncounted = true;
+            }
+        }
         self.last_full_scan = Some(LastRun::since(began));
     }
 
@@ -213,7 +219,11 @@ impl QueueCursors {
     pub(super) fn correct_wrong(&mut self, plan: &ReadPlan<'_>, rows: &mut Rows) -> bool {
         for (queue, row) in plan.queues.iter().zip(&mut rows.queues) {
             let Some(cursor) = queue.cursor else { continue };
-            let is_assumed = self.get(queue.filter).is_none();
+            let is_of_all = !self.has_read(queue.filter) && self.by_filter.contains_key(&Filter::default());
+            let is_assumed = match is_of_all {
+                true => self.wrong.contains_key(&Filter::default()),
+                false => self.get(queue.filter).is_none(),
+            };
             let mut wrong = self.wrong.remove(queue.filter).unwrap_or_default();
             if row.is_enqueued_cursor_wrong || is_assumed {
                 wrong.enqueued_before.get_or_insert(cursor.enqueued);
@@ -242,7 +252,7 @@ impl QueueCursors {
         }
         let asked: HashSet<&Filter> = plan.queues.iter().map(|queue| queue.filter).collect();
         self.by_filter.retain(|filter, _| asked.contains(filter) || *filter == Filter::default());
-        self.wrong.retain(|filter, _| asked.contains(filter));
+        self.wrong.retain(|filter, _| asked.contains(filter) || *filter == Filter::default());
         self.long_queues.retain(|filter, _| asked.contains(filter));
         self.large_states.retain(|(filter, _)| asked.contains(filter));
         self.searches.retain(|(filter, _), _| asked.contains(filter));
@@ -277,7 +287,9 @@ impl QueueCursors {
                 known.unwrap_or_else(|| LongQueue::uncounted(n_blocked, n_searched)).fill(row);
             }
         }
-        self.has_uncounted = has_new && self.long_queues.is_empty();
+        let is_first = has_new && self.long_queues.is_empty();
+        self.has_uncounted &= has_new || !self.long_queues.is_empty();
+        self.has_uncounted = !costly.long_count && (self.has_uncounted || is_first);
         if costly.long_count {
             // A full scan may have taken most of the time.
             let last = self.last_long_count.filter(|_| costly.full_scan);

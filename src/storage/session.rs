@@ -207,13 +207,13 @@ impl JobRunrSession {
             rows => rows?,
         };
         self.accepted.clear();
+        if costly.full_scan {
+            self.cursors.record_full_scan(began);
+        }
         self.cursors.complete_counts(&plan, &mut rows, costly, began);
         let has_wrong_cursor = self.cursors.correct_wrong(&plan, &mut rows);
         let findings = self.backend.as_ref().findings();
         let snapshot = assemble::snapshot(&plan, &rows, unanswered, questions, &self.config, findings);
-        if costly.full_scan {
-            self.cursors.record_full_scan(began);
-        }
         self.cursors.advance(&plan, &rows);
         let found_large_state = self.update_large_states(&plan, &rows);
         Ok(Attempt { snapshot, rows, found_large_state, has_wrong_cursor })

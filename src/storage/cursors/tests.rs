@@ -123,10 +123,11 @@ async fn count_and_full_scan_follow_one_another() {
     // Both have timed out: they take turns.
     cursors.record_time_out(SCAN, Instant::now() - Duration::from_secs(1));
     tokio::time::advance(Duration::from_secs(120)).await;
-    assert_eq!(cursors.pending(&[&filter], &bounds, Costly::default()), Some(COUNT));
-    cursors.record_time_out(COUNT, Instant::now() - Duration::from_secs(1));
-    tokio::time::advance(Duration::from_secs(120)).await;
-    assert_eq!(cursors.pending(&[&filter], &bounds, Costly::default()), Some(SCAN));
+    for expected in [SCAN, COUNT, SCAN] {
+        assert_eq!(cursors.pending(&[&filter], &bounds, Costly::default()), Some(expected));
+        cursors.record_time_out(expected, Instant::now() - Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(120)).await;
+    }
     assert_eq!(cursors.pending(&[&filter], &bounds, SCAN), Some(COUNT));
     assert_eq!(cursors.pending(&[&filter], &bounds, COUNT), Some(SCAN));
 }
@@ -180,6 +181,55 @@ fn jobs_before_the_cursors_are_remembered() {
     check(0, true, false, (1, true, Some(470)));
     check(9, false, true, (9, false, Some(500)));
     check(2, false, false, (2, false, Some(500)));
+}
+
+/// A cursor that is itself not sure is none for other filters.
+#[test]
+fn filters_do_not_inherit_a_doubtful_cursor() {
+    let (all, [first, second]) = (Filter::default(), [1, 2].map(priority));
+    let mut cursors = QueueCursors::default();
+    read(&mut cursors, &first, Some(40), 100);
+    let three = || rows(QueueRow { n_enqueued: 3, ..QueueRow::default() });
+    let mut check = |filter: &Filter, mut rows: Rows, is_doubtful: bool, is_limited: bool| {
+        let plan = plan(filter, cursors.get(filter).or(cursors.assumed()), 200);
+        assert_eq!(cursors.correct_wrong(&plan, &mut rows), is_doubtful);
+        cursors.advance(&plan, &rows);
+        assert_eq!(rows.queues[0].is_enqueued_truncated, is_limited);
+    };
+    check(&all, three(), true, true);
+    check(&second, three(), true, true);
+    // Nobody asks without a filter any longer, but its cursor is kept.
+    check(&second, rows(QueueRow::default()), true, false);
+    check(&all, rows(QueueRow::default()), false, false);
+    check(&priority(3), three(), false, false);
+}
+
+#[test]
+fn count_from_a_wrong_cursor_is_made_again_after_a_full_scan() {
+    let (filter, bounds) =
+        (Filter::default(), ReadBounds { long_count_interval: Duration::MAX, ..ReadBounds::default() });
+    let mut cursors = QueueCursors::default();
+    cursors.record_full_scan(Instant::now());
+    read(&mut cursors, &filter, Some(40), 100);
+    let mut attempt = |n_enqueued: u64, is_enqueued_cursor_wrong: bool, costly: Costly| {
+        let cursor = cursors.get(&filter).filter(|_| !costly.full_scan);
+        let enqueued_limit = QueueCursors::enqueued_limit(Some(10_000), costly);
+        let plan = ReadPlan { enqueued_limit, ..plan(&filter, cursor, 200) };
+        let n_enqueued = enqueued_limit.map_or(n_enqueued, |limit| limit.min(n_enqueued));
+        let mut rows = rows(QueueRow { n_enqueued, is_enqueued_cursor_wrong, ..QueueRow::default() });
+        if costly.full_scan {
+            cursors.record_full_scan(Instant::now());
+        }
+        cursors.complete_counts(&plan, &mut rows, costly, Instant::now());
+        cursors.correct_wrong(&plan, &mut rows);
+        cursors.advance(&plan, &rows);
+        (rows.queues[0].n_enqueued, rows.queues[0].is_enqueued_truncated, cursors.is_count_due(&bounds))
+    };
+    assert_eq!(attempt(0, true, Costly::default()), (1, true, false));
+    assert_eq!(attempt(2_000, false, Costly::default()), (1_000, true, true));
+    assert_eq!(attempt(2_000, false, COUNT), (2_000, true, false));
+    assert_eq!(attempt(5_000, false, SCAN), (2_000, true, true));
+    assert_eq!(attempt(5_000, false, COUNT), (5_000, false, false));
 }
 
 #[test]

@@ -204,6 +204,57 @@ async fn count_that_times_out_in_every_read_leaves_full_scans_their_time() {
     assert!(4 <= fake.state().n_counts, "{}", fake.state().n_counts);
 }
 
+/// Either fits into a read, but not both.
+#[tokio::test(start_paused = true)]
+async fn slow_count_and_slow_full_scan_take_turns() {
+    let slow = State { n_enqueued: 2_000_000, full_scan: Duration::from_secs(4), ..State::default() };
+    let (mut session, fake) = start(None, State { per_job: Duration::from_micros(1), ..slow });
+    let mut counted = 0;
+    for n_read in 0..20 {
+        fake.state().per_job = Duration::from_micros(if n_read == 0 { 10 } else { 1 });
+        let snapshot = read(&mut session, question()).await.unwrap();
+        counted += u32::from(enqueued(&snapshot) == Count { n_jobs: 2_000_000, limited: false });
+        advance(Duration::from_secs(120)).await;
+    }
+    assert!(8 < counted, "{counted}");
+    // The full scan has timed out once.
+    fake.state().full_scan = Duration::from_secs(60);
+    for _ in 0..2 {
+        read(&mut session, question()).await.unwrap();
+        advance(Duration::from_secs(120)).await;
+    }
+    *fake.state() = State {
+        n_enqueued: 4_000_000,
+        per_job: Duration::from_micros(1),
+        n_tagged: 7,
+        are_tagged_before_cursors: true,
+        full_scan: Duration::from_secs(2),
+        limit: TIMEOUT,
+        ..State::default()
+    };
+    let questions = Questions::from_iter([question(), tagged("a")]);
+    let mut seen = false;
+    for _ in 0..10 {
+        let snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
+        let tagged = snapshot.queues[&tagged("a").filter].as_ref().unwrap().enqueued;
+        seen |= tagged == Count { n_jobs: 7, limited: false };
+        advance(Duration::from_secs(120)).await;
+    }
+    assert!(seen);
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_scan_that_follows_a_wrong_cursor_is_right() {
+    let (mut session, fake) = start(Some(10_000), State { full_scan: Duration::from_secs(2), ..State::default() });
+    let asked = Question { running: true, ..question() };
+    read(&mut session, asked.clone()).await.unwrap();
+    fake.state().n_enqueued = 7;
+    fake.state().are_before_cursors = true;
+    let snapshot = read(&mut session, asked).await.unwrap();
+    assert_eq!(enqueued(&snapshot), Count { n_jobs: 7, limited: false });
+    assert!(fake.state().running_since.is_some());
+}
+
 #[tokio::test(start_paused = true)]
 async fn run_that_is_never_looked_up_again_does_not_count_for_ever() {
     let recurring = vec![("a", true)];

@@ -135,11 +135,11 @@ async fn statements_never_scan_the_jobs_table() {
 #[tokio::test]
 async fn is_unchanged_has_its_own_deadline() {
     let Tables { path, config, .. } = &tables().await;
-    let config = StorageConfig { statement_timeout: Duration::from_millis(100), ..config.clone() };
+    let config = StorageConfig { statement_timeout: Duration::from_secs(2), ..config.clone() };
     let mut backend = connect(path, &config).await.unwrap();
     backend.probe(None, false).await.unwrap();
     backend.connection.begin_read().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
     for n in 0..5_000 {
         assert_eq!(backend.is_unchanged().await.unwrap(), Some(true), "{n}");
     }
