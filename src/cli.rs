@@ -26,6 +26,7 @@ use crate::config::{
 };
 use crate::log::Log;
 use crate::metrics::Metrics;
+use crate::terminal::print_warnings;
 use crate::{demo, explain, serve};
 
 /// A KEDA external scaler that scales JobRunr workers straight from the job database.
@@ -155,11 +156,9 @@ fn print(text: impl AsRef<[u8]>) -> Result<(), CommandError> {
     Ok(io::stdout().write_all(text.as_ref())?)
 }
 
-/// Prints the configuration's warnings to standard error, for a command without a log.
+/// Prints the configuration's warnings.
 fn with_warnings(loaded: Loaded) -> Config {
-    for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
-    }
+    print_warnings(&loaded.warnings);
     loaded.config
 }
 

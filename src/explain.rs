@@ -2,7 +2,7 @@
 
 mod client_tls;
 mod evaluate;
-mod input;
+pub(crate) mod input;
 mod obstacle;
 mod promise;
 mod report;
@@ -21,7 +21,7 @@ use tonic::transport::Uri;
 
 use crate::config::{Config, ConfigErrors, parse_path, variables};
 use crate::kubernetes::manifest::ScaledObject;
-use crate::terminal;
+use crate::terminal::{self, print_warnings};
 use crate::text::whole_number;
 use client_tls::TlsArgs;
 pub(crate) use client_tls::TlsArgsError;
@@ -117,9 +117,7 @@ fn source(args: &ExplainArgs) -> Result<Source, ExplainError> {
         return Ok(Source::Remote(Remote::new(args.tls.endpoint(address)?, address, args.tls.hint())));
     }
     let loaded = Config::load_to_connect(args.config.as_deref(), variables())?;
-    for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
-    }
+    print_warnings(&loaded.warnings);
     let storages = loaded.config.storages.into_iter().map(|(name, storage)| (name.as_str().to_owned(), storage));
     Ok(Source::Local(Box::new(Local::new(storages.collect()))))
 }

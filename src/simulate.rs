@@ -33,8 +33,7 @@ pub type Millis = i64;
 #[must_use]
 pub fn simulate(workload: &Workload, policies: &[Policy], settings: &Settings) -> Simulation {
     let mut results: Vec<SimulationResult> = policies.iter().map(|policy| policy.play(workload, settings)).collect();
-    let is_complete = |result: &&SimulationResult| result.jobs_failed == 0 && result.jobs_unfinished == 0;
-    let of_complete = results.iter().filter(is_complete).map(|result| result.end).max();
+    let of_complete = results.iter().filter(|result| result.jobs_undone() == 0).map(|result| result.end).max();
     let of_all = || results.iter().map(|result| result.end).max();
     let end = of_complete.or_else(of_all).unwrap_or_default().max(workload.last_due());
     for result in &mut results {

@@ -31,6 +31,13 @@ pub(crate) fn painted(text: &str, style: Style) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// Prints warnings to standard error, for a command without a log.
+pub(crate) fn print_warnings(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
 /// Whether a stream shows colors: it is a terminal, and neither `NO_COLOR`, `CLICOLOR` nor `TERM` says otherwise
 /// (<https://no-color.org>, <https://bixense.com/clicolors>).
 #[must_use]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read};
+use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,10 +12,11 @@ use thiserror::Error;
 use super::{load_config, storage_named, with_warnings};
 use crate::config::{ConfigErrors, StorageName, parse_path};
 use crate::duration;
-use crate::kubernetes::manifest;
+use crate::explain::input::{read_manifests, shown};
 use crate::simulate::history::{HistoryBounds, HistoryOptions, Progress, read_history};
 use crate::simulate::workload::{Builtin, read_csv, write_csv};
 use crate::simulate::{Millis, Policy, PolicyError, Readiness, Settings, Workload};
+use crate::terminal::print_warnings;
 use crate::text::suggest::did_you_mean;
 use crate::text::{counted, whole_number};
 
@@ -185,10 +186,10 @@ fn duration_within(text: &str, least: SignedDuration, most: SignedDuration) -> R
 
 /// The ScaledObjects of all files. Those without a trigger of this scaler are left out with a warning, unless there are no others.
 /// Reports all errors at once.
-pub(super) async fn policies(files: &[PathBuf]) -> Result<Vec<Policy>, ModelError> {
+pub(super) fn policies(files: &[PathBuf]) -> Result<Vec<Policy>, ModelError> {
     let (mut policies, mut foreign, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
-        let found = of_file(file).await.unwrap_or_else(|error| {
+        let found = of_file(file).unwrap_or_else(|error| {
             errors.push(error);
             Vec::new()
         });
@@ -206,9 +207,7 @@ pub(super) async fn policies(files: &[PathBuf]) -> Result<Vec<Policy>, ModelErro
     if !errors.is_empty() {
         return Err(ModelError::Input(errors.join("\n")));
     }
-    for foreign in foreign {
-        eprintln!("warning: {foreign}");
-    }
+    print_warnings(&foreign);
     Ok(told_apart(policies))
 }
 
@@ -231,24 +230,10 @@ fn told_apart(found: Vec<(Policy, &Path)>) -> Vec<Policy> {
     policies
 }
 
-/// How messages call a file.
-fn shown(file: &Path) -> String {
-    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
-}
-
-async fn of_file(file: &Path) -> Result<Vec<Result<Policy, PolicyError>>, String> {
-    let name = shown(file);
-    let is_stdin = file == Path::new("-");
-    let mut text = String::new();
-    let read = if is_stdin {
-        io::stdin().lock().read_to_string(&mut text).map(|_| text)
-    } else {
-        tokio::fs::read_to_string(file).await
-    };
-    let text = read.map_err(|error| format!("{name}: cannot read the file: {error}"))?;
-    let manifests = manifest::read(&name, &text).map_err(|error| error.to_string())?;
+fn of_file(file: &Path) -> Result<Vec<Result<Policy, PolicyError>>, String> {
+    let manifests = read_manifests(file)?;
     if manifests.scaled_objects.is_empty() {
-        return Err(format!("{name}: there is no ScaledObject to simulate"));
+        return Err(format!("{}: there is no ScaledObject to simulate", shown(file)));
     }
     Ok(manifests.scaled_objects.iter().map(Policy::scaled).collect())
 }

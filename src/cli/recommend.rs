@@ -67,7 +67,7 @@ pub enum Output {
 /// # Errors
 /// [`ModelError`]
 pub async fn run(args: &RecommendArgs) -> Result<(), ModelError> {
-    let mut others = policies(&args.files).await?;
+    let mut others = policies(&args.files)?;
     let LoadedWorkload { workload, storage } = args.model.workload(&["--since", "--names"]).await?;
     if let Some(storage) = &storage {
         others.iter_mut().for_each(|policy| policy.note_history_of(storage.as_str()));

@@ -58,7 +58,7 @@ pub enum Output {
 /// # Errors
 /// [`ModelError`]
 pub async fn run(args: &SimulateArgs) -> Result<(), ModelError> {
-    let mut policies = policies(&args.files).await?;
+    let mut policies = policies(&args.files)?;
     policies.extend(args.fixed.iter().map(|n_pods| Policy::fixed(*n_pods)));
     policies.extend(args.clairvoyant.then(Policy::clairvoyant));
     let LoadedWorkload { workload, storage } = args.model.workload(&["--storage", "--since", "--names"]).await?;

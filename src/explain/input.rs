@@ -36,7 +36,7 @@ pub(super) fn read_all(files: &[PathBuf]) -> Result<Input, InputErrors> {
     let mut errors = Vec::new();
     let mut others = Vec::new();
     for file in files {
-        match read(file) {
+        match read_manifests(file) {
             Ok(manifests) => {
                 objects.extend(manifests.scaled_objects);
                 for job in &manifests.scaled_jobs {
@@ -54,14 +54,23 @@ pub(super) fn read_all(files: &[PathBuf]) -> Result<Input, InputErrors> {
     if errors.is_empty() { Ok(Input { objects, has_valid_jobs }) } else { Err(InputErrors(errors)) }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a command reads its input before its runtime starts")]
-fn read(file: &Path) -> Result<Manifests, String> {
-    let (name, text) = if file == Path::new("-") {
+/// How messages call a file.
+pub(crate) fn shown(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+/// Reads manifests from a file, or from standard input if it is `-`.
+///
+/// # Errors
+/// What is wrong, with the file's name.
+#[expect(clippy::disallowed_methods, reason = "a command reads its input before it does anything else")]
+pub(crate) fn read_manifests(file: &Path) -> Result<Manifests, String> {
+    let name = shown(file);
+    let text = if file == Path::new("-") {
         let mut text = String::new();
-        let read = std::io::stdin().lock().read_to_string(&mut text).map(|_| text);
-        ("standard input".to_owned(), read)
+        std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
     } else {
-        (file.display().to_string(), std::fs::read_to_string(file))
+        std::fs::read_to_string(file)
     };
     let text = text.map_err(|error| format!("{name}: cannot read the file: {error}"))?;
     manifest::read(&name, &text).map_err(|error| error.to_string())

@@ -82,6 +82,7 @@ impl<'a> Model<'a> {
         resting_replicas: u32,
         settings: &'a Settings,
     ) -> Self {
+        let last_due = workload.last_due();
         let scaler = scaled.map(|scaled| Scaler::new(scaled, settings));
         let patience = patience(scaler.as_ref(), settings);
         let look_aheads = scaler.as_ref().map(Scaler::look_aheads).unwrap_or_default();
@@ -96,12 +97,12 @@ impl<'a> Model<'a> {
             scaler,
             replicas: 0,
             resting_replicas,
-            measure: Measure::new(settings, workload.last_due()),
+            measure: Measure::new(settings, last_due),
             random: Xoshiro256PlusPlus::seed_from_u64(settings.seed),
             next_run: 0,
             last_progress: 0,
             patience,
-            last_due: workload.last_due(),
+            last_due,
             #[cfg(test)]
             integrals: tests::Integrals::default(),
         };

@@ -268,7 +268,7 @@ impl Search<'_> {
             pod_hours: result.pod_hours,
             jobs_interrupted: result.jobs_interrupted,
             keeps: self.options.slo.is_kept(result),
-            is_complete: result.jobs_failed + result.jobs_unfinished == 0,
+            is_complete: result.jobs_undone() == 0,
             interrupts_few: result.jobs_interrupted as f64 <= MAX_INTERRUPTED * self.workload.jobs.len() as f64,
         }
     }
@@ -358,7 +358,7 @@ fn too_short(checked_on: &Workload, workload: &Workload) -> Option<String> {
 
 /// The jobs that were never done, which have no wait.
 fn undone(result: &SimulationResult) -> String {
-    match result.jobs_failed + result.jobs_unfinished {
+    match result.jobs_undone() {
         0 => String::new(),
         n => format!(" and {} never done", counted(n, "job")),
     }

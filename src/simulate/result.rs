@@ -119,6 +119,12 @@ impl WorkloadSummary {
 }
 
 impl SimulationResult {
+    /// The jobs that were never done: given up, or still open at the end.
+    #[must_use]
+    pub fn jobs_undone(&self) -> u64 {
+        self.jobs_failed + self.jobs_unfinished
+    }
+
     /// Extends the time span: the pods stay as they are.
     pub(super) fn rest_until(&mut self, end: Millis) {
         let n_pods = self.replicas.last().map_or(0, |(_, replicas)| *replicas);

@@ -87,7 +87,7 @@ pub fn markdown(simulation: &Simulation) -> String {
     text.push_str("|---|---|---|---|---|---|---|---|---|\n");
     for result in &simulation.results {
         let latency = &result.latency_seconds;
-        let undone = result.jobs_failed + result.jobs_unfinished;
+        let undone = result.jobs_undone();
         let undone = if 0 < undone { format!(" ({} never done)", counted(undone, "job")) } else { String::new() };
         let _ = writeln!(
             text,
@@ -202,7 +202,7 @@ fn remarks(text: &mut String, result: &SimulationResult) {
         counts.iter().filter(|(n, _)| 0 < *n).map(|(n, what)| format!("{} {what}", counted(*n, "job"))).collect();
     if !counts.is_empty() {
         let words = format!("{}: {}", result.name, counts.join("; "));
-        let style = if 0 < result.jobs_failed + result.jobs_unfinished { RED } else { YELLOW };
+        let style = if 0 < result.jobs_undone() { RED } else { YELLOW };
         paragraph(text, "  ", &words, |line| painted(line, style));
     }
     for note in &result.notes {

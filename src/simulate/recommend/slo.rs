@@ -99,7 +99,7 @@ impl Slo {
     /// Returns whether a result keeps the promise: also, all jobs are done.
     #[must_use]
     pub fn is_kept(self, result: &SimulationResult) -> bool {
-        let is_complete = result.jobs_failed + result.jobs_unfinished == 0;
+        let is_complete = result.jobs_undone() == 0;
         is_complete && self.wait(&result.latency_seconds) * 1000.0 <= self.limit as f64
     }
 }

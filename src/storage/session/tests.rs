@@ -65,6 +65,12 @@ impl Fake {
         self.state.lock().unwrap()
     }
 
+    /// From now on the database is like this.
+    fn change(&self, state: State) {
+        let limit = self.state().limit;
+        *self.state() = State { limit, ..state };
+    }
+
     /// Runs a statement that takes this long, if its limit allows.
     async fn run(&self, took: Duration) -> Result<(), StorageError> {
         let limit = self.state().limit;
@@ -339,8 +345,7 @@ async fn found_run_expires_while_look_ups_fail() {
     let mut has_run = async || read(&mut session, asked.clone()).await.unwrap().recurring.unwrap().jobs[0].has_run;
     assert!(has_run().await);
     // The run ends, and the database becomes slow.
-    *fake.state() =
-        State { recurring: vec![("a", false)], look_up: Duration::from_secs(9), limit: TIMEOUT, ..State::default() };
+    fake.change(State { recurring: vec![("a", false)], look_up: Duration::from_secs(9), ..State::default() });
     let began = Instant::now();
     while has_run().await {
         assert!(began.elapsed() < Duration::from_secs(70), "its next run needs a worker");

@@ -45,13 +45,12 @@ async fn job_before_the_cursors_is_not_lost_where_full_scans_time_out() {
     let full_scan = Duration::from_millis(10);
     let (mut session, fake) = start(Some(10_000), State { full_scan, ..State::default() });
     read(&mut session, question()).await.unwrap();
-    *fake.state() = State {
+    fake.change(State {
         n_enqueued: 7,
         are_before_cursors: true,
         full_scan: Duration::from_secs(60),
-        limit: TIMEOUT,
         ..State::default()
-    };
+    });
     for second in 0..200 {
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
         let snapshot = session.read(&Questions::from_iter([question()]), now).await.unwrap();
@@ -98,13 +97,12 @@ async fn wrong_cursor_stops_no_other() {
     let (mut session, fake) = start(Some(10_000), State { full_scan: Duration::from_secs(2), ..State::default() });
     let questions = Questions::from_iter([question(), tagged("a")]);
     session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
-    *fake.state() = State {
+    fake.change(State {
         n_tagged: 1,
         are_tagged_before_cursors: true,
         full_scan: Duration::from_secs(60),
-        limit: TIMEOUT,
         ..State::default()
-    };
+    });
     for minute in 1..10 {
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
         for _ in 0..2 {
@@ -121,13 +119,12 @@ async fn wrong_cursor_stops_no_other() {
 async fn long_queue_before_the_cursors_is_at_least_long() {
     let (mut session, fake) = start(None, State::default());
     read(&mut session, question()).await.unwrap();
-    *fake.state() = State {
+    fake.change(State {
         n_enqueued: 50_000_000,
         per_job: Duration::from_micros(1),
         are_before_cursors: true,
-        limit: TIMEOUT,
         ..State::default()
-    };
+    });
     assert_eq!(enqueued(&read(&mut session, question()).await.unwrap()), Count { n_jobs: 1_000, limited: true });
 }
 
@@ -141,7 +138,7 @@ async fn list_of_running_jobs_begins_at_no_wrong_cursor() {
     {
         let full_scan = Duration::from_secs(60);
         read(&mut session, asked.clone()).await.unwrap();
-        *fake.state() = State { n_enqueued, are_before_cursors, full_scan, limit: TIMEOUT, ..State::default() };
+        fake.change(State { n_enqueued, are_before_cursors, full_scan, ..State::default() });
         // A full scan leaves no time for the list.
         let _ = read(&mut session, asked.clone()).await;
         read(&mut session, asked.clone()).await.unwrap();
@@ -176,7 +173,7 @@ async fn full_scan_that_times_out_in_every_read_leaves_counts_their_time() {
         let questions = Questions::from_iter([question(), tagged("a")]);
         session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
         let full_scan = Duration::from_secs(60);
-        *fake.state() = State { n_tagged: 1, are_tagged_before_cursors, full_scan, limit: TIMEOUT, ..State::default() };
+        fake.change(State { n_tagged: 1, are_tagged_before_cursors, full_scan, ..State::default() });
         for n_enqueued in [9_000, 8_000, 7_000] {
             advance(Duration::from_secs(120)).await;
             fake.state().n_enqueued = n_enqueued;
@@ -223,15 +220,14 @@ async fn slow_count_and_slow_full_scan_take_turns() {
         read(&mut session, question()).await.unwrap();
         advance(Duration::from_secs(120)).await;
     }
-    *fake.state() = State {
+    fake.change(State {
         n_enqueued: 4_000_000,
         per_job: Duration::from_micros(1),
         n_tagged: 7,
         are_tagged_before_cursors: true,
         full_scan: Duration::from_secs(2),
-        limit: TIMEOUT,
         ..State::default()
-    };
+    });
     let questions = Questions::from_iter([question(), tagged("a")]);
     let mut seen = false;
     for _ in 0..10 {
@@ -256,15 +252,14 @@ async fn full_scan_that_follows_a_wrong_cursor_is_right() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn run_that_is_never_looked_up_again_does_not_count_for_ever() {
+async fn found_run_expires_when_it_is_never_looked_up_again() {
     let recurring = vec![("a", true)];
     let (mut session, fake) = start(Some(10_000), State { recurring, ..State::default() });
     let asked = Question { demand: true, ..question() };
     let mut has_run = async || read(&mut session, asked.clone()).await.unwrap().recurring.unwrap().jobs[0].has_run;
     assert!(has_run().await);
     // Its run ends. Reads become so slow that there is no time for look-ups.
-    *fake.state() =
-        State { recurring: vec![("a", false)], read: Duration::from_millis(4_600), limit: TIMEOUT, ..State::default() };
+    fake.change(State { recurring: vec![("a", false)], read: Duration::from_millis(4_600), ..State::default() });
     let began = Instant::now();
     while has_run().await {
         assert!(began.elapsed() < Duration::from_secs(700), "its next run needs a worker");
@@ -300,14 +295,14 @@ async fn question_whether_anything_changed_and_the_read_share_their_time() {
     let mut snapshot = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap();
     snapshot.queues.values_mut().flatten().for_each(|queue| queue.processing = Count::default());
     assert!(snapshot.is_idle(&questions));
-    *fake.state() = State { probe: slow, read: slow, limit: TIMEOUT, ..State::default() };
+    fake.change(State { probe: slow, read: slow, ..State::default() });
     let began = Instant::now();
     assert!(!session.is_unchanged(&questions, &snapshot).await.unwrap());
     let error = session.read(&questions, Timestamp::UNIX_EPOCH).await.unwrap_err();
     assert!(began.elapsed() < READ_TIMEOUT && session.is_usable_after(&error), "{:?}: {error}", began.elapsed());
     // The next read has all of the time, and so has one long after nothing had changed.
     read(&mut session, question()).await.unwrap();
-    *fake.state() = State { is_unchanged: true, limit: TIMEOUT, ..State::default() };
+    fake.change(State { is_unchanged: true, ..State::default() });
     assert!(session.is_unchanged(&questions, &snapshot).await.unwrap());
     advance(Duration::from_secs(30)).await;
     fake.state().read = slow;
